@@ -1,0 +1,1 @@
+"""The turncall command and the typed client of the REST API."""

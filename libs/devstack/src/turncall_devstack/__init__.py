@@ -1,0 +1,1 @@
+"""Postgres with pgvector, NATS, Valkey and S3 from wheels, for development and tests."""

@@ -1,0 +1,1 @@
+"""Fakes of vendors, the stack fixture, audio measures and builders. Tests only."""

@@ -1,0 +1,1 @@
+"""The media plane: sockets, Pipecat pipelines, model vendors, recordings."""
