@@ -1,0 +1,88 @@
+"""An agent's definition: one shape for the REST body, the JSONB column and the call-start event.
+
+Unknown fields are refused, so nothing is accepted that changes nothing. A vendor's options are open here and closed by
+that vendor's own schema (``schema/vendors.json``), which the control plane checks without importing a pipeline.
+"""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$", description="Lower snake case, 64 characters at most.")]
+
+
+class VendorRef(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which vendor serves one stage of the pipeline, with that vendor's own options."""
+
+    vendor: Name
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class Cascade(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="cascade"):
+    """Speech to text, a language model, text to speech."""
+
+    stt: VendorRef
+    llm: VendorRef
+    tts: VendorRef
+
+
+class TurnTaking(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When the caller has begun to speak, has finished, and may interrupt."""
+
+    silence_timeout_ms: Annotated[
+        int,
+        Meta(ge=100, le=5000, description="Silence after the caller's words that ends the caller's turn."),
+    ] = 600
+    barge_in: Annotated[bool, Meta(description="Whether the caller's speech silences the agent.")] = True
+    vad_confidence: Annotated[float, Meta(gt=0, lt=1, description="Speech probability that counts as speech.")] = 0.7
+    vad_start_ms: Annotated[int, Meta(ge=20, le=1000, description="Speech this long begins a turn.")] = 200
+
+
+class EndCallTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="end_call"):
+    """Lets the model end the call; what it says beside the call is played to its end first."""
+
+    name: Name = "end_call"
+    description: Annotated[str, Meta(min_length=1, max_length=1024)] = (
+        "End the phone call once the conversation is over and goodbye has been said."
+    )
+
+
+class WebhookTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="webhook"):
+    """A function of the user's own server: a signed POST with the model's arguments, answered with JSON."""
+
+    name: Name
+    description: Annotated[str, Meta(min_length=1, max_length=1024)]
+    url: Annotated[str, Meta(pattern=r"^https?://", max_length=2048)]
+    parameters: Annotated[dict[str, Any], Meta(description="JSON Schema of the arguments; an object.")] = field(
+        default_factory=lambda: {"type": "object", "properties": {}}
+    )
+    timeout_ms: Annotated[int, Meta(ge=100, le=60_000)] = 10_000
+
+
+Tool = EndCallTool | WebhookTool
+
+
+class AgentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that decides how an agent behaves on a call."""
+
+    pipeline: Cascade
+    prompt: Annotated[str, Meta(max_length=128_000, description="Instructions for the language model.")] = ""
+    first_message: Annotated[
+        str,
+        Meta(
+            max_length=2000,
+            description="Spoken when the call is answered; empty lets the caller speak first.",
+        ),
+    ] = ""
+    language: Annotated[
+        str, Meta(pattern=r"^[a-z]{2}(-[A-Z]{2})?$", description="What is spoken, as BCP 47: en, en-US, de.")
+    ] = "en-US"
+    turn_taking: TurnTaking = field(default_factory=TurnTaking)
+    max_duration_s: Annotated[int, Meta(ge=10, le=14_400, description="The call ends after this long.")] = 3600
+    recording: Annotated[Literal["off", "on"], Meta(description="Whether both sides are recorded.")] = "on"
+    tools: Annotated[tuple[Tool, ...], Meta(max_length=64, description="Names are unique.")] = ()
+
+    def __post_init__(self) -> None:
+        names = [tool.name for tool in self.tools]
+        if len(names) != len(set(names)):
+            raise ValueError("tools must have distinct names")

@@ -1,0 +1,104 @@
+"""The life of a call: states, legal moves, why it ended, and the plan that a worker serves."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct, field
+
+from turncall_proto.agent import AgentSpec
+from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId, WorkerId
+from turncall_proto.marks import PhoneNumber
+
+Direction = Literal["inbound", "outbound"]
+Channel = Literal["phone", "browser", "whatsapp"]
+
+
+class CallState(StrEnum):
+    """Where a call stands. The last four are final."""
+
+    INITIATED = "initiated"
+    RINGING = "ringing"
+    IN_PROGRESS = "in_progress"
+    TRANSFERRING = "transferring"
+    HANDED_OFF = "handed_off"
+    VOICEMAIL = "voicemail"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    NO_ANSWER = "no_answer"
+    BUSY = "busy"
+
+
+_S = CallState
+MOVES: Final[dict[CallState, frozenset[CallState]]] = {
+    _S.INITIATED: frozenset({_S.RINGING, _S.IN_PROGRESS, _S.NO_ANSWER, _S.BUSY, _S.FAILED}),
+    _S.RINGING: frozenset({_S.IN_PROGRESS, _S.NO_ANSWER, _S.BUSY, _S.VOICEMAIL, _S.COMPLETED, _S.FAILED}),
+    _S.IN_PROGRESS: frozenset({_S.TRANSFERRING, _S.HANDED_OFF, _S.VOICEMAIL, _S.COMPLETED, _S.FAILED}),
+    _S.TRANSFERRING: frozenset({_S.IN_PROGRESS, _S.COMPLETED, _S.FAILED}),
+    _S.HANDED_OFF: frozenset({_S.IN_PROGRESS, _S.COMPLETED, _S.FAILED}),
+    _S.VOICEMAIL: frozenset({_S.COMPLETED, _S.FAILED}),
+    _S.COMPLETED: frozenset(),
+    _S.FAILED: frozenset(),
+    _S.NO_ANSWER: frozenset(),
+    _S.BUSY: frozenset(),
+}
+FINAL: Final = frozenset(state for state, moves in MOVES.items() if not moves)
+
+
+class EndedReason(StrEnum):
+    """Why a call ended, whoever noticed."""
+
+    CUSTOMER_ENDED_CALL = "customer_ended_call"
+    ASSISTANT_ENDED_CALL = "assistant_ended_call"
+    API_ENDED_CALL = "api_ended_call"
+    CUSTOMER_DID_NOT_ANSWER = "customer_did_not_answer"
+    CUSTOMER_BUSY = "customer_busy"
+    VOICEMAIL = "voicemail"
+    TRANSFERRED = "transferred"
+    MAX_DURATION_REACHED = "max_duration_reached"
+    CUSTOMER_SILENT = "customer_silent"
+    PIPELINE_ERROR = "pipeline_error"
+    VENDOR_ERROR = "vendor_error"
+    TELEPHONY_FAILED = "telephony_failed"
+    INVALID_NUMBER = "invalid_number"
+    CARRIER_LIMIT = "carrier_limit"
+    BLOCKED = "blocked"
+    REJECTED = "rejected"
+    FORWARDED = "forwarded"
+    CANCELED = "canceled"
+    NO_CAPACITY = "no_capacity"
+    WORKER_LOST = "worker_lost"
+    UNKNOWN = "unknown"
+
+
+class CallStart(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.start"):
+    """The whole plan of one epoch of a call: a worker needs this, a socket and nothing else.
+
+    ``secrets`` maps a vendor's name to its key, sealed to the media plane's public key. ``offered_to`` is the worker that
+    reserved a slot; any other worker may still claim the epoch.
+    """
+
+    call_id: CallId
+    project_id: ProjectId
+    epoch: Annotated[int, Meta(ge=1)]
+    agent_id: AgentId
+    version_id: VersionId
+    agent: AgentSpec
+    channel: Channel
+    direction: Direction
+    from_number: PhoneNumber
+    to_number: PhoneNumber
+    provider: str
+    provider_call_id: str
+    planned_at: datetime
+    secrets: dict[str, str] = field(default_factory=dict)
+    offered_to: WorkerId | None = None
+
+
+class Claim(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.claim"):
+    """A worker's word that it serves this epoch. The first one on the subject wins; the loser closes its socket."""
+
+    call_id: CallId
+    epoch: int
+    worker: WorkerId
+    at: datetime

@@ -1,0 +1,82 @@
+"""Commands to a live call (control to its owner) and carrier acts that a worker asks of control.
+
+Both are request and reply with an id: a repeat of the same id is answered alike and done once.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct
+
+from turncall_proto.call import EndedReason
+from turncall_proto.ids import CallId
+
+
+class Command(Struct, frozen=True, kw_only=True, tag_field="type"):
+    """What every command carries. Past ``deadline`` (aware UTC) the receiver drops it."""
+
+    command_id: str
+    call_id: CallId
+    deadline: datetime
+
+
+class EndCall(Command, frozen=True, kw_only=True, tag="end"):
+    """End the call; speech already under way is cut."""
+
+    reason: EndedReason = EndedReason.API_ENDED_CALL
+
+
+AnyCommand = EndCall
+
+
+class CommandReply(Struct, frozen=True, kw_only=True):
+    """What the owner of the call did with a command."""
+
+    outcome: Literal["done", "refused", "late"]
+    detail: str = ""
+
+
+class HangUpAsked(Struct, frozen=True, kw_only=True, tag_field="type", tag="hang_up"):
+    """A worker asks control to end the call at the carrier. Control stores the intent before it replies."""
+
+    act_id: str
+    call_id: CallId
+    epoch: int
+    reason: EndedReason
+    deadline: datetime
+
+
+class ActReply(Struct, frozen=True, kw_only=True):
+    """Control's answer to an act: taken on (and stored), or why not."""
+
+    is_taken: bool
+    detail: str = ""
+
+
+class SettlementAsked(Struct, frozen=True, kw_only=True, tag_field="type", tag="settlement"):
+    """A worker asks which of its spooled epochs are safe in Postgres, so that it may delete them."""
+
+    epochs: tuple["SpooledEpoch", ...]
+
+
+class SpooledEpoch(Struct, frozen=True, kw_only=True):
+    """What a worker's disk still holds of one epoch."""
+
+    call_id: CallId
+    epoch: int
+    last_seq: int
+
+
+class SettlementAnswered(Struct, frozen=True, kw_only=True):
+    """``settled`` may be deleted; of ``missing`` the named facts must be published again."""
+
+    settled: tuple[SpooledEpoch, ...] = ()
+    missing: tuple["MissingFacts", ...] = ()
+
+
+class MissingFacts(Struct, frozen=True, kw_only=True):
+    """Numbers that control has not seen of one epoch."""
+
+    call_id: CallId
+    epoch: int
+    seqs: tuple[int, ...]

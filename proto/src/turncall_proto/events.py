@@ -1,0 +1,222 @@
+"""Facts about a call, as both planes state them.
+
+Each fact is numbered ``(epoch, seq)`` without gaps, seq from 1. Epoch 0 belongs to control; each later epoch has one
+worker as its only author. A consumer that sees the same number twice has seen the same fact twice.
+Adding a field with a default is the one allowed change; a new meaning is a new tag.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from turncall_proto.call import CallState, Channel, Direction, EndedReason
+from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId, WorkerId
+from turncall_proto.marks import PERSONAL, CallMs, Milliseconds, PhoneNumber, Speech
+
+
+class CallEvent(Struct, frozen=True, kw_only=True, tag_field="type"):
+    """The header that every fact carries."""
+
+    call_id: CallId
+    project_id: ProjectId
+    epoch: Annotated[int, Meta(ge=0)]
+    seq: Annotated[int, Meta(ge=1)]
+    at: datetime
+
+
+# Facts that control states (epoch 0).
+
+
+class CallInitializing(CallEvent, frozen=True, kw_only=True, tag="call.initializing"):
+    """The call has a row; nobody speaks yet."""
+
+    agent_id: AgentId | None
+    version_id: VersionId | None
+    channel: Channel
+    direction: Direction
+    from_number: PhoneNumber
+    to_number: PhoneNumber
+    provider: str
+    provider_call_id: str | None
+
+
+class CallRinging(CallEvent, frozen=True, kw_only=True, tag="call.ringing"):
+    """The carrier is ringing the called side."""
+
+
+class CallAnswered(CallEvent, frozen=True, kw_only=True, tag="call.answered"):
+    """The carrier connected the two sides."""
+
+
+class CarrierReported(CallEvent, frozen=True, kw_only=True, tag="carrier.reported"):
+    """What the carrier said about the call, in its own words. Internal."""
+
+    status: str
+    sequence_number: int | None = None
+    duration_s: int | None = None
+    sip_code: int | None = None
+
+
+class EndIntended(CallEvent, frozen=True, kw_only=True, tag="end.intended"):
+    """Control means to end the call at the carrier; stored before the carrier is asked. Internal."""
+
+    reason: EndedReason
+    state: CallState = CallState.COMPLETED
+
+
+class CallEnded(CallEvent, frozen=True, kw_only=True, tag="call.ended"):
+    """The last word on a call, stated once, on every path to an end."""
+
+    state: CallState
+    reason: EndedReason
+    duration_ms: Milliseconds
+    missing_events: Annotated[int, Meta(ge=0, description="Facts known to have existed and lost for good.")] = 0
+
+
+# Facts that the worker of an epoch states.
+
+
+class EpochOpened(CallEvent, frozen=True, kw_only=True, tag="epoch.opened"):
+    """A worker has the audio of this epoch. Always seq 1. Internal."""
+
+    worker: WorkerId
+    previous_seq: Annotated[int, Meta(ge=0, description="Last number of the epoch before that this worker read.")] = 0
+
+
+class CallStarted(CallEvent, frozen=True, kw_only=True, tag="call.started"):
+    """The agent is live: its pipeline runs and audio flows both ways."""
+
+    setup_ms: Annotated[int, Meta(ge=0, description="From the socket's start message to a running pipeline.")]
+
+
+class TranscriptFinal(CallEvent, frozen=True, kw_only=True, tag="transcript.final"):
+    """One finished utterance: the caller's as understood, the agent's as far as the caller heard it."""
+
+    speaker: Literal["caller", "agent"]
+    text: Speech
+    start_ms: CallMs
+    end_ms: CallMs
+    turn: Annotated[int, Meta(ge=0, description="0 is the greeting; each utterance of the caller opens the next.")]
+    is_interrupted: bool = False
+
+
+class ToolCalled(CallEvent, frozen=True, kw_only=True, tag="tool.called"):
+    """The model asked for a tool. Stated before the tool is run."""
+
+    tool_call_id: str
+    tool: str
+    arguments: Annotated[dict[str, Any], PERSONAL]
+    turn: int
+
+
+class ToolReturned(CallEvent, frozen=True, kw_only=True, tag="tool.result"):
+    """What a tool answered, or why it could not."""
+
+    tool_call_id: str
+    tool: str
+    is_ok: bool
+    output: Annotated[Any, PERSONAL]
+    latency_ms: Milliseconds
+
+
+class TurnMeasured(CallEvent, frozen=True, kw_only=True, tag="turn.measured"):
+    """Where the milliseconds of one reply went; absent parts did not happen. Internal.
+
+    All parts but ``reply_ms`` are intervals of the same line: silence begins, transcript final, first token, first
+    audio. ``reply_ms`` is what the caller waits: from the end of speech to the first audio frame written.
+    """
+
+    turn: int
+    reply_ms: Milliseconds
+    endpointing_ms: Milliseconds | None = None
+    stt_final_ms: Milliseconds | None = None
+    llm_first_token_ms: Milliseconds | None = None
+    tts_first_audio_ms: Milliseconds | None = None
+
+
+class UsageReported(CallEvent, frozen=True, kw_only=True, tag="usage.reported"):
+    """What one vendor did for this epoch, in its own units. Internal; stated once when the epoch closes."""
+
+    kind: Literal["stt", "llm", "tts"]
+    vendor: str
+    model: str
+    audio_ms: Milliseconds = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    characters: int = 0
+
+
+class DtmfReceived(CallEvent, frozen=True, kw_only=True, tag="dtmf.received"):
+    """The caller pressed a key."""
+
+    digit: Annotated[str, Meta(pattern=r"^[0-9A-D*#]$"), PERSONAL]
+
+
+class VendorFailed(CallEvent, frozen=True, kw_only=True, tag="vendor.failed"):
+    """A vendor refused, broke or went silent. Internal."""
+
+    kind: Literal["stt", "llm", "tts"]
+    vendor: str
+    detail: str
+    is_fatal: bool
+
+
+class RecordingPart(Struct, frozen=True, kw_only=True):
+    """One stored piece of a recording: a WAV file, stereo s16le (caller left, agent right), in time order."""
+
+    key: str
+    size_bytes: int
+    duration_ms: int
+
+
+class RecordingReady(CallEvent, frozen=True, kw_only=True, tag="recording.ready"):
+    """Every part of this epoch's recording is in the object store."""
+
+    rate_hz: int
+    duration_ms: Milliseconds
+    parts: tuple[RecordingPart, ...]
+
+
+class EpochClosed(CallEvent, frozen=True, kw_only=True, tag="epoch.closed"):
+    """The last fact of an epoch: its ``seq`` is how many there are. Internal.
+
+    ``state`` and ``reason`` are the worker's view of the end of the call, absent when the call goes on elsewhere.
+    """
+
+    state: CallState | None = None
+    reason: EndedReason | None = None
+
+
+Event = (
+    CallInitializing
+    | CallRinging
+    | CallAnswered
+    | CarrierReported
+    | EndIntended
+    | CallEnded
+    | EpochOpened
+    | CallStarted
+    | TranscriptFinal
+    | ToolCalled
+    | ToolReturned
+    | TurnMeasured
+    | UsageReported
+    | DtmfReceived
+    | VendorFailed
+    | RecordingReady
+    | EpochClosed
+)
+
+INTERNAL_TAGS = frozenset(
+    {
+        "carrier.reported",
+        "end.intended",
+        "epoch.opened",
+        "turn.measured",
+        "usage.reported",
+        "vendor.failed",
+        "epoch.closed",
+    }
+)
+"""Tags that never leave the platform as webhooks; the API shows them on request."""

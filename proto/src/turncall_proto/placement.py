@@ -1,0 +1,50 @@
+"""How a call finds a worker: beats, offers and their answers."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from turncall_proto.call import CallStart
+from turncall_proto.ids import WorkerId
+
+Pool = Literal["calls", "text"]
+BEAT_EVERY_S = 0.5
+"""Seconds between two beats of a worker."""
+SUSPECT_AFTER_S = 1.2
+"""A worker silent for this long gets no offers."""
+OFFER_WITHIN_S = 0.15
+"""How long control waits for the answer to an offer."""
+HOLD_SLOT_S = 10.0
+"""How long an accepted slot waits for its socket."""
+
+
+class WorkerBeat(Struct, frozen=True, kw_only=True, tag_field="type", tag="beat"):
+    """A worker's state; only the newest matters.
+
+    ``worker`` names one incarnation of a process: a restarted worker has a new id.
+    """
+
+    worker: WorkerId
+    pool: Pool
+    slots_total: Annotated[int, Meta(ge=0)]
+    slots_used: Annotated[int, Meta(ge=0, description="Live and reserved.")]
+    lag_ms: Annotated[float, Meta(ge=0, description="Event loop lag, 99th percentile of the last seconds.")]
+    version: str
+    media_url: Annotated[str, Meta(description="What a carrier connects to: ws(s)://host[:port], without a path.")]
+    is_draining: bool = False
+
+
+class CallOffer(Struct, frozen=True, kw_only=True, tag_field="type", tag="offer"):
+    """Control asks one worker to reserve a slot. Dropped when it arrives after ``deadline`` (aware UTC)."""
+
+    plan: CallStart
+    deadline: datetime
+
+
+class OfferReply(Struct, frozen=True, kw_only=True):
+    """The worker is the last judge of what it can carry."""
+
+    worker: WorkerId
+    answer: Literal["accepted", "full", "draining", "late", "unfit"]
+    detail: str = ""

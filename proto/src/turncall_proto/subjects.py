@@ -1,0 +1,97 @@
+"""Subjects and streams: where each message travels, who keeps it, for how long."""
+
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from turncall_proto.ids import CallId, ProjectId, WorkerId
+
+ROOT: Final = "tc.v1"
+Leaf = Literal["start", "claim", "event"]
+
+
+def call(project: ProjectId, call_id: CallId, leaf: Leaf) -> str:
+    """Where one kind of message of one call travels: its plans, its claims or its facts."""
+    return f"{ROOT}.call.{project}.{call_id}.{leaf}"
+
+
+def call_story(project: ProjectId, call_id: CallId) -> str:
+    """Everything of one call, for reading back and for purging."""
+    return f"{ROOT}.call.{project}.{call_id}.>"
+
+
+ALL_CALL_EVENTS: Final = f"{ROOT}.call.*.*.event"
+ALL_BEATS: Final = f"{ROOT}.beat.*.*"
+
+
+def beat(pool: str, worker: WorkerId) -> str:
+    """A worker's beats, core publish."""
+    return f"{ROOT}.beat.{pool}.{worker}"
+
+
+def offer(worker: WorkerId) -> str:
+    """Offers to one worker, request and reply."""
+    return f"{ROOT}.offer.{worker}"
+
+
+def command(call_id: CallId) -> str:
+    """Commands to a live call; the worker that owns it subscribes."""
+    return f"{ROOT}.cmd.{call_id}"
+
+
+def act(kind: Literal["hang_up", "settlement"]) -> str:
+    """Carrier acts and questions that workers put to control; replicas share a queue group."""
+    return f"{ROOT}.act.{kind}"
+
+
+def live(project: ProjectId, call_id: CallId) -> str:
+    """Lossy news of a live call: partial transcripts and freshly stored facts."""
+    return f"{ROOT}.live.{project}.{call_id}"
+
+
+class StreamSpec(Struct, frozen=True, kw_only=True):
+    """One JetStream stream. All are file-backed, discard-new, ``allow_direct``, deduplicated by message id."""
+
+    name: str
+    subjects: tuple[str, ...]
+    retention: Literal["limits", "workqueue"]
+    max_age_s: int
+    max_bytes: int
+    duplicate_window_s: int = 120
+
+
+GIB: Final = 1024**3
+TC_CALLS: Final = StreamSpec(
+    name="TC_CALLS", subjects=(f"{ROOT}.call.>",), retention="limits", max_age_s=72 * 3600, max_bytes=8 * GIB
+)
+TC_JOBS: Final = StreamSpec(
+    name="TC_JOBS", subjects=(f"{ROOT}.job.>",), retention="workqueue", max_age_s=72 * 3600, max_bytes=1 * GIB
+)
+TC_OUT: Final = StreamSpec(
+    name="TC_OUT", subjects=(f"{ROOT}.out.>",), retention="limits", max_age_s=24 * 3600, max_bytes=1 * GIB
+)
+TC_DEAD: Final = StreamSpec(
+    name="TC_DEAD",
+    subjects=(f"{ROOT}.dead.>",),
+    retention="limits",
+    max_age_s=14 * 24 * 3600,
+    max_bytes=1 * GIB,
+)
+STREAMS: Final = (TC_CALLS, TC_JOBS, TC_OUT, TC_DEAD)
+
+PROJECTOR: Final = "projector"
+"""Durable name of the consumer that turns facts into rows; every control replica pulls from it."""
+CONTROL_QUEUE: Final = "control"
+"""Queue group of control's replicas for acts."""
+MAX_MESSAGE_BYTES: Final = 256 * 1024
+"""Nothing larger travels; a larger body goes to the object store and the message holds its key."""
+
+
+def dead(stream: str) -> str:
+    """Where poison messages of a stream are parked."""
+    return f"{ROOT}.dead.{stream}"
+
+
+def message_id(call_id: CallId, epoch: int, seq: int) -> str:
+    """The deduplication id of a fact."""
+    return f"{call_id}.{epoch}.{seq}"
