@@ -1,0 +1,148 @@
+"""What a bus does, whoever carries it: NATS (`turncall_bus.nats`) or memory (`turncall_bus.memory`)."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from turncall_proto.subjects import StreamSpec
+
+
+class BusError(Exception):
+    """The bus could not do what was asked; the subclass says why."""
+
+
+class Away(BusError):
+    """There is no connection. Raised at once: nothing is buffered to be replayed minutes later."""
+
+
+class NobodyListens(BusError):
+    """No subscriber exists on the subject that was asked."""
+
+
+class NoAnswer(BusError):
+    """The deadline passed before an answer came. Whether the other side acted is unknown."""
+
+
+class Refused(BusError):
+    """The server refused the message: the stream is full, missing, or the message is too large."""
+
+
+class NotLast(Refused):
+    """``expect_last`` did not hold: somebody else published on the subject first."""
+
+
+class Ack(Struct, frozen=True, kw_only=True):
+    """Where a published message lies. ``is_duplicate`` says that its message id was already there."""
+
+    stream: str
+    stream_seq: int
+    is_duplicate: bool
+
+
+class Stored(Struct, frozen=True, kw_only=True):
+    """One message read back from a stream, in stream order."""
+
+    subject: str
+    stream_seq: int
+    data: bytes
+
+
+class Delivered(Struct, frozen=True, kw_only=True):
+    """One message handed to a durable consumer; ``delivery`` counts from 1."""
+
+    subject: str
+    stream_seq: int
+    delivery: int
+    data: bytes
+
+
+class Subscription(Protocol):
+    """A live interest in a subject or a stream."""
+
+    async def close(self) -> None:
+        """Stops it and waits until its running handlers are done. Safe to call twice."""
+        ...
+
+
+class Bus(Protocol):
+    """The operations that both planes are written against."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the server can be reached this instant."""
+        ...
+
+    async def prepare(self, streams: Sequence[StreamSpec]) -> None:
+        """Creates or updates the streams; safe to run from many processes at once."""
+        ...
+
+    async def publish(
+        self, subject: str, data: bytes, *, message_id: str, expect_last: int | None = None, timeout_s: float = 2.0
+    ) -> Ack:
+        """Stores a message in its stream and returns once the server has it.
+
+        A repeat of ``message_id`` within the stream's window is not stored again. ``expect_last`` is the stream sequence
+        that must be the last one on this subject (0: none yet). Raises `Away`, `NoAnswer`, `Refused`, `NotLast`.
+        """
+        ...
+
+    async def tell(self, subject: str, data: bytes) -> None:
+        """Core publish, at most once. Raises `Away`."""
+        ...
+
+    async def ask(self, subject: str, data: bytes, *, timeout_s: float) -> bytes:
+        """Core request; the first answer. Raises `Away`, `NobodyListens`, `NoAnswer`."""
+        ...
+
+    async def serve(
+        self, subject: str, answer: Callable[[bytes], Awaitable[bytes]], *, queue: str = "", at_once: int = 64
+    ) -> Subscription:
+        """Answers requests, ``at_once`` of them in parallel at most; replicas with one ``queue`` share them.
+
+        An answer that raises is logged, and the asker gets `NoAnswer` by its own deadline.
+        """
+        ...
+
+    async def hear(self, subject: str, heard: Callable[[str, bytes], Awaitable[None]]) -> Subscription:
+        """Core subscription: ``heard(subject, data)`` for each message, one after another, in order.
+
+        Messages that arrive while 10,000 wait are dropped and counted.
+        """
+        ...
+
+    async def consume(
+        self,
+        stream: str,
+        durable: str,
+        handle: Callable[[Sequence[Delivered]], Awaitable[None]],
+        *,
+        subject: str,
+        batch: int = 256,
+        wait_s: float = 0.02,
+        redeliver_after_s: float = 30.0,
+        park_after: int = 8,
+    ) -> Subscription:
+        """Pulls batches for ever: ``handle`` returns and they are acked, it raises and they come again with a back-off.
+
+        A message that was delivered ``park_after`` times on its own is moved to the dead stream with its error. A batch
+        that failed is retried message by message, so that one poison message does not hold the others.
+        While the server is away the loop waits and goes on.
+        """
+        ...
+
+    async def last(self, subject: str) -> bytes | None:
+        """The newest message on a subject by direct get; None when there is none. Raises `Away`, `NoAnswer`."""
+        ...
+
+    async def story(self, subject: str) -> list[Stored]:
+        """Every stored message under a subject filter, oldest first, by batched direct get. Raises `Away`, `NoAnswer`."""
+        ...
+
+    async def purge(self, subject: str) -> None:
+        """Deletes every stored message under a subject filter. Raises `Away`, `NoAnswer`."""
+        ...
+
+    async def close(self) -> None:
+        """Closes every subscription, flushes and disconnects. Safe to call twice."""
+        ...

@@ -1,0 +1,61 @@
+"""What a vendor's file must define, per capability: ``CAPABILITIES``, ``Options`` and ``build``.
+
+A vendor capability is one file, ``providers/<vendor>/<kind>.py``, found on disk and listed nowhere. ``Options`` is a
+frozen struct that forbids unknown fields; its JSON Schema is published, so that the control plane refuses a bad option
+without importing a pipeline. Defaults must make ``Options()`` valid wherever the vendor has a sensible default.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+from msgspec import Struct
+from pipecat.processors.frame_processor import FrameProcessor
+
+Kind = Literal["stt", "llm", "tts"]
+
+
+class Capabilities(Struct, frozen=True, kw_only=True):
+    """What control and the pipeline need to know of a vendor before they build it.
+
+    ``needs_secret``: a key must exist when the agent is published. ``takes_base_url``: the user names the server, so every
+    connection goes through the egress wall. ``rates_hz``: sample rates it takes (stt) or gives (tts); empty for any.
+    """
+
+    needs_secret: bool
+    takes_base_url: bool = False
+    rates_hz: tuple[int, ...] = ()
+    word_times: bool = False
+    interim_results: bool = False
+
+
+class BuildContext(Struct, frozen=True, kw_only=True):
+    """What one call gives to a vendor. ``rate_hz`` is the pipeline's rate, both ways: mono s16le.
+
+    ``expected_phrases`` are words that callers of this agent are likely to say, from the agent's own definition.
+    ``egress_allow`` are the networks (CIDR) that the operator opened for URLs supplied by users.
+    """
+
+    rate_hz: int
+    language: str
+    secret: str | None = None
+    expected_phrases: tuple[str, ...] = ()
+    egress_allow: tuple[str, ...] = ()
+
+
+class VendorModule(Protocol):
+    """The shape of ``providers/<vendor>/<kind>.py``."""
+
+    CAPABILITIES: Capabilities
+    Options: type[Struct]
+
+    def build(self, options: Any, context: BuildContext) -> FrameProcessor:
+        """A Pipecat service for one call. Must not block: models that take long to load are shared and loaded before."""
+        ...
+
+
+class Expectant(Protocol):
+    """An ``llm`` vendor may also define this: phrases that callers are likely to say, taken from its options."""
+
+    def expects(self, options: Any) -> Sequence[str]:
+        """Lower-case phrases without punctuation."""
+        ...

@@ -1,0 +1,51 @@
+"""The few shapes that the parts of the media plane meet in: a socket, a reporter of facts, and how a call ended."""
+
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from turncall_proto.call import CallState, EndedReason
+from turncall_proto.events import CallEvent
+
+
+class SocketClosed(Exception):
+    """The other side closed the media socket, or the network did. ``code`` is the close code, 1006 for an abrupt loss."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"media socket closed with {code}")
+        self.code = code
+
+
+class MediaSocket(Protocol):
+    """One carrier's media socket, text frames both ways."""
+
+    async def receive(self) -> str:
+        """The next text frame. Raises `SocketClosed`, also for binary frames (closed with 1003)."""
+        ...
+
+    async def send(self, text: str) -> None:
+        """Writes one text frame. Raises `SocketClosed`; never waits longer than the write deadline of the socket."""
+        ...
+
+    async def close(self, code: int, reason: str) -> None:
+        """Closes once; later calls do nothing."""
+        ...
+
+
+class Reporter(Protocol):
+    """States facts about one epoch of one call: numbers them, spools them, never waits and never raises."""
+
+    def report(self, kind: type[CallEvent], **facts: Any) -> None:
+        """States one fact; the header (call, project, epoch, seq, at) is filled in."""
+        ...
+
+    def whisper(self, message: Struct) -> None:
+        """Lossy news for live feeds: partial transcripts. Dropped when the bus is away."""
+        ...
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """How this worker saw the call end. None, None: the call goes on elsewhere."""
+
+    state: CallState | None
+    reason: EndedReason | None
