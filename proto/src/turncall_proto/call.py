@@ -74,8 +74,8 @@ class EndedReason(StrEnum):
 class CallStart(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.start"):
     """The whole plan of one epoch of a call: a worker needs this, a socket and nothing else.
 
-    ``secrets`` maps a vendor's name to its key, sealed to the media plane's public key. ``offered_to`` is the worker that
-    reserved a slot; any other worker may still claim the epoch.
+    ``secrets`` maps a vendor's name to its key, sealed to the media plane's public key. ``offered_to`` is the worker
+    that reserved a slot; any other worker may still claim the epoch.
     """
 
     call_id: CallId

@@ -82,8 +82,8 @@ class Bus(Protocol):
     ) -> Ack:
         """Stores a message in its stream and returns once the server has it.
 
-        A repeat of ``message_id`` within the stream's window is not stored again. ``expect_last`` is the stream sequence
-        that must be the last one on this subject (0: none yet). Raises `Away`, `NoAnswer`, `Refused`, `NotLast`.
+        A repeat of ``message_id`` within the stream's window is not stored again. ``expect_last`` is the stream
+        sequence that must be the last one on this subject (0: none yet). Raises `Away`, `NoAnswer`, `Refused`, `NotLast`.
         """
         ...
 
@@ -136,7 +136,7 @@ class Bus(Protocol):
         ...
 
     async def story(self, subject: str) -> list[Stored]:
-        """Every stored message under a subject filter, oldest first, by batched direct get. Raises `Away`, `NoAnswer`."""
+        """Every stored message under a filter, oldest first, by batched direct get. Raises `Away`, `NoAnswer`."""
         ...
 
     async def purge(self, subject: str) -> None:

@@ -17,8 +17,8 @@ Kind = Literal["stt", "llm", "tts"]
 class Capabilities(Struct, frozen=True, kw_only=True):
     """What control and the pipeline need to know of a vendor before they build it.
 
-    ``needs_secret``: a key must exist when the agent is published. ``takes_base_url``: the user names the server, so every
-    connection goes through the egress wall. ``rates_hz``: sample rates it takes (stt) or gives (tts); empty for any.
+    ``needs_secret``: a key must exist when the agent is published. ``takes_base_url``: the user names the server, so
+    every connection goes through the egress wall. ``rates_hz``: sample rates it takes (stt) or gives (tts); empty for any.
     """
 
     needs_secret: bool
@@ -49,7 +49,7 @@ class VendorModule(Protocol):
     Options: type[Struct]
 
     def build(self, options: Any, context: BuildContext) -> FrameProcessor:
-        """A Pipecat service for one call. Must not block: models that take long to load are shared and loaded before."""
+        """A Pipecat service for one call. Must not block: what loads slowly is shared and loaded before."""
         ...
 
 

@@ -9,7 +9,7 @@ from turncall_proto.events import CallEvent
 
 
 class SocketClosed(Exception):
-    """The other side closed the media socket, or the network did. ``code`` is the close code, 1006 for an abrupt loss."""
+    """The other side closed the media socket, or the network did. ``code``: its close code, 1006 when abrupt."""
 
     def __init__(self, code: int) -> None:
         super().__init__(f"media socket closed with {code}")
