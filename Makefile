@@ -1,0 +1,44 @@
+# The verbs of this repository. `make` alone lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+BIN := .venv/bin
+PY := $(BIN)/python
+
+.PHONY: help setup fmt check test demo up down schema migrate
+
+help: ## List the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install everything into .venv (needs python3 and make, nothing else)
+	@python3 deploy/setup/bootstrap.py
+
+demo: setup ## Start everything, phone an agent, show the conversation and its record
+	@$(BIN)/turncall demo
+
+up: setup ## Start everything and keep it running; `make down` stops it
+	@$(BIN)/turncall up
+
+down: ## Stop what `make up` started
+	@$(BIN)/turncall down
+
+test: setup ## Run every test over real Postgres, NATS, Valkey and S3 (no Docker needed)
+	@$(PY) -m pytest tests
+
+check: setup ## Formatting, lint, types, who may import whom, schema drift, unit tests
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(PY) -m pytest -q tests/unit tests/contract
+
+fmt: setup ## Format the code and sort its imports
+	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
+
+schema: setup ## Write the generated schemas of the contract and the example environments
+	@$(PY) -m turncall_proto
+	@$(PY) -m turncall_media schema
+	@$(PY) -m turncall_control schema
+	@$(BIN)/turncall env-examples deploy/env
+
+migrate: setup ## Bring the database named by TURNCALL_DATABASE_MIGRATE_URL to the newest schema
+	@$(PY) -m turncall_control migrate
