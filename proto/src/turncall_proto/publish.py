@@ -1,0 +1,154 @@
+"""The contract as documents for other languages and reviewers: JSON Schema of the facts, AsyncAPI of the channels."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from turncall_proto import command, events, placement, subjects
+from turncall_proto.call import CallStart, Claim
+
+SCHEMA_FOLDER: Final = Path(__file__).parent / "schema"
+_IN_SCHEMA: Final = "#/components/schemas/{name}"
+
+
+class Channel(msgspec.Struct, frozen=True, kw_only=True):
+    """One address on the bus: what travels there, what is answered, who keeps it (None: nobody, core NATS)."""
+
+    address: str
+    messages: tuple[type, ...]
+    summary: str
+    reply: type | None = None
+    stream: str | None = None
+
+
+def _tag(kind: type) -> str:
+    return str(getattr(kind, "__struct_config__").tag)
+
+
+def event_kinds() -> tuple[type[events.CallEvent], ...]:
+    """Every fact of the contract, in the order of `turncall_proto.events.Event`."""
+    return events.Event.__args__
+
+
+def channels() -> Mapping[str, Channel]:
+    """Every channel by name; the order is the order of a call."""
+    root = subjects.ROOT
+    return {
+        "beats": Channel(
+            address=f"{root}.beat.{{pool}}.{{worker}}", messages=(placement.WorkerBeat,), summary="A worker lives."
+        ),
+        "offers": Channel(
+            address=f"{root}.offer.{{worker}}",
+            messages=(placement.CallOffer,),
+            reply=placement.OfferReply,
+            summary="Control asks one worker to reserve a slot.",
+        ),
+        "starts": Channel(
+            address=f"{root}.call.{{project}}.{{call}}.start",
+            messages=(CallStart,),
+            stream=subjects.TC_CALLS.name,
+            summary="The whole plan of one epoch.",
+        ),
+        "claims": Channel(
+            address=f"{root}.call.{{project}}.{{call}}.claim",
+            messages=(Claim,),
+            stream=subjects.TC_CALLS.name,
+            summary="A worker serves this epoch; the first one wins.",
+        ),
+        "facts": Channel(
+            address=f"{root}.call.{{project}}.{{call}}.event",
+            messages=event_kinds(),
+            stream=subjects.TC_CALLS.name,
+            summary="What happened, numbered (epoch, seq) without gaps.",
+        ),
+        "commands": Channel(
+            address=f"{root}.cmd.{{call}}",
+            messages=(command.EndCall,),
+            reply=command.CommandReply,
+            summary="Control tells the owner of a live call what to do.",
+        ),
+        "hang_ups": Channel(
+            address=f"{root}.act.hang_up",
+            messages=(command.HangUpAsked,),
+            reply=command.ActReply,
+            summary="A worker asks control to end a call at the carrier.",
+        ),
+        "settlements": Channel(
+            address=f"{root}.act.settlement",
+            messages=(command.SettlementAsked,),
+            reply=command.SettlementAnswered,
+            summary="A worker asks which of its facts are safe.",
+        ),
+    }
+
+
+def _components(kinds: Sequence[type]) -> dict[str, Any]:
+    _, components = msgspec.json.schema_components(kinds, ref_template=_IN_SCHEMA)
+    return dict(sorted(components.items()))
+
+
+def events_schema() -> dict[str, Any]:
+    """JSON Schema 2020-12 of one fact: ``oneOf`` over the tags."""
+    kinds = event_kinds()
+    (schemas, components) = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A fact about a call",
+        "oneOf": list(schemas),
+        "x-internal": sorted(events.INTERNAL_TAGS),
+        "$defs": dict(sorted(components.items())),
+    }
+
+
+def asyncapi() -> dict[str, Any]:
+    """AsyncAPI 3.0 of everything that the two planes exchange."""
+    every = channels()
+    kinds = {kind for channel in every.values() for kind in (*channel.messages, channel.reply) if kind}
+    names = {kind: kind.__name__ for kind in kinds}
+    operations: dict[str, Any] = {}
+    described: dict[str, Any] = {}
+    for name, channel in every.items():
+        described[name] = {
+            "address": channel.address,
+            "description": channel.summary,
+            "messages": {
+                names[kind]: {"$ref": f"#/components/messages/{names[kind]}"}
+                for kind in (*channel.messages, *([channel.reply] if channel.reply else []))
+            },
+            **({"x-stream": channel.stream} if channel.stream else {}),
+        }
+        operations[name] = {
+            "action": "send",
+            "channel": {"$ref": f"#/channels/{name}"},
+            "messages": [{"$ref": f"#/channels/{name}/messages/{names[kind]}"} for kind in channel.messages],
+        }
+        if channel.reply:
+            operations[name]["reply"] = {
+                "messages": [{"$ref": f"#/channels/{name}/messages/{names[channel.reply]}"}],
+            }
+    return {
+        "asyncapi": "3.0.0",
+        "info": {"title": "TurnCall, between the planes", "version": "1"},
+        "defaultContentType": "application/json",
+        "channels": described,
+        "operations": operations,
+        "components": {
+            "messages": {
+                names[kind]: {"name": _tag(kind), "payload": {"$ref": _IN_SCHEMA.format(name=names[kind])}}
+                for kind in sorted(kinds, key=lambda kind: names[kind])
+            },
+            "schemas": _components(sorted(kinds, key=lambda kind: names[kind])),
+        },
+    }
+
+
+def written(document: Mapping[str, Any]) -> str:
+    """A schema document as it lies in the repository: indented JSON with a final newline."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+
+
+def documents() -> Mapping[str, str]:
+    """File name to content, for everything that this package publishes."""
+    return {"events.json": written(events_schema()), "asyncapi.json": written(asyncapi())}
