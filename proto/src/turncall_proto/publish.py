@@ -17,14 +17,14 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     """One address on the bus: what travels there, what is answered, who keeps it (None: nobody, core NATS)."""
 
     address: str
-    messages: tuple[type, ...]
+    messages: tuple[type[msgspec.Struct], ...]
     summary: str
-    reply: type | None = None
+    reply: type[msgspec.Struct] | None = None
     stream: str | None = None
 
 
-def _tag(kind: type) -> str:
-    return str(getattr(kind, "__struct_config__").tag)
+def _tag(kind: type[msgspec.Struct]) -> str:
+    return str(kind.__struct_config__.tag or kind.__name__)
 
 
 def event_kinds() -> tuple[type[events.CallEvent], ...]:
