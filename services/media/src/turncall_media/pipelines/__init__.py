@@ -1,0 +1,1 @@
+"""An agent's definition made into a running conversation."""

@@ -1,0 +1,1 @@
+"""What a conversation leaves behind: facts, figures, a recording."""

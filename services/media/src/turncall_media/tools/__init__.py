@@ -1,0 +1,1 @@
+"""What the model may do besides talk; one kind of tool, one file, found on disk."""

@@ -1,0 +1,1 @@
+"""When the caller has begun to speak, has finished, and may interrupt."""

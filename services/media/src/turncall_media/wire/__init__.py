@@ -1,0 +1,1 @@
+"""The dialects that carriers speak on a media socket; one dialect, one file."""
