@@ -1,0 +1,98 @@
+"""What must not leave the process in a log or a trace: personal fields, phone numbers, secrets."""
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
+
+from msgspec import Meta, Struct
+
+from turncall_runtime.secret import Secret
+
+HIDDEN: Final = "***"
+NUMBER: Final = "<number>"
+
+SECRET_FIELDS: Final = re.compile(
+    r"(^|_)(authorization|password|passwd|secret|secrets|pepper|cookie|signature|(api|private|platform)_?key|auth_token"
+    r"|access_token|token)$"
+)
+"""Names of fields whose values are hidden, in snake case and lower case."""
+
+PERSONAL_FIELDS: Final = frozenset(
+    {"phone", "phone_number", "from_number", "to_number", "caller", "callee", "digits", "email"}
+    | {"text", "transcript", "utterance", "speech", "prompt", "answer", "body"}
+    | {"arguments", "result", "variables"}
+)
+"""Names of fields that may hold what a person said, typed or is called."""
+
+_PHONE = re.compile(
+    r"(?<![\w.])\+[1-9](?:[\s().-]{0,2}\d){6,14}(?!\d)"  # E.164, however it is grouped
+    r"|(?<![\w.:-])\(\d{3}\)\s?\d{3}[\s.-]?\d{4}(?!\d)"  # (415) 555-0100
+    r"|(?<![\w.:-])\d{3}[\s.-]\d{3}[\s.-]\d{4}(?![\w-])"  # 415-555-0100
+    r"|(?<![\w.:-])(?!1[5-9]\d{8}(?!\d)|1[5-9]\d{11}(?!\d))\d{10,15}(?![\w.-])"  # a bare run that is no Unix time
+    r"|(?<=tel:)[^\s\"'<>]+|(?<=sip:)[^\s@\"'<>]+(?=@)|(?<=sips:)[^\s@\"'<>]+(?=@)"
+)
+_SECRET = re.compile(
+    r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"  # user:password@ in a URL
+    r"|(?i:(?<=bearer )|(?<=basic ))[\w.~+/=-]{8,}"
+    r"|\b(?:tc|sk|pk|rk|whsec|xox[abp]|gh[pousr])[_-][\w+/=-]{8,}"  # keys that name themselves
+    r"|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"  # a JSON web token
+    r"|(?i:(?<=token=)|(?<=secret=)|(?<=password=)|(?<=api_key=)|(?<=apikey=)|(?<=signature=)|(?<=[?&]key=))[^\s&\"']+"
+    r"|(?<=/media/)[\w-]+/\d+/[\w-]{24,}"  # the address of a call's media socket ends with its token
+)
+
+_SHORTEST_SECRET = 8
+
+
+class Redactor:
+    """Cleans values for logs and traces. It knows this process's own secrets and hides them wherever they turn up."""
+
+    def __init__(self, secrets: Iterable[Secret] = ()) -> None:
+        known = {secret.reveal() for secret in secrets}
+        known |= {part for text in known for part in text.split(",")}
+        ordered = sorted((text for text in known if len(text) >= _SHORTEST_SECRET), key=len, reverse=True)
+        self._own = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+
+    def text(self, value: str) -> str:
+        """``value`` with secrets replaced by ``***`` and phone numbers by ``<number>``."""
+        if self._own is not None:
+            value = self._own.sub(HIDDEN, value)
+        return _PHONE.sub(NUMBER, _SECRET.sub(HIDDEN, value))
+
+    def field(self, name: str, value: object, depth: int = 6) -> object:
+        """``value`` as it may be logged under ``name``: hidden whole when the name says that it is private.
+
+        Structs lose the fields that the contract marks as personal; below ``depth`` levels everything is hidden.
+        """
+        lowered = name.lower().replace("-", "_")
+        if lowered in PERSONAL_FIELDS or SECRET_FIELDS.search(lowered):
+            return value if value is None or isinstance(value, bool) else HIDDEN
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Secret | bytes | bytearray | memoryview) or depth == 0:
+            return HIDDEN
+        if isinstance(value, Struct):
+            shown = [key for key in value.__struct_fields__ if key not in personal_fields(type(value))]
+            value = {key: getattr(value, key) for key in shown}
+        if isinstance(value, Mapping):
+            return {self.text(str(key)): self.field(str(key), item, depth - 1) for key, item in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self.field("", item, depth - 1) for item in value]
+        return self.text(str(value))
+
+
+@lru_cache(maxsize=512)
+def personal_fields(shape: type[Struct]) -> frozenset[str]:
+    """Names of the fields of ``shape`` that the contract marks as personal (``x-personal`` in their JSON Schema)."""
+    hints = get_type_hints(shape, include_extras=True)
+    return frozenset(name for name in shape.__struct_fields__ if _is_personal(hints[name]))
+
+
+def _is_personal(wanted: Any) -> bool:
+    if get_origin(wanted) is Annotated:
+        inner, *marks = get_args(wanted)
+        schemas = (mark.extra_json_schema for mark in marks if isinstance(mark, Meta))
+        return any(schema and schema.get("x-personal") for schema in schemas) or _is_personal(inner)
+    return any(_is_personal(member) for member in get_args(wanted))

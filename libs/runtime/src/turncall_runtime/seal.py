@@ -1,0 +1,81 @@
+"""Sealed boxes: what one side encrypts to a public key, only the holder of a private key opens (X25519, libsodium)."""
+
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Sequence
+
+from msgspec import Struct
+from nacl.exceptions import CryptoError
+from nacl.public import PrivateKey, PublicKey, SealedBox
+
+from turncall_runtime.secret import Secret
+
+KEY_BYTES = 32
+"""Length of an X25519 key, public or private (RFC 7748)."""
+
+
+class SealError(Exception):
+    """Something about sealing went wrong; the message holds neither key nor plaintext."""
+
+
+class BadKey(SealError):
+    """A key is not 32 bytes in base64."""
+
+
+class CannotOpen(SealError):
+    """No live private key opens the text: it was sealed to a retired key, cut, or altered."""
+
+
+class Keypair(Struct, frozen=True, kw_only=True):
+    """A new pair, both in base64. Give the public key to those who seal and the private one to those who open."""
+
+    public_key: str
+    private_key: Secret
+
+
+def new_keypair() -> Keypair:
+    """A random pair."""
+    private = PrivateKey.generate()
+    return Keypair(
+        public_key=b64encode(bytes(private.public_key)).decode(),
+        private_key=Secret(b64encode(bytes(private)).decode()),
+    )
+
+
+def public_key_of(private_key: Secret) -> str:
+    """The public half, in base64. Raises `BadKey`."""
+    return b64encode(bytes(PrivateKey(_key_bytes(private_key.reveal(), "private")).public_key)).decode()
+
+
+def seal(plaintext: str, public_key: str) -> str:
+    """``plaintext`` sealed to ``public_key``, in base64; 48 bytes longer, and different each time. Raises `BadKey`."""
+    box = SealedBox(PublicKey(_key_bytes(public_key, "public")))
+    return b64encode(box.encrypt(plaintext.encode())).decode()
+
+
+def open_sealed(sealed: str, private_keys: Sequence[Secret]) -> Secret:
+    """What was sealed to one of ``private_keys``, tried in order: two live at a time while they rotate.
+
+    Raises `CannotOpen` when none fits, `BadKey` when a key is malformed.
+    """
+    boxes = [SealedBox(PrivateKey(_key_bytes(key.reveal(), "private"))) for key in private_keys]
+    try:
+        data = b64decode(sealed, validate=True)
+    except Base64Error as error:
+        raise CannotOpen("the sealed text is not base64") from error
+    for box in boxes:
+        try:
+            return Secret(box.decrypt(data).decode())
+        except (CryptoError, UnicodeDecodeError):
+            continue
+    raise CannotOpen(f"none of {len(boxes)} private keys opens it; was it sealed to a key that has been retired?")
+
+
+def _key_bytes(text: str, kind: str) -> bytes:
+    try:
+        key = b64decode(text, validate=True)
+    except Base64Error as error:
+        raise BadKey(f"the {kind} key is not base64") from error
+    if len(key) != KEY_BYTES:
+        raise BadKey(f"the {kind} key has {len(key)} bytes instead of {KEY_BYTES}")
+    return key
