@@ -1,0 +1,112 @@
+"""What control asks of a telephone carrier, and the ways in which a carrier refuses."""
+
+from datetime import datetime
+from typing import ClassVar, Protocol
+
+from msgspec import Struct
+
+
+class CarrierError(Exception):
+    """A carrier did not do what was asked. ``is_retryable``: the same request may succeed later."""
+
+    is_retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Gone(CarrierError):
+    """The carrier has no such resource, or no longer has it."""
+
+
+class NotInProgress(CarrierError):
+    """The call cannot be changed because it has ended, or has not begun."""
+
+
+class NotAuthorised(CarrierError):
+    """The carrier does not accept our credentials: check the account id and the auth token."""
+
+
+class Rejected(CarrierError):
+    """The carrier understood the request and refuses it; the message holds its reason."""
+
+
+class LimitReached(CarrierError):
+    """Too many requests for this account; ask again later."""
+
+    is_retryable = True
+
+
+class Unavailable(CarrierError):
+    """The carrier cannot be reached, is broken, or did not answer in time. Whether it acted is unknown."""
+
+    is_retryable = True
+
+
+class CarrierNumber(Struct, frozen=True, kw_only=True):
+    """A phone number that the account owns, and where its calls are sent.
+
+    ``is_diverted`` says that an application or a SIP trunk is set on it, which makes ``voice_url`` unused.
+    """
+
+    sid: str
+    e164: str
+    label: str
+    can_voice: bool
+    can_sms: bool
+    voice_url: str = ""
+    voice_fallback_url: str = ""
+    status_url: str = ""
+    is_diverted: bool = False
+
+
+class NumberUrls(Struct, frozen=True, kw_only=True):
+    """Where a carrier sends what happens on a number; an empty string clears that address."""
+
+    voice_url: str
+    voice_fallback_url: str
+    status_url: str
+
+
+class CarrierCall(Struct, frozen=True, kw_only=True):
+    """A call as the carrier sees it. ``status`` is the carrier's word, Twilio's vocabulary; ``duration_s`` once ended."""
+
+    provider_call_id: str
+    status: str
+    duration_s: int | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+class Carrier(Protocol):
+    """One account at one carrier. Every method raises a `CarrierError` and returns within its own deadline."""
+
+    @property
+    def account(self) -> str:
+        """The carrier's name of the account, as it stands in its webhooks."""
+        ...
+
+    async def find_number(self, e164_or_sid: str) -> CarrierNumber:
+        """A number of this account, by its E.164 form or by the carrier's id. Raises `Gone`."""
+        ...
+
+    async def list_numbers(self, limit: int = 200) -> list[CarrierNumber]:
+        """The numbers that the account owns, ``limit`` at most."""
+        ...
+
+    async def configure_number(self, sid: str, urls: NumberUrls) -> CarrierNumber:
+        """Points a number at us; all addresses are asked by POST. Raises `Gone`. A repeat changes nothing."""
+        ...
+
+    async def release_number(self, sid: str) -> None:
+        """Takes our addresses off a number; the account keeps the number. Gone numbers are fine."""
+        ...
+
+    async def end_call(self, provider_call_id: str) -> None:
+        """Hangs up. Raises `Gone` or `NotInProgress` when there is nothing left to end. A repeat is harmless."""
+        ...
+
+    async def fetch_call(self, provider_call_id: str) -> CarrierCall:
+        """The call as the carrier sees it, seconds late at times. Raises `Gone`."""
+        ...
