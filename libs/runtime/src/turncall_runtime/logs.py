@@ -20,7 +20,7 @@ Log = BoundLogger
 """A logger: ``log.info("call.admitted", slots=3)``. The first argument names the event, the rest are its facts."""
 
 OURS: Final = "turncall"
-"""Loggers below this name log at the chosen level. Others write free text, Pipecat's holds speech: warnings and up."""
+"""Loggers whose name begins so log at the chosen level. Others write free text, Pipecat's speech: warnings and up."""
 
 _LEVELS = logging.getLevelNamesMapping()
 _FIRST = ("time", "level", "event", "service", "logger", "call_id", "epoch")
@@ -47,6 +47,7 @@ def configure(service: str, level: str, secrets: Iterable[Secret] = (), stream: 
     ]
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.set_name(_HANDLER)
+    handler.addFilter(_is_welcome)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(processors=last, foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()])
     )
@@ -71,12 +72,11 @@ def configure(service: str, level: str, secrets: Iterable[Secret] = (), stream: 
 
 
 def set_level(level: str) -> None:
-    """Changes the level of our own loggers while the process runs. Raises `ValueError` for an unknown one."""
+    """Changes the level while the process runs. Raises `ValueError` for an unknown one."""
     number = _LEVELS.get(level.upper())
     if number is None:
         raise ValueError(f"unknown log level {level!r}; use debug, info, warning or error")
-    logging.getLogger(OURS).setLevel(number)
-    logging.getLogger().setLevel(max(number, logging.WARNING))
+    logging.getLogger().setLevel(number)
 
 
 def logger(name: str) -> Log:
@@ -91,6 +91,10 @@ def bound(**facts: object) -> AbstractContextManager[None]:
     ``with logs.bound(call_id=call_id, epoch=epoch): …``
     """
     return structlog.contextvars.bound_contextvars(**facts)
+
+
+def _is_welcome(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING or record.name.startswith(OURS)
 
 
 def _stamp(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
