@@ -1,0 +1,166 @@
+"""A whole installation on this machine: both planes as processes over servers that already run."""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from msgspec import Struct
+
+from turncall.process import Process, free_port
+from turncall.secrets import InstallationSecrets, kept_in
+
+HOST: Final = "127.0.0.1"
+CONTROL_READY_S: Final = 30.0
+WORKER_READY_S: Final = 60.0
+MIGRATED_S: Final = 60.0
+ALLOWED_LOOPBACK: Final = "127.0.0.0/8,::1/128"
+"""Tools, carriers and models of a development installation live on this machine."""
+
+
+class Servers(Struct, frozen=True, kw_only=True):
+    """Where Postgres (three logins), NATS, Redis and the object store answer."""
+
+    database_migrate_url: str
+    database_api_url: str
+    database_system_url: str
+    nats_url: str
+    redis_url: str
+    blobs_url: str
+    blobs_access_key: str = ""
+    blobs_secret_key: str = ""
+
+
+class Carrier(Struct, frozen=True, kw_only=True):
+    """The Twilio-compatible account that the installation uses; ``base_url`` has no path."""
+
+    base_url: str
+    account_sid: str
+    auth_token: str
+
+
+class InstallationFailed(Exception):
+    """A part of the installation did not start; the message says which and shows the end of its log."""
+
+
+class Installation:
+    """Control and media workers as children of this process, each with a log in ``folder``.
+
+    ``async with`` starts control (after migrating the database) and one worker; more come by `add_worker`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        servers: Servers,
+        carrier: Carrier,
+        *,
+        slots: int = 20,
+        control_port: int | None = None,
+        extra: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.secrets: InstallationSecrets = kept_in(folder)
+        self.workers: list[Process] = []
+        self.control_url = f"http://{HOST}:{control_port or free_port()}"
+        self._servers = servers
+        self._carrier = carrier
+        self._slots = slots
+        self._extra = dict(extra or {})
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._migrate()
+            await asyncio.gather(self._start_control(), self.add_worker())
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def add_worker(self, *, slots: int | None = None, extra: Mapping[str, str] | None = None) -> Process:
+        """Starts one more media worker and returns once it takes calls."""
+        index = len(self.workers) + 1
+        url = f"{HOST}:{free_port()}"
+        environment = self._media_environment(url, index, slots or self._slots) | dict(extra or {})
+        worker = Process(f"worker {index}", ("turncall_media", "run"), environment, self._log(f"worker-{index}"))
+        self.workers.append(worker)
+        await self._run(worker, f"http://{url}/ready", WORKER_READY_S)
+        return worker
+
+    async def _start_control(self) -> None:
+        control = Process("control", ("turncall_control", "serve"), self._control_environment(), self._log("control"))
+        await self._run(control, f"{self.control_url}/ready", CONTROL_READY_S)
+
+    async def _run(self, process: Process, ready_url: str, timeout_s: float) -> None:
+        await process.start()
+        self._stack.push_async_callback(process.stop)
+        await process.until_ready(ready_url, timeout_s)
+
+    async def _migrate(self) -> None:
+        migration = Process(
+            "migrate", ("turncall_control", "migrate"), self._control_environment(), self._log("migrate")
+        )
+        await migration.start()
+        if code := await migration.ended(MIGRATED_S):
+            raise InstallationFailed(f"migrate ended with {code}; its log ends:\n{migration.tail()}")
+
+    def _log(self, name: str) -> Path:
+        return self.folder / "logs" / f"{name}.log"
+
+    def _shared_environment(self) -> dict[str, str]:
+        servers = self._servers
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("TURNCALL_")}
+        vendor_keys = {name: value for name, value in os.environ.items() if name.startswith("TURNCALL_VENDOR_KEY_")}
+        return (
+            inherited
+            | vendor_keys
+            | {
+                "TURNCALL_ENV": "development",
+                "TURNCALL_NATS_URL": servers.nats_url,
+                "TURNCALL_BLOBS_URL": servers.blobs_url,
+                "TURNCALL_BLOBS_ACCESS_KEY": servers.blobs_access_key,
+                "TURNCALL_BLOBS_SECRET_KEY": servers.blobs_secret_key,
+                "TURNCALL_STREAM_KEYS": self.secrets.stream_keys,
+                "TURNCALL_EGRESS_ALLOW": ALLOWED_LOOPBACK,
+            }
+            | self._extra
+        )
+
+    def _control_environment(self) -> dict[str, str]:
+        host, _, port = self.control_url.removeprefix("http://").partition(":")
+        servers = self._servers
+        return self._shared_environment() | {
+            "TURNCALL_HTTP_HOST": host,
+            "TURNCALL_HTTP_PORT": port,
+            "TURNCALL_PUBLIC_URL": self.control_url,
+            "TURNCALL_DATABASE_MIGRATE_URL": servers.database_migrate_url,
+            "TURNCALL_DATABASE_API_URL": servers.database_api_url,
+            "TURNCALL_DATABASE_SYSTEM_URL": servers.database_system_url,
+            "TURNCALL_REDIS_URL": servers.redis_url,
+            "TURNCALL_PLATFORM_KEY": self.secrets.platform_key,
+            "TURNCALL_KEY_PEPPER": self.secrets.key_pepper,
+            "TURNCALL_SEAL_PUBLIC_KEY": self.secrets.seal_public_key,
+            "TURNCALL_TWILIO_ACCOUNT_SID": self._carrier.account_sid,
+            "TURNCALL_TWILIO_AUTH_TOKEN": self._carrier.auth_token,
+            "TURNCALL_TWILIO_BASE_URL": self._carrier.base_url,
+        }
+
+    def _media_environment(self, url: str, index: int, slots: int) -> dict[str, str]:
+        host, _, port = url.partition(":")
+        return self._shared_environment() | {
+            "TURNCALL_MEDIA_HOST": host,
+            "TURNCALL_MEDIA_PORT": port,
+            "TURNCALL_MEDIA_URL": f"ws://{url}",
+            "TURNCALL_SLOTS": str(slots),
+            "TURNCALL_SPOOL_DIR": str(self.folder / "spool" / f"worker-{index}"),
+            "TURNCALL_SEAL_PRIVATE_KEYS": self.secrets.seal_private_key,
+        }
