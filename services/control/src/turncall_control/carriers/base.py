@@ -70,7 +70,7 @@ class NumberUrls(Struct, frozen=True, kw_only=True):
 
 
 class CarrierCall(Struct, frozen=True, kw_only=True):
-    """A call as the carrier sees it. ``status`` is the carrier's word, Twilio's vocabulary; ``duration_s`` once ended."""
+    """A call as the carrier sees it. ``status`` is Twilio's vocabulary; ``duration_s`` is known once it ended."""
 
     provider_call_id: str
     status: str
@@ -81,6 +81,11 @@ class CarrierCall(Struct, frozen=True, kw_only=True):
 
 class Carrier(Protocol):
     """One account at one carrier. Every method raises a `CarrierError` and returns within its own deadline."""
+
+    @property
+    def provider(self) -> str:
+        """The carrier's name, as calls and numbers store it: ``twilio``."""
+        ...
 
     @property
     def account(self) -> str:

@@ -1,0 +1,268 @@
+"""Twilio: its REST API, the signature on its webhooks, and the documents that answer them."""
+
+import asyncio
+from base64 import b64encode
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+import aiohttp
+from litestar.datastructures import FormMultiDict
+from twilio.base.exceptions import TwilioException, TwilioRestException, TwilioServiceException
+from twilio.http.async_http_client import AsyncTwilioHttpClient
+from twilio.http.response import Response
+from twilio.request_validator import RequestValidator
+from twilio.rest import Client
+from twilio.rest.api.v2010.account.call import CallInstance
+from twilio.rest.api.v2010.account.incoming_phone_number import IncomingPhoneNumberInstance
+from twilio.twiml.voice_response import Connect, VoiceResponse
+
+from turncall_control.carriers.base import (
+    CarrierCall,
+    CarrierError,
+    CarrierNumber,
+    Gone,
+    LimitReached,
+    NotAuthorised,
+    NotInProgress,
+    NumberUrls,
+    Rejected,
+    Unavailable,
+)
+from turncall_runtime.secret import Secret
+
+PROVIDER: Final = "twilio"
+SIGNATURE_HEADER: Final = "x-twilio-signature"
+REQUEST_TIMEOUT_S: Final = 5.0
+"""For one REST request, from connecting to the last byte of the answer."""
+
+_CALL_NOT_IN_PROGRESS: Final = 21220
+
+
+class Forged(Exception):
+    """A webhook is not signed with this account's token over the URL that the world knows us by."""
+
+
+# Webhooks.
+
+
+def authenticated_form(*, url: str, body: bytes, signature: str, auth_token: Secret) -> FormMultiDict:
+    """The form of a webhook, if Twilio signed it for ``url``; raises `Forged` for anything else, garbage included.
+
+    ``url`` is the public one with its query, as Twilio asked for it; the port may be there or not (Twilio drops it for
+    voice over https). Blank values and repeated names are signed, so the form keeps them in all their copies.
+    """
+    form = FormMultiDict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+    validator = RequestValidator(auth_token.reveal())
+    # A signature is base64 of a SHA-1: other characters would only confuse the comparison.
+    if not signature.isascii() or not validator.validate(url, form, signature):
+        raise Forged("the signature does not match; check the auth token and TURNCALL_PUBLIC_URL")
+    return form
+
+
+def connect_stream(*, stream_url: str, action_url: str) -> str:
+    """Hands the call's audio to ``stream_url``; when that ends, Twilio asks ``action_url`` what comes next.
+
+    Nothing follows ``<Connect>``: with an action, later verbs are unreachable.
+    """
+    response = VoiceResponse()
+    connect = Connect(action=action_url, method="POST")
+    connect.stream(url=stream_url)
+    response.append(connect)
+    return str(response)
+
+
+def say_and_hang_up(sentence: str) -> str:
+    """Speaks one sentence and ends the call."""
+    response = VoiceResponse()
+    response.say(sentence)
+    response.hangup()
+    return str(response)
+
+
+def hang_up() -> str:
+    """Ends the call."""
+    response = VoiceResponse()
+    response.hangup()
+    return str(response)
+
+
+# The REST API.
+
+
+class _HttpClient(AsyncTwilioHttpClient):  # type: ignore[misc]  # the vendor publishes no types
+    """The vendor's asynchronous transport with a base URL, a deadline that holds, and no retry of its own.
+
+    The vendor's class ignores its timeout, and its retries would post ``Calls.json`` again after a 500: two calls.
+    """
+
+    def __init__(self, base_url: str, timeout_s: float) -> None:
+        super().__init__()
+        self._base = urlsplit(base_url)
+        self._timeout_s = timeout_s
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        params: Mapping[str, Any] | None = None,
+        data: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        auth: tuple[str, str] | None = None,
+        timeout: float | None = None,
+        allow_redirects: bool = False,
+    ) -> Response:
+        """One request. Raises `Unavailable` when the answer is not complete within the deadline."""
+        asked = urlsplit(url)
+        moved = asked._replace(
+            scheme=self._base.scheme, netloc=self._base.netloc, path=self._base.path.rstrip("/") + asked.path
+        )
+        sent = dict(headers or {})
+        if auth is not None:
+            sent["Authorization"] = "Basic " + b64encode(f"{auth[0]}:{auth[1]}".encode()).decode()
+        try:
+            async with (
+                asyncio.timeout(timeout or self._timeout_s),
+                self.session.request(
+                    method.upper(),
+                    urlunsplit(moved),
+                    params=params,
+                    data=data,
+                    headers=sent,
+                    allow_redirects=allow_redirects,
+                ) as response,
+            ):
+                return Response(response.status, await response.text(), response.headers)
+        except TimeoutError as error:
+            raise Unavailable(f"Twilio did not answer {method} within {timeout or self._timeout_s:g} s") from error
+        except aiohttp.ClientError as error:
+            raise Unavailable(f"Twilio cannot be reached: {type(error).__name__}") from error
+
+
+class Twilio:
+    """One Twilio account. Make it inside the running loop with `connected`."""
+
+    provider = PROVIDER
+
+    def __init__(self, client: Client, account: str) -> None:
+        self._client = client
+        self.account = account
+
+    async def find_number(self, e164_or_sid: str) -> CarrierNumber:
+        """A number of this account. Raises `Gone`."""
+        numbers = self._client.incoming_phone_numbers
+        with _translated():
+            if not e164_or_sid.startswith("+"):
+                return _number(await numbers(e164_or_sid).fetch_async())
+            found = await numbers.list_async(phone_number=e164_or_sid, limit=1)
+        # Twilio matches patterns, so a longer number could come back.
+        exact = [number for number in found if number.phone_number == e164_or_sid]
+        if not exact:
+            raise Gone(f"the Twilio account {self.account} does not own that number")
+        return _number(exact[0])
+
+    async def list_numbers(self, limit: int = 200) -> list[CarrierNumber]:
+        """The numbers that the account owns, ``limit`` at most."""
+        with _translated():
+            return [_number(found) for found in await self._client.incoming_phone_numbers.list_async(limit=limit)]
+
+    async def configure_number(self, sid: str, urls: NumberUrls) -> CarrierNumber:
+        """Points a number at us. Raises `Gone`."""
+        with _translated():
+            return _number(
+                await self._client.incoming_phone_numbers(sid).update_async(
+                    voice_url=urls.voice_url,
+                    voice_method="POST",
+                    voice_fallback_url=urls.voice_fallback_url,
+                    voice_fallback_method="POST",
+                    status_callback=urls.status_url,
+                    status_callback_method="POST",
+                )
+            )
+
+    async def release_number(self, sid: str) -> None:
+        """Takes our addresses off a number; a number that the account lost is fine."""
+        try:
+            await self.configure_number(sid, NumberUrls(voice_url="", voice_fallback_url="", status_url=""))
+        except Gone:
+            return
+
+    async def end_call(self, provider_call_id: str) -> None:
+        """Hangs up. Raises `Gone` (20404) or `NotInProgress` (21220)."""
+        with _translated():
+            await self._client.calls(provider_call_id).update_async(status="completed")
+
+    async def fetch_call(self, provider_call_id: str) -> CarrierCall:
+        """The call as Twilio sees it; eventually consistent. Raises `Gone`."""
+        with _translated():
+            return _call(await self._client.calls(provider_call_id).fetch_async())
+
+
+@asynccontextmanager
+async def connected(
+    *, account: str, auth_token: Secret, base_url: str, timeout_s: float = REQUEST_TIMEOUT_S
+) -> AsyncIterator[Twilio]:
+    """An account whose connections are closed at the end."""
+    http_client = _HttpClient(base_url, timeout_s)
+    try:
+        # An environment of its own: TWILIO_REGION and TWILIO_EDGE would change the host in silence.
+        client = Client(account, auth_token.reveal(), http_client=http_client, environment={"TWILIO_REGION": ""})
+        yield Twilio(client, account)
+    finally:
+        await http_client.close()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turns the vendor's exceptions into ours; addresses and request bodies stay behind."""
+    try:
+        yield
+    except TwilioRestException as error:
+        raise _ours(error.status, error.code, error.msg) from error
+    except TwilioServiceException as error:
+        raise _ours(error.status, error.code, error.detail or error.title) from error
+    except (TwilioException, ValueError, KeyError, TypeError) as error:
+        raise Unavailable(f"Twilio gave an answer that is not understood: {type(error).__name__}") from error
+
+
+def _ours(status: int, code: int | None, message: str) -> CarrierError:
+    if code == _CALL_NOT_IN_PROGRESS:
+        return NotInProgress(f"Twilio {code}: the call is not in progress", code=code)
+    if status == 404:
+        return Gone(f"Twilio {code}: no such resource in this account", code=code)
+    if status in (401, 403):
+        return NotAuthorised(f"Twilio {code}: the account id or the auth token is not accepted", code=code)
+    if status == 429:
+        return LimitReached(f"Twilio {code}: too many requests for this account", code=code)
+    if status >= 500:
+        return Unavailable(f"Twilio answered {status}", code=code)
+    return Rejected(f"Twilio {code}: {message}", code=code)
+
+
+def _number(found: IncomingPhoneNumberInstance) -> CarrierNumber:
+    able: Mapping[str, Any] = found.capabilities or {}
+    return CarrierNumber(
+        sid=str(found.sid),
+        e164=str(found.phone_number),
+        label=found.friendly_name or "",
+        can_voice=bool(able.get("voice")),
+        can_sms=bool(able.get("sms")),
+        voice_url=found.voice_url or "",
+        voice_fallback_url=found.voice_fallback_url or "",
+        status_url=found.status_callback or "",
+        is_diverted=bool(found.voice_application_sid or found.trunk_sid),
+    )
+
+
+def _call(found: CallInstance) -> CarrierCall:
+    started: datetime | None = found.start_time
+    ended: datetime | None = found.end_time
+    return CarrierCall(
+        provider_call_id=str(found.sid),
+        status=str(found.status),
+        duration_s=int(found.duration) if found.duration else None,
+        started_at=started,
+        ended_at=ended,
+    )
