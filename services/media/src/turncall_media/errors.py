@@ -7,7 +7,7 @@ from turncall_proto.call import CallState, EndedReason
 
 
 class MediaError(Exception):
-    """A call cannot be served. ``retryable``: another worker or a later moment may succeed. ``outcome``: how it ends."""
+    """A call cannot be served. ``retryable``: another worker or a later moment may do. ``outcome``: how it ends."""
 
     retryable: ClassVar[bool] = False
     outcome: ClassVar[Outcome] = Outcome(state=CallState.FAILED, reason=EndedReason.PIPELINE_ERROR)

@@ -1,0 +1,55 @@
+"""What a media worker is told by its environment."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from turncall_runtime.config import Development, Environment
+from turncall_runtime.secret import Secret
+
+
+class MediaConfig(Struct, frozen=True, kw_only=True):
+    """One worker process. Each field is read from ``TURNCALL_<FIELD>``."""
+
+    env: Annotated[Environment, Meta(description="development or production.")] = "production"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="debug, info, warning or error.")
+    ] = "info"
+    nats_url: Annotated[
+        Secret,
+        Development("nats://127.0.0.1:4222"),
+        Meta(description="Where NATS listens, with user and password: nats://media:…@host:4222."),
+    ]
+    blobs_url: Annotated[
+        str,
+        Meta(
+            description="Where recordings go: file:///absolute/folder, or s3://bucket?endpoint=http://host:9000&region=…"
+        ),
+    ]
+    blobs_access_key: Annotated[str, Meta(description="Access key of the S3 store; empty for a folder.")] = ""
+    blobs_secret_key: Annotated[Secret, Meta(description="Secret key of the S3 store; empty for a folder.")] = Secret(
+        ""
+    )
+    stream_keys: Annotated[
+        Secret, Meta(description="Keys that open media sockets, as id:secret,id:secret; all of them verify.")
+    ]
+    egress_allow: Annotated[
+        tuple[str, ...], Meta(description="Internal networks (CIDR) that URLs supplied by users may reach.")
+    ] = ()
+    media_host: Annotated[str, Meta(description="The address to listen on.")] = "127.0.0.1"
+    media_port: Annotated[int, Meta(ge=0, le=65535, description="The port to listen on; 0 takes a free one.")] = 8090
+    media_url: Annotated[
+        str,
+        Meta(pattern=r"^wss?://[^/]+$", description="What a carrier connects to: ws(s)://host[:port], without a path."),
+    ]
+    slots: Annotated[int, Meta(ge=1, le=1000, description="Calls at once.")] = 20
+    spool_dir: Annotated[
+        str, Meta(description="A folder that outlives the process: facts wait here until control has stored them.")
+    ]
+    seal_private_keys: Annotated[
+        tuple[Secret, ...],
+        Meta(min_length=1, description="X25519 keys in base64 that open vendors' keys, newest first."),
+    ]
+    drain_s: Annotated[
+        float, Meta(ge=0, le=14_400, description="How long live calls may go on after SIGTERM; then they are ended.")
+    ] = 600.0
