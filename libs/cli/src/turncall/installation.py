@@ -11,27 +11,14 @@ from typing import Final, Self
 from msgspec import Struct
 
 from turncall.process import Process, free_port
-from turncall.secrets import InstallationSecrets, kept_in
+from turncall_devstack.environment import control_environment, media_environment
+from turncall_devstack.keys import Keys
+from turncall_devstack.stack import Urls
 
 HOST: Final = "127.0.0.1"
 CONTROL_READY_S: Final = 30.0
 WORKER_READY_S: Final = 60.0
 MIGRATED_S: Final = 60.0
-ALLOWED_LOOPBACK: Final = "127.0.0.0/8,::1/128"
-"""Tools, carriers and models of a development installation live on this machine."""
-
-
-class Servers(Struct, frozen=True, kw_only=True):
-    """Where Postgres (three logins), NATS, Redis and the object store answer."""
-
-    database_migrate_url: str
-    database_api_url: str
-    database_system_url: str
-    nats_url: str
-    redis_url: str
-    blobs_url: str
-    blobs_access_key: str = ""
-    blobs_secret_key: str = ""
 
 
 class Carrier(Struct, frozen=True, kw_only=True):
@@ -55,7 +42,8 @@ class Installation:
     def __init__(
         self,
         folder: Path,
-        servers: Servers,
+        urls: Urls,
+        keys: Keys,
         carrier: Carrier,
         *,
         slots: int = 20,
@@ -63,10 +51,10 @@ class Installation:
         extra: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
-        self.secrets: InstallationSecrets = kept_in(folder)
+        self.keys = keys
         self.workers: list[Process] = []
         self.control_url = f"http://{HOST}:{control_port or free_port()}"
-        self._servers = servers
+        self._urls = urls
         self._carrier = carrier
         self._slots = slots
         self._extra = dict(extra or {})
@@ -116,51 +104,40 @@ class Installation:
     def _log(self, name: str) -> Path:
         return self.folder / "logs" / f"{name}.log"
 
-    def _shared_environment(self) -> dict[str, str]:
-        servers = self._servers
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("TURNCALL_")}
-        vendor_keys = {name: value for name, value in os.environ.items() if name.startswith("TURNCALL_VENDOR_KEY_")}
-        return (
-            inherited
-            | vendor_keys
-            | {
-                "TURNCALL_ENV": "development",
-                "TURNCALL_NATS_URL": servers.nats_url,
-                "TURNCALL_BLOBS_URL": servers.blobs_url,
-                "TURNCALL_BLOBS_ACCESS_KEY": servers.blobs_access_key,
-                "TURNCALL_BLOBS_SECRET_KEY": servers.blobs_secret_key,
-                "TURNCALL_STREAM_KEYS": self.secrets.stream_keys,
-                "TURNCALL_EGRESS_ALLOW": ALLOWED_LOOPBACK,
-            }
-            | self._extra
-        )
+    def _own_environment(self) -> dict[str, str]:
+        """What a child inherits: this process's environment without settings of another installation."""
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("TURNCALL_") or name.startswith("TURNCALL_VENDOR_KEY_")
+        }
+        return inherited | self._extra
 
     def _control_environment(self) -> dict[str, str]:
         host, _, port = self.control_url.removeprefix("http://").partition(":")
-        servers = self._servers
-        return self._shared_environment() | {
-            "TURNCALL_HTTP_HOST": host,
-            "TURNCALL_HTTP_PORT": port,
-            "TURNCALL_PUBLIC_URL": self.control_url,
-            "TURNCALL_DATABASE_MIGRATE_URL": servers.database_migrate_url,
-            "TURNCALL_DATABASE_API_URL": servers.database_api_url,
-            "TURNCALL_DATABASE_SYSTEM_URL": servers.database_system_url,
-            "TURNCALL_REDIS_URL": servers.redis_url,
-            "TURNCALL_PLATFORM_KEY": self.secrets.platform_key,
-            "TURNCALL_KEY_PEPPER": self.secrets.key_pepper,
-            "TURNCALL_SEAL_PUBLIC_KEY": self.secrets.seal_public_key,
-            "TURNCALL_TWILIO_ACCOUNT_SID": self._carrier.account_sid,
-            "TURNCALL_TWILIO_AUTH_TOKEN": self._carrier.auth_token,
-            "TURNCALL_TWILIO_BASE_URL": self._carrier.base_url,
-        }
+        return (
+            self._own_environment()
+            | control_environment(self._urls, self.keys)
+            | {
+                "TURNCALL_HTTP_HOST": host,
+                "TURNCALL_HTTP_PORT": port,
+                "TURNCALL_PUBLIC_URL": self.control_url,
+                "TURNCALL_TWILIO_ACCOUNT_SID": self._carrier.account_sid,
+                "TURNCALL_TWILIO_AUTH_TOKEN": self._carrier.auth_token,
+                "TURNCALL_TWILIO_BASE_URL": self._carrier.base_url,
+            }
+        )
 
     def _media_environment(self, url: str, index: int, slots: int) -> dict[str, str]:
         host, _, port = url.partition(":")
-        return self._shared_environment() | {
-            "TURNCALL_MEDIA_HOST": host,
-            "TURNCALL_MEDIA_PORT": port,
-            "TURNCALL_MEDIA_URL": f"ws://{url}",
-            "TURNCALL_SLOTS": str(slots),
-            "TURNCALL_SPOOL_DIR": str(self.folder / "spool" / f"worker-{index}"),
-            "TURNCALL_SEAL_PRIVATE_KEYS": self.secrets.seal_private_key,
-        }
+        return (
+            self._own_environment()
+            | media_environment(self._urls, self.keys)
+            | {
+                "TURNCALL_MEDIA_HOST": host,
+                "TURNCALL_MEDIA_PORT": port,
+                "TURNCALL_MEDIA_URL": f"ws://{url}",
+                "TURNCALL_SLOTS": str(slots),
+                "TURNCALL_SPOOL_DIR": str(self.folder / "spool" / f"worker-{index}"),
+            }
+        )
