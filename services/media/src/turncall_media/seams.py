@@ -1,15 +1,13 @@
 """The few shapes that the parts of the media plane meet in: a socket, a reporter of facts, and how a call ended."""
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
+from turncall_blobs.store import BlobStore
 from turncall_proto.call import CallState, EndedReason
 from turncall_proto.events import CallEvent
-
-if TYPE_CHECKING:
-    from turncall_blobs.store import BlobStore
 
 
 class SocketClosed(Exception):
@@ -66,6 +64,6 @@ class Resources(Struct, frozen=True, kw_only=True):
     """
 
     open_secret: Callable[[str], str]
-    blobs: "BlobStore"
+    blobs: BlobStore
     egress_allow: tuple[str, ...]
     hang_up: Callable[[EndedReason], Awaitable[bool]]

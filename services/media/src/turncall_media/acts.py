@@ -1,0 +1,59 @@
+"""What a worker asks control to do at the carrier."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from turncall_bus.bus import Away, Bus, NoAnswer, NobodyListens
+from turncall_proto.call import CallStart, EndedReason
+from turncall_proto.codec import decode, encode
+from turncall_proto.command import ActReply, HangUpAsked
+from turncall_proto.subjects import act
+
+ANSWER_WITHIN_S: Final = 2.0
+TRY_FOR_S: Final = 10.0
+"""With control out of reach this long, the worker gives up and closes the socket."""
+PAUSE_S: Final = 0.5
+
+
+class HangUp:
+    """The wish to end one call at the carrier. Called many times, it is put to control once; all get one answer."""
+
+    def __init__(self, bus: Bus, plan: CallStart, now: Callable[[], datetime]) -> None:
+        self._bus = bus
+        self._plan = plan
+        self._now = now
+        self._one_at_a_time = asyncio.Lock()
+        self._answer: bool | None = None
+
+    async def __call__(self, reason: EndedReason) -> bool:
+        """Whether control has taken it on. Repeats the question under one id for `TRY_FOR_S` while nobody answers."""
+        async with self._one_at_a_time:
+            if self._answer is None:
+                self._answer = await self._put(reason)
+            return self._answer
+
+    async def _put(self, reason: EndedReason) -> bool:
+        try:
+            async with asyncio.timeout(TRY_FOR_S):
+                while True:
+                    try:
+                        answer = await self._bus.ask(act("hang_up"), self._asked(reason), timeout_s=ANSWER_WITHIN_S)
+                    except (Away, NobodyListens, NoAnswer):
+                        await asyncio.sleep(PAUSE_S)
+                    else:
+                        return decode(answer, ActReply).is_taken
+        except TimeoutError:
+            return False
+
+    def _asked(self, reason: EndedReason) -> bytes:
+        return encode(
+            HangUpAsked(
+                act_id=f"{self._plan.call_id}.{self._plan.epoch}.hang_up",
+                call_id=self._plan.call_id,
+                epoch=self._plan.epoch,
+                reason=reason,
+                deadline=self._now() + timedelta(seconds=ANSWER_WITHIN_S),
+            )
+        )

@@ -1,0 +1,37 @@
+"""How late the event loop wakes its sleepers: the figure that says whether calls still get their turn."""
+
+import asyncio
+from collections import deque
+from math import ceil
+
+PROBE_EVERY_S = 0.02
+"""Seconds between two probes: one audio frame."""
+WINDOW_S = 5.0
+"""How far back the figure looks."""
+
+
+class LagProbe:
+    """Sleeps for one audio frame over and over and remembers how much longer it took."""
+
+    def __init__(self) -> None:
+        self._late_s: deque[float] = deque(maxlen=round(WINDOW_S / PROBE_EVERY_S))
+
+    @property
+    def p99_ms(self) -> float:
+        """99th percentile of the window, in milliseconds; 0 before the first probe."""
+        if not self._late_s:
+            return 0.0
+        ordered = sorted(self._late_s)
+        return round(ordered[ceil(0.99 * len(ordered)) - 1] * 1000, 3)
+
+    def note(self, late_s: float) -> None:
+        """Adds one observation, in seconds."""
+        self._late_s.append(max(0.0, late_s))
+
+    async def run(self) -> None:
+        """Probes until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + PROBE_EVERY_S
+            await asyncio.sleep(PROBE_EVERY_S)
+            self.note(loop.time() - due)

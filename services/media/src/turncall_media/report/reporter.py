@@ -1,0 +1,159 @@
+"""States the facts of one epoch: numbers them, cuts what is too large honestly, and writes them to the spool."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final, cast
+
+from msgspec import Struct, json
+
+from turncall_media.counters import Counters
+from turncall_media.report.live import LiveFeed
+from turncall_media.seams import Outcome
+from turncall_proto.call import CallStart
+from turncall_proto.codec import TooLarge, encode
+from turncall_proto.events import (
+    CallEvent,
+    EpochClosed,
+    EpochOpened,
+    Event,
+    ToolCalled,
+    ToolReturned,
+    VendorFailed,
+)
+from turncall_proto.ids import WorkerId
+from turncall_proto.subjects import live
+from turncall_runtime import logs
+
+_log = logs.logger(__name__)
+
+KEPT_CHARS: Final = 16_384
+"""How much of a value that was too large for the bus stays in the record."""
+_CUTTABLE: Final[dict[type[CallEvent], str]] = {
+    ToolReturned: "output",
+    ToolCalled: "arguments",
+    VendorFailed: "detail",
+}
+"""What may be cut, and only when the fact is too large; what a person or an agent said is never cut."""
+
+
+class EpochReporter:
+    """The `Reporter` of one epoch, between `open` and `close`.
+
+    Facts are held in memory until the epoch is known to be ours (`release`), so that of two workers with the same
+    socket only one writes history; `discard` forgets them for good. ``append`` writes to the spool.
+    """
+
+    def __init__(
+        self,
+        plan: CallStart,
+        append: Callable[[Event], None],
+        feed: LiveFeed,
+        now: Callable[[], datetime],
+        counters: Counters,
+    ) -> None:
+        self._plan = plan
+        self._append = append
+        self._feed = feed
+        self._now = now
+        self._counters = counters
+        self._seq = 0
+        self._held: list[Event] | None = []
+        self._is_over = False
+
+    def open(self, worker: WorkerId, previous_seq: int) -> None:
+        """States `EpochOpened`, the first fact."""
+        self.report(EpochOpened, worker=worker, previous_seq=previous_seq)
+
+    def report(self, kind: type[CallEvent], **facts: Any) -> None:
+        """States one fact with the next number. After `close` or `discard` it counts the fact and drops it."""
+        if self._is_over:
+            self._counters.facts.labels("after_the_end").inc()
+            return
+        try:
+            event = self._fitting(kind, facts)
+        except TooLarge as error:
+            self._counters.facts.labels("too_large").inc()
+            _log.error("fact.lost", fact=kind.__name__, why=str(error))
+            return
+        self._seq += 1
+        if self._held is None:
+            self._write(event)
+        else:
+            self._held.append(event)
+
+    def whisper(self, message: Struct) -> None:
+        """Lossy news for live feeds; what is too large for the bus is dropped as well."""
+        if self._is_over:
+            return
+        try:
+            data = encode(message)
+        except TooLarge:
+            self._counters.whispers.labels("too_large").inc()
+        else:
+            self._feed.tell(live(self._plan.project_id, self._plan.call_id), data)
+
+    def release(self) -> None:
+        """The epoch is ours, or nobody can tell: what was held goes to the spool, in order."""
+        held, self._held = self._held or [], None
+        for event in held:
+            self._write(event)
+
+    def discard(self) -> None:
+        """The epoch is another worker's: nothing that was held is stated, nor anything after it."""
+        self._held = None
+        self._is_over = True
+
+    def close(self, outcome: Outcome) -> None:
+        """States `EpochClosed`, the last fact; its number is how many there are. Does nothing after `discard`."""
+        if self._is_over:
+            return
+        self.report(EpochClosed, state=outcome.state, reason=outcome.reason)
+        self.release()
+        self._is_over = True
+
+    def _fitting(self, kind: type[CallEvent], facts: dict[str, Any]) -> Event:
+        """The fact, cut if it must be. Raises `TooLarge` when what remains may not be cut."""
+        event = self._numbered(kind, facts)
+        try:
+            encode(event)
+        except TooLarge:
+            field = _CUTTABLE.get(kind)
+            if field is None:
+                raise
+            self._counters.facts.labels("cut").inc()
+            event = self._numbered(kind, facts | {field: _cut(facts[field])})
+            encode(event)
+        return event
+
+    def _numbered(self, kind: type[CallEvent], facts: dict[str, Any]) -> Event:
+        event = kind(
+            call_id=self._plan.call_id,
+            project_id=self._plan.project_id,
+            epoch=self._plan.epoch,
+            seq=self._seq + 1,
+            at=self._now(),
+            **facts,
+        )
+        return cast(Event, event)
+
+    def _write(self, event: Event) -> None:
+        try:
+            self._append(event)
+        except OSError as error:
+            # The number stays taken: control sees the hole, asks for it, and shows it on the call.
+            self._counters.facts.labels("disk_failed").inc()
+            _log.error("fact.lost", fact=type(event).__name__, seq=event.seq, why=f"the spool's disk: {error}")
+        else:
+            self._counters.facts.labels("spooled").inc()
+
+
+def _cut(value: Any) -> Any:
+    """What stands in the record for a value over the limit: text is shortened, anything else becomes a marked head."""
+    if isinstance(value, str):
+        return f"{value[:KEPT_CHARS]}… (cut from {len(value)} characters)"
+    data = json.encode(value)
+    return {
+        "is_truncated": True,
+        "size_bytes": len(data),
+        "head": data[:KEPT_CHARS].decode(errors="ignore"),
+    }

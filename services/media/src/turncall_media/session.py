@@ -1,0 +1,219 @@
+"""One call on one media socket, from its first message to its one close."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from typing import Final
+
+from msgspec import Struct
+
+from turncall_blobs.store import BlobStore
+from turncall_bus.bus import Away, Bus, BusError
+from turncall_media.acts import HangUp
+from turncall_media.commands import Commands
+from turncall_media.counters import Counters
+from turncall_media.errors import MediaError, NotOurs, WireError
+from turncall_media.ingress import claims
+from turncall_media.pipelines.conversation import Conversation
+from turncall_media.report.live import LiveFeed
+from turncall_media.report.reporter import EpochReporter
+from turncall_media.seams import MediaSocket, Outcome, Reporter, Resources, SocketClosed
+from turncall_media.wire.twilio import TwilioWire
+from turncall_proto import subjects
+from turncall_proto.call import CallStart, CallState, EndedReason
+from turncall_proto.events import Event
+from turncall_proto.ids import CallId, WorkerId
+from turncall_runtime import logs
+
+_log = logs.logger(__name__)
+
+FIRST_MESSAGE_WITHIN_S: Final = 5.0
+"""From the handshake to the carrier's start message."""
+PLAN_WITHIN_S: Final = 2.0
+"""How long a worker that was not offered the call looks for its plan; the caller hears silence meanwhile."""
+CLAIM_AGAIN_S: Final = 1.0
+CARRIER_CLOSES_WITHIN_S: Final = 5.0
+"""From control's promise to hang up to the carrier's close of the socket."""
+
+Build = Callable[[CallStart, TwilioWire, Reporter, Resources], Conversation]
+
+_BROKE: Final = Outcome(state=CallState.FAILED, reason=EndedReason.PIPELINE_ERROR)
+_CUT_SHORT: Final = Outcome(state=CallState.FAILED, reason=EndedReason.WORKER_LOST)
+
+
+class Station(Struct, frozen=True, kw_only=True):
+    """What all calls of one worker share.
+
+    ``owned`` are the epochs that have begun here and not ended; a session enters its own and removes it.
+    """
+
+    worker: WorkerId
+    bus: Bus
+    append: Callable[[Event], None]
+    feed: LiveFeed
+    build: Build
+    open_secret: Callable[[str], str]
+    blobs: BlobStore
+    egress_allow: tuple[str, ...]
+    owned: set[tuple[CallId, int]]
+    now: Callable[[], datetime]
+    counters: Counters
+
+
+class CallSession:
+    """Opens the wire, finds the plan, builds the conversation, runs it, closes once. ``plan``: as accepted, if it was.
+
+    Whatever happens, an epoch that was opened is closed with a state and a reason, control is asked to hang up unless
+    the caller did, and the socket is closed.
+    """
+
+    def __init__(
+        self, socket: MediaSocket, call_id: CallId, epoch: int, plan: CallStart | None, station: Station
+    ) -> None:
+        self._socket = socket
+        self._call_id = call_id
+        self._epoch = epoch
+        self._plan = plan
+        self._station = station
+        self._conversation: Conversation | None = None
+        self._end_asked: EndedReason | None = None
+
+    def end(self, reason: EndedReason) -> None:
+        """Asks the call to end; the first reason stands. A call that is still being set up ends once it runs."""
+        self._end_asked = self._end_asked or reason
+        if self._conversation is not None:
+            self._conversation.end(self._end_asked)
+
+    async def run(self) -> None:
+        """Serves the call to its end. Raises only when cancelled."""
+        code, why, fate = 1001, "the worker stops", "cut_short"
+        with logs.bound(call_id=self._call_id, epoch=self._epoch):
+            try:
+                await self._serve()
+                code, why, fate = 1000, "the call is over", "served"
+            except SocketClosed:
+                fate = "left_early"
+            except MediaError as error:
+                code, why, fate = error.close_code, "not served here", type(error).__name__
+                _log.warning("socket.turned_away", why=str(error), error=type(error).__name__)
+            finally:
+                self._station.counters.sockets.labels(fate).inc()
+                await self._socket.close(code, why)
+
+    async def _serve(self) -> None:
+        wire = TwilioWire(self._socket)
+        start = await wire.open(FIRST_MESSAGE_WITHIN_S)
+        with self._owning():
+            plan = self._plan or await claims.find_plan(
+                self._station.bus, self._call_id, self._epoch, within_s=PLAN_WITHIN_S
+            )
+            if start.provider_call_id != plan.provider_call_id:
+                raise WireError(f"the stream is of another call of the carrier than epoch {plan.epoch} of this one")
+            await self._tell(plan, wire)
+
+    @contextmanager
+    def _owning(self) -> Iterator[None]:
+        """Of several sockets for one epoch on this worker, the first one to start wins. Raises `NotOurs`."""
+        key = (self._call_id, self._epoch)
+        if key in self._station.owned:
+            raise NotOurs("another socket of this worker serves the epoch")
+        self._station.owned.add(key)
+        try:
+            yield
+        finally:
+            self._station.owned.discard(key)
+
+    async def _tell(self, plan: CallStart, wire: TwilioWire) -> None:
+        """The epoch between its first and its last fact."""
+        station = self._station
+        reporter = EpochReporter(plan, station.append, station.feed, station.now, station.counters)
+        hang_up = HangUp(station.bus, plan, station.now)
+        outcome, is_taken = _CUT_SHORT, False
+        try:
+            reporter.open(station.worker, await claims.last_seq(station.bus, plan))
+            outcome = await self._outcome(plan, wire, reporter, hang_up)
+            if outcome.reason not in (None, EndedReason.CUSTOMER_ENDED_CALL):
+                is_taken = await hang_up(outcome.reason)
+        except NotOurs:
+            reporter.discard()
+            raise
+        finally:
+            reporter.close(outcome)
+            station.counters.epochs.labels(outcome.reason or "goes_on").inc()
+        if is_taken:
+            await self._see_off()
+
+    async def _outcome(self, plan: CallStart, wire: TwilioWire, reporter: EpochReporter, hang_up: HangUp) -> Outcome:
+        """How the conversation ended, or why there was none. Raises `NotOurs`."""
+        resources = Resources(
+            open_secret=self._station.open_secret,
+            blobs=self._station.blobs,
+            egress_allow=self._station.egress_allow,
+            hang_up=hang_up,
+        )
+        try:
+            return await self._converse(self._station.build(plan, wire, reporter, resources), plan, reporter)
+        except NotOurs:
+            raise
+        except MediaError as error:
+            _log.error("call.not_built", why=str(error), error=type(error).__name__)
+            return error.outcome
+        except Exception:  # noqa: BLE001 - the boundary of one call: the others go on
+            _log.exception("call.broke")
+            return _BROKE
+
+    async def _converse(self, conversation: Conversation, plan: CallStart, reporter: EpochReporter) -> Outcome:
+        self._conversation = conversation
+        if self._end_asked is not None:
+            conversation.end(self._end_asked)
+        outcome, is_ours = _BROKE, True
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                owning = tasks.create_task(self._own(conversation, plan, reporter))
+                outcome = await conversation.run()
+                owning.cancel()
+        except* NotOurs:
+            is_ours = False
+        if not is_ours:
+            raise NotOurs("another worker claimed the epoch first")
+        return outcome
+
+    async def _own(self, conversation: Conversation, plan: CallStart, reporter: EpochReporter) -> None:
+        """Claims the epoch while the agent already speaks, then takes its commands. Raises `NotOurs`, which ends it.
+
+        While the bus cannot say whose the epoch is, the call goes on, and its facts wait on disk.
+        """
+        station = self._station
+        while True:
+            try:
+                is_ours = await claims.claim(station.bus, plan, station.worker, station.now)
+                break
+            except BusError:
+                station.counters.claims.labels("undecided").inc()
+                reporter.release()
+                await asyncio.sleep(CLAIM_AGAIN_S)
+        station.counters.claims.labels("won" if is_ours else "lost").inc()
+        if not is_ours:
+            raise NotOurs("another worker claimed the epoch first")
+        reporter.release()
+        await self._take_commands(Commands(conversation.end, station.now))
+
+    async def _take_commands(self, commands: Commands) -> None:
+        while True:
+            try:
+                subscription = await self._station.bus.serve(subjects.command(self._call_id), commands.answer)
+                break
+            except Away:
+                await asyncio.sleep(CLAIM_AGAIN_S)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await subscription.close()
+
+    async def _see_off(self) -> None:
+        """Waits for the carrier's close: closing first would raise an alert in the user's account (Twilio 31921)."""
+        with suppress(SocketClosed, TimeoutError):
+            async with asyncio.timeout(CARRIER_CLOSES_WITHIN_S):
+                while True:
+                    await self._socket.receive()
