@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from turncall_proto import command, events, placement, subjects
+from turncall_proto import command, events, live, placement, subjects
 from turncall_proto.call import CallStart, Claim
 
 SCHEMA_FOLDER: Final = Path(__file__).parent / "schema"
@@ -62,6 +62,11 @@ def channels() -> Mapping[str, Channel]:
             messages=event_kinds(),
             stream=subjects.TC_CALLS.name,
             summary="What happened, numbered (epoch, seq) without gaps.",
+        ),
+        "news": Channel(
+            address=f"{root}.live.{{project}}.{{call}}",
+            messages=(live.TranscriptPartial,),
+            summary="What is being said this moment; lossy.",
         ),
         "commands": Channel(
             address=f"{root}.cmd.{{call}}",
