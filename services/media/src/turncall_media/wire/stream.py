@@ -1,6 +1,14 @@
-"""What a wire says of the stream that it opened."""
+"""What a wire is: one carrier's stream of one call; its dialect on one side, samples on the other."""
+
+from typing import Final, Protocol
 
 from msgspec import Struct
+
+RATE_HZ: Final = 8000
+"""Mono s16le at this rate, both ways, from the wire to the vendors: nothing is resampled."""
+
+SAMPLES_PER_MS: Final = RATE_HZ // 1000
+BYTES_PER_MS: Final = 2 * SAMPLES_PER_MS
 
 
 class StreamStart(Struct, frozen=True, kw_only=True):
@@ -10,3 +18,59 @@ class StreamStart(Struct, frozen=True, kw_only=True):
     stream_id: str
     account: str
     parameters: dict[str, str]
+
+
+class CallerAudio(Struct, frozen=True):
+    """What the caller said: mono s16le at 8 kHz that began ``timestamp_ms`` after the stream did."""
+
+    timestamp_ms: int
+    pcm: bytes
+
+
+class KeyPressed(Struct, frozen=True):
+    """The caller pressed a key: 0 to 9, A to D, star or hash."""
+
+    digit: str
+
+
+class MarkReturned(Struct, frozen=True):
+    """The carrier has played, or was told to forget, everything that was sent before this mark."""
+
+    name: str
+
+
+class StreamStopped(Struct, frozen=True):
+    """The carrier ended the stream in good order: the caller hung up, or control told the carrier to."""
+
+
+WireEvent = CallerAudio | KeyPressed | MarkReturned | StreamStopped
+
+
+class Wire(Protocol):
+    """An opened stream. Reading and writing may go on at the same time, each by one task."""
+
+    @property
+    def opened_at_s(self) -> float:
+        """When the carrier's start message was read, on the event loop's clock."""
+        ...
+
+    @property
+    def garbage_frames(self) -> int:
+        """How many frames made no sense and were passed over."""
+        ...
+
+    async def receive(self) -> WireEvent:
+        """The next event, in the order sent. Raises `SocketClosed`, and `WireError` when the peer only babbles."""
+        ...
+
+    async def play(self, pcm: bytes) -> None:
+        """Hands mono s16le at 8 kHz, of any length, to the carrier, who plays it after what it has."""
+        ...
+
+    async def mark(self, name: str) -> None:
+        """Asks to be told, by `MarkReturned`, when everything before was played or forgotten."""
+        ...
+
+    async def clear(self) -> None:
+        """Makes the carrier forget what it has not played; every outstanding mark comes back."""
+        ...

@@ -1,0 +1,166 @@
+"""The recording of one epoch: what both sides heard, cut into WAV parts, on disk first and then in the object store.
+
+A store that is away disturbs nothing: parts wait on disk and are tried again, also by the next process that starts with
+the same spool.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from turncall_blobs.store import BlobError, BlobStore
+from turncall_media.report.tracks import Tracks, wav
+from turncall_media.wire.stream import RATE_HZ, SAMPLES_PER_MS
+from turncall_proto.events import RecordingPart
+
+PART_SAMPLES: Final = 10 * RATE_HZ
+SETTLE_SAMPLES: Final = 2 * RATE_HZ
+"""A part is taken when this much follows it: longer than the agent's audio can run ahead and be taken back."""
+_PUT_WITHIN_S: Final = 10.0
+_RETRY_S: Final = (0.5, 15.0)
+_WAITING_PARTS: Final = 4
+_SLASH: Final = ","
+_CONTENT_TYPE: Final = "audio/wav"
+_log = logging.getLogger(__name__)
+
+
+class Recording(Struct, frozen=True, kw_only=True):
+    """A recording that lies in the object store, whole."""
+
+    duration_ms: int
+    parts: tuple[RecordingPart, ...]
+
+
+class Recorder:
+    """Takes both sides as they happen; `run` stores parts meanwhile, `close` the rest. Memory stays below 1.5 MB."""
+
+    def __init__(self, key: Callable[[int], str], blobs: BlobStore, spool: Path) -> None:
+        self._key = key
+        self._blobs = blobs
+        self._spool = spool
+        self._tracks = Tracks()
+        self._cut_parts: asyncio.Queue[bytes | None] = asyncio.Queue(_WAITING_PARTS)
+        self._written: list[RecordingPart] = []
+        self._unstored: list[RecordingPart] = []
+        self._is_whole = True
+
+    def caller(self, timestamp_ms: int, pcm: bytes) -> None:
+        """The caller said ``pcm``, beginning at ``timestamp_ms`` of the stream."""
+        self._tracks.place("caller", timestamp_ms * SAMPLES_PER_MS, pcm)
+        self._flush()
+
+    def agent(self, at_ms: float, pcm: bytes) -> None:
+        """The carrier will play ``pcm`` to the caller, beginning at ``at_ms`` of the stream."""
+        self._tracks.place("agent", int(at_ms * SAMPLES_PER_MS), pcm)
+        self._flush()
+
+    def agent_cut(self, at_ms: float) -> None:
+        """The carrier forgot what it would have played from ``at_ms`` on."""
+        self._tracks.cut("agent", int(at_ms * SAMPLES_PER_MS))
+
+    async def run(self) -> None:
+        """Writes and stores parts until `close` was called and all of them are stored."""
+        delay_s, longest_s = _RETRY_S
+        is_closing = False
+        while not is_closing or self._unstored:
+            try:
+                async with asyncio.timeout(delay_s if self._unstored else None):
+                    stereo = await self._cut_parts.get()
+            except TimeoutError:
+                pass
+            else:
+                if stereo is None:
+                    is_closing = True
+                else:
+                    await self._write(stereo)
+            is_stored = await self._store()
+            delay_s = _RETRY_S[0] if is_stored else min(2 * delay_s, longest_s)
+
+    async def close(self, running: asyncio.Task[None], within_s: float) -> Recording | None:
+        """Ends ``running`` (the task of `run`) and waits until everything is stored.
+
+        None when nothing was recorded, when a part was lost, or when the store stayed away: then the parts wait in the
+        spool for `adopt`.
+        """
+        rest = self._tracks.end - self._tracks.start
+        try:
+            async with asyncio.timeout(within_s):
+                if rest:
+                    await self._cut_parts.put(self._tracks.take(rest))
+                await self._cut_parts.put(None)
+                await asyncio.shield(running)
+        except TimeoutError:
+            _log.warning("%d parts of a recording wait in the spool: the object store is away", len(self._unstored))
+            return None
+        if not self._written or not self._is_whole:
+            return None
+        return Recording(duration_ms=sum(part.duration_ms for part in self._written), parts=tuple(self._written))
+
+    def _flush(self) -> None:
+        while self._tracks.end - self._tracks.start >= PART_SAMPLES + SETTLE_SAMPLES:
+            part = self._tracks.take(PART_SAMPLES)
+            try:
+                self._cut_parts.put_nowait(part)
+            except asyncio.QueueFull:
+                if self._is_whole:
+                    _log.error("a recording loses parts: the disk of the spool does not keep up")
+                self._is_whole = False
+
+    async def _write(self, stereo: bytes) -> None:
+        key = self._key(len(self._written))
+        file = wav(stereo)
+        try:
+            await asyncio.to_thread(_write_whole, _spooled(self._spool, key), file)
+        except OSError as error:
+            _log.error("a part of a recording is lost, the spool takes no file: %s", error.strerror)
+            self._is_whole = False
+            return
+        duration_ms = len(stereo) // 4 // SAMPLES_PER_MS
+        part = RecordingPart(key=key, size_bytes=len(file), duration_ms=duration_ms)
+        self._written.append(part)
+        self._unstored.append(part)
+
+    async def _store(self) -> bool:
+        """Stores what waits, oldest first; False at the first that fails."""
+        while self._unstored:
+            key = self._unstored[0].key
+            if not await _store_file(_spooled(self._spool, key), key, self._blobs):
+                return False
+            del self._unstored[0]
+        return True
+
+
+async def adopt(spool: Path, blobs: BlobStore) -> int:
+    """Stores the parts that an earlier process left under ``spool``; the answer is how many still wait.
+
+    For the start of a process, before it has calls of its own. A part that is stored twice is the same part.
+    """
+    found = await asyncio.to_thread(lambda: sorted(spool.glob("*.wav")))
+    results = [await _store_file(path, path.name.replace(_SLASH, "/"), blobs) for path in found]
+    return results.count(False)
+
+
+def _spooled(spool: Path, key: str) -> Path:
+    """One flat folder: no key holds a comma, and no folder is left behind."""
+    return spool / key.replace("/", _SLASH)
+
+
+async def _store_file(path: Path, key: str, blobs: BlobStore) -> bool:
+    try:
+        async with asyncio.timeout(_PUT_WITHIN_S):
+            await blobs.put(key, await asyncio.to_thread(path.read_bytes), _CONTENT_TYPE)
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+    except (BlobError, TimeoutError, OSError):
+        return False
+    return True
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".part")
+    draft.write_bytes(data)
+    draft.replace(path)

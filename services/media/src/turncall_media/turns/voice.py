@@ -1,0 +1,105 @@
+"""When the caller's voice begins and ends, to the window of 32 ms, on the caller's own audio clock.
+
+Pure but for the scorer. Speech must last a while to count as begun, and silence as ended, so a change is known later
+than it happened; it is reported at the sample where it happened.
+"""
+
+from collections.abc import Iterator
+from typing import Final, Literal, Protocol
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from turncall_media.turns.silero import WINDOW
+from turncall_media.wire.stream import RATE_HZ
+
+WINDOW_MS: Final = WINDOW * 1000 // RATE_HZ
+QUIET_RMS: Final = 58.0
+"""Below -55 dBFS nothing is speech, so the model need not be asked: line noise lies lower, speech 20 dB higher."""
+_FORGET_AFTER: Final = 2000 // WINDOW_MS
+_CLEARLY_QUIET: Final = 0.1
+_QUIET_RUN: Final = 5
+
+
+class Scorer(Protocol):
+    """Says how likely a window of `WINDOW` samples holds speech; remembers the windows before."""
+
+    def score(self, window: NDArray[np.int16]) -> float:
+        """0 to 1."""
+        ...
+
+    def reset(self) -> None:
+        """Forgets the windows before."""
+        ...
+
+
+class VoiceSettings(Struct, frozen=True, kw_only=True):
+    """How sure, and for how long, before speech counts as begun or ended."""
+
+    confidence: float
+    start_ms: int
+    stop_ms: int
+
+
+class VoiceChange(Struct, frozen=True):
+    """The voice began or ended ``at_ms`` after the caller's audio did; noticed ``late_ms`` after that."""
+
+    kind: Literal["began", "ended"]
+    at_ms: int
+    late_ms: int
+
+
+class VoiceDetector:
+    """Follows one caller's voice. Feed it everything, in order."""
+
+    def __init__(self, settings: VoiceSettings, scorer: Scorer) -> None:
+        self._confidence = settings.confidence
+        self._begin_after = max(1, round(settings.start_ms / WINDOW_MS))
+        self._end_after = max(1, round(settings.stop_ms / WINDOW_MS))
+        self._scorer = scorer
+        self._rest = np.zeros(0, np.int16)
+        self._heard = 0  # samples scored
+        self._run = 0  # windows in a row that speak against the present state
+        self._since_reset = 0
+        self._quiet_run = 0
+        self.is_speaking = False
+
+    def feed(self, pcm: bytes) -> Iterator[VoiceChange]:
+        """The changes that ``pcm`` (mono s16le, 8 kHz) makes known."""
+        samples = np.concatenate((self._rest, np.frombuffer(pcm, "<i2")))
+        whole = len(samples) // WINDOW * WINDOW
+        self._rest = samples[whole:]
+        for start in range(0, whole, WINDOW):
+            change = self._step(self._score(samples[start : start + WINDOW]) >= self._confidence)
+            if change is not None:
+                yield change
+
+    def stall(self) -> VoiceChange | None:
+        """The audio stopped coming: whoever was speaking is not any more."""
+        if not self.is_speaking:
+            return None
+        self._run = self._end_after - 1
+        return self._step(is_speech=False)
+
+    def _step(self, is_speech: bool) -> VoiceChange | None:
+        self._heard += WINDOW
+        self._run = self._run + 1 if is_speech != self.is_speaking else 0
+        needed = self._end_after if self.is_speaking else self._begin_after
+        if self._run < needed:
+            return None
+        self._run = 0
+        self.is_speaking = is_speech
+        late_ms = needed * WINDOW_MS
+        at_ms = max(0, self._heard * 1000 // RATE_HZ - late_ms)
+        return VoiceChange("began" if is_speech else "ended", at_ms, late_ms)
+
+    def _score(self, window: NDArray[np.int16]) -> float:
+        loudness = float(np.sqrt(np.mean(np.square(window, dtype=np.float32))))
+        speech = self._scorer.score(window) if loudness >= QUIET_RMS else 0.0
+        self._since_reset += 1
+        self._quiet_run = self._quiet_run + 1 if speech < _CLEARLY_QUIET else 0
+        if self._since_reset >= _FORGET_AFTER and self._quiet_run >= _QUIET_RUN and not self.is_speaking:
+            self._scorer.reset()
+            self._since_reset = 0
+        return speech

@@ -1,0 +1,107 @@
+"""Which words lie in which samples, and so which words were heard when the samples stopped.
+
+A voice that makes its audio sentence by sentence tells where each sentence ends. One that streams tells only where the
+whole utterance ends; then the words are spread over its samples by their length.
+"""
+
+from typing import Final
+
+from turncall_media.wire.stream import RATE_HZ
+
+SAMPLES_PER_CHARACTER: Final = RATE_HZ * 65 // 1000
+"""English speech runs at about 15 characters a second; used only while the end of a sentence is not known."""
+
+
+class _Stretch:
+    """Sentences that share a range of samples; ``end`` is None while more audio may follow."""
+
+    def __init__(self, text: str, start: int) -> None:
+        self.texts = [text]
+        self.start = start
+        self.end: int | None = None
+
+    def heard(self, position: int, so_far: int) -> str:
+        """The words of this stretch that lie before ``position``; ``so_far`` is where its audio ends by now."""
+        text = " ".join(self.texts)
+        length = so_far - self.start
+        if self.end is None:
+            length = max(length, len(text) * SAMPLES_PER_CHARACTER)
+        elif position >= self.end:
+            return text
+        if position <= self.start or not length:
+            return ""
+        return whole_words(text, (position - self.start) / length)
+
+
+class Ledger:
+    """One utterance of the agent: its sentences and their samples, as positions of the stream."""
+
+    def __init__(self) -> None:
+        self._stretches: list[_Stretch] = []
+        self._is_streamed = False
+        self._end: int | None = None
+
+    @property
+    def text(self) -> str:
+        """Everything that the agent means to say in this utterance, so far."""
+        return " ".join(text for stretch in self._stretches for text in stretch.texts)
+
+    def announce(self, text: str, position: int) -> None:
+        """The next sentence; its audio begins at ``position`` or, when the voice streams, somewhere after it."""
+        text = text.strip()
+        if not text:
+            return
+        last = self._stretches[-1] if self._stretches else None
+        if last is None or (last.start != position and not self._is_streamed):
+            if last is not None and last.end is None:
+                last.end = position
+            self._stretches.append(_Stretch(text, position))
+        else:
+            last.texts.append(text)
+
+    def spoken(self, text: str, position: int) -> None:
+        """The voice is done with the last announced sentence. No audio since then: it streams, and words come first."""
+        if not self._stretches:
+            self.announce(text, position)
+        if not self._stretches:
+            return
+        last = self._stretches[-1]
+        if position == last.start:
+            self._stream()
+        else:
+            last.end = position
+
+    def complete(self, position: int) -> None:
+        """No more audio or words follow; the utterance ends at ``position``."""
+        self._end = position
+        if self._stretches and self._stretches[-1].end is None:
+            self._stretches[-1].end = position
+
+    def heard(self, position: int, so_far: int) -> str:
+        """What the caller heard by ``position``: whole sentences, then the words of the cut one.
+
+        ``so_far`` is where the audio of this utterance ends by now.
+        """
+        if self._end is not None and position >= self._end:
+            return self.text
+        ends = [stretch.start for stretch in self._stretches[1:]] + [self._end or so_far]
+        heard = (stretch.heard(position, end) for stretch, end in zip(self._stretches, ends, strict=True))
+        return " ".join(words for words in heard if words)
+
+    def _stream(self) -> None:
+        """Merges everything into one stretch: the voice does not tell where its sentences end."""
+        self._is_streamed = True
+        merged, *others = self._stretches
+        merged.texts += [text for stretch in others for text in stretch.texts]
+        merged.end = None
+        self._stretches = [merged]
+
+
+def whole_words(text: str, fraction: float) -> str:
+    """The words of ``text`` that end within its first ``fraction`` (0 to 1), by characters."""
+    cut = int(len(text) * fraction)
+    if cut >= len(text):
+        return text
+    if text[cut] != " ":
+        cut = text.rfind(" ", 0, cut + 1)
+    return text[: max(cut, 0)].rstrip()

@@ -1,0 +1,90 @@
+"""When to hand how much audio to the carrier: a little ahead of real time, so that a late task is not heard and a clear
+loses little.
+
+Pure: it is asked what is due, and told nothing it could forget. The lead is what a stalled event loop may take before
+the caller hears a gap; larger messages less often cost less than a message for each 20 ms.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+from turncall_media.wire.playout import Playout
+from turncall_media.wire.stream import RATE_HZ
+
+LEAD_S: Final = 0.4
+REFILL_S: Final = 0.1
+MARK_EVERY: Final = RATE_HZ // 5
+"""Samples between marks: how finely it is known what the caller heard."""
+
+
+class Pacer:
+    """The audio of one stream that waits for its time. Positions are those of `Playout`."""
+
+    def __init__(self, playout: Playout) -> None:
+        self._playout = playout
+        self._waiting: deque[memoryview] = deque()
+        self._unmarked = 0
+        self._wants_mark = False
+        self._marks = 0
+        self.queued = 0
+
+    @property
+    def end(self) -> int:
+        """The position behind everything that was put."""
+        return self._playout.written + self.queued
+
+    def put(self, pcm: bytes) -> None:
+        """Appends mono s16le at 8 kHz."""
+        self._waiting.append(memoryview(pcm))
+        self.queued += len(pcm) // 2
+
+    def finish(self) -> None:
+        """Wants a mark behind what was put so far."""
+        self._wants_mark = True
+
+    def drop(self) -> None:
+        """Forgets everything that was not handed over."""
+        self._waiting.clear()
+        self.queued = 0
+        self._unmarked = 0
+        self._wants_mark = False
+
+    def due(self, now_s: float) -> Iterator[bytes | str]:
+        """What to send now, in order: audio, or the name of a mark. The caller sends each before it takes the next."""
+        while self.queued and self._playout.ahead_s(now_s) <= LEAD_S - min(REFILL_S, self.queued / RATE_HZ):
+            room = max(1, int((LEAD_S - self._playout.ahead_s(now_s)) * RATE_HZ))
+            pcm = self._take(min(room, self.queued, MARK_EVERY - self._unmarked))
+            self._playout.wrote(len(pcm) // 2, now_s)
+            self._unmarked += len(pcm) // 2
+            yield pcm
+            if self._unmarked >= MARK_EVERY:
+                yield self._mark()
+        if self._wants_mark and not self.queued:
+            self._wants_mark = False
+            if self._unmarked:
+                yield self._mark()
+
+    def due_at_s(self, now_s: float) -> float | None:
+        """When `due` will have something; None while nothing waits."""
+        if not self.queued:
+            return now_s if self._wants_mark else None
+        return now_s + max(0.0, self._playout.ahead_s(now_s) - LEAD_S + min(REFILL_S, self.queued / RATE_HZ))
+
+    def _mark(self) -> str:
+        self._marks += 1
+        self._unmarked = 0
+        name = f"m{self._marks}"
+        self._playout.marked(name)
+        return name
+
+    def _take(self, samples: int) -> bytes:
+        taken = bytearray()
+        while len(taken) < 2 * samples:
+            head = self._waiting.popleft()
+            wanted = 2 * samples - len(taken)
+            taken += head[:wanted]
+            if len(head) > wanted:
+                self._waiting.appendleft(head[wanted:])
+        self.queued -= samples
+        return bytes(taken)
