@@ -29,7 +29,7 @@ def keys_of(folder: Path) -> Keys:
     path = folder / "keys.json"
     if path.exists():
         return json.decode(path.read_bytes(), type=Keys)
-    keys = _new_keys()
+    keys = new_keys()
     draft = path.with_suffix(".new")
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(json.format(json.encode(keys)))
@@ -37,7 +37,8 @@ def keys_of(folder: Path) -> Keys:
     return keys
 
 
-def _new_keys() -> Keys:
+def new_keys() -> Keys:
+    """Random keys that are kept nowhere."""
     pair = new_keypair()
     return Keys(
         migrate_password=token_hex(16),

@@ -30,12 +30,15 @@ def nats(folder: Path, port: int) -> Recipe:
         folder=folder,
         user=User(os.geteuid(), os.getegid()),
     )
-    return Recipe(command=command, port=port, answers=lambda: _answers(port))
+    return Recipe(command=command, port=port, answers=lambda: answers("127.0.0.1", port))
 
 
-async def _answers(port: int) -> None:
-    """Reads the greeting, which is there before a client says anything (NATS protocol, INFO)."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def answers(host: str, port: int) -> None:
+    """Returns when NATS serves JetStream; raises `OSError` before, `ServerFailed` when it is older than `OLDEST`.
+
+    It reads the greeting, which comes before a client says anything (NATS protocol, INFO).
+    """
+    reader, writer = await asyncio.open_connection(host, port)
     try:
         greeting = await reader.readline()
     finally:

@@ -25,9 +25,9 @@ _HERE = "/proc/self/cwd"
 _RELAXED = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
-def database_urls(port: int, keys: Keys) -> DatabaseUrls:
+def database_urls(host: str, port: int, keys: Keys) -> DatabaseUrls:
     """The addresses of the stack's own database."""
-    where = f"127.0.0.1:{port}/{DATABASE}"
+    where = f"{host}:{port}/{DATABASE}"
     return DatabaseUrls(
         migrate=f"postgresql://migrate:{keys.migrate_password}@{where}",
         api=f"postgresql://api:{keys.api_password}@{where}",
@@ -35,7 +35,7 @@ def database_urls(port: int, keys: Keys) -> DatabaseUrls:
     )
 
 
-def provisioning(migrate_password: str, api_password: str, system_password: str) -> tuple[str, ...]:
+def provisioning(keys: Keys) -> tuple[str, ...]:
     """Statements for a superuser in ``template1`` of a fresh cluster: pgvector, the three logins, the database.
 
     pgvector is no trusted extension, so the owner of a database cannot create it; every new database inherits it. The
@@ -43,9 +43,9 @@ def provisioning(migrate_password: str, api_password: str, system_password: str)
     """
     return (
         "CREATE EXTENSION vector",
-        f"CREATE ROLE migrate LOGIN CREATEDB PASSWORD '{migrate_password}'",
-        f"CREATE ROLE api LOGIN PASSWORD '{api_password}'",
-        f"CREATE ROLE system LOGIN PASSWORD '{system_password}'",
+        f"CREATE ROLE migrate LOGIN CREATEDB PASSWORD '{keys.migrate_password}'",
+        f"CREATE ROLE api LOGIN PASSWORD '{keys.api_password}'",
+        f"CREATE ROLE system LOGIN PASSWORD '{keys.system_password}'",
         "GRANT pg_signal_backend TO migrate",
         f"CREATE DATABASE {DATABASE} OWNER migrate",
     )
@@ -68,7 +68,7 @@ async def postgres(folder: Path, port: int, keys: Keys, durable: bool, process: 
         "timezone=UTC",
         *(() if durable else _RELAXED),
     ]
-    url = database_urls(port, keys).system
+    url = database_urls("127.0.0.1", port, keys).system
     command = Command(
         name="postgres",
         argv=(str(programs / "postgres"), "-D", _HERE, *_flags(settings)),
@@ -76,10 +76,11 @@ async def postgres(folder: Path, port: int, keys: Keys, durable: bool, process: 
         user=user,
         stop_signal=signal.SIGINT,  # "fast": open sessions are ended, nothing is lost (Postgres manual, 18.5)
     )
-    return Recipe(command=command, port=port, answers=lambda: _answers(url))
+    return Recipe(command=command, port=port, answers=lambda: answers(url))
 
 
-async def _answers(url: str) -> None:
+async def answers(url: str) -> None:
+    """Returns when the database takes sessions; raises `OSError` before."""
     try:
         connection = await psycopg.AsyncConnection.connect(url, connect_timeout=CONNECT_TIMEOUT_S)
     except psycopg.OperationalError as error:
@@ -111,8 +112,7 @@ async def _make_cluster(programs: Path, folder: Path, user: User, keys: Keys, pr
         *_flags(["scram_iterations=1", "exit_on_error=on", *_RELAXED]),
     )
     with tempfile.TemporaryFile() as statements:
-        wanted = provisioning(keys.migrate_password, keys.api_password, keys.system_password)
-        statements.write("".join(f"{statement};\n" for statement in wanted).encode())
+        statements.write("".join(f"{statement};\n" for statement in provisioning(keys)).encode())
         statements.seek(0)
         filling = Command(name="postgres --single", argv=(*single, "template1"), folder=draft, user=user)
         await run_once(filling, process, statements)

@@ -131,7 +131,7 @@ class Server:
         self._child = child = spawn(self._recipe.command, self._process)
         try:
             async with asyncio.timeout(timeout_s):
-                await self._answered(child)
+                await answered(self._recipe.answers, lambda: self._check(child))
         except BaseException as error:
             _kill(child)
             if isinstance(error, TimeoutError):
@@ -153,14 +153,19 @@ class Server:
         if self._child is not None:
             _kill(self._child)
 
-    async def _answered(self, child: subprocess.Popen[bytes]) -> None:
-        while True:
-            if (code := child.poll()) is not None:
-                raise _failure(self.name, self.log, f"exited with {code} while it started")
-            try:
-                return await self._recipe.answers()
-            except OSError:
-                await asyncio.sleep(_POLL_S)
+    def _check(self, child: subprocess.Popen[bytes]) -> None:
+        if (code := child.poll()) is not None:
+            raise _failure(self.name, self.log, f"exited with {code} while it started")
+
+
+async def answered(answers: Callable[[], Awaitable[None]], check: Callable[[], None]) -> None:
+    """Returns once ``answers`` does so without an `OSError`; ``check`` is asked before each attempt, and may raise."""
+    while True:
+        check()
+        try:
+            return await answers()
+        except OSError:
+            await asyncio.sleep(_POLL_S)
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+from urllib.parse import parse_qs, urlsplit
 
 from msgspec import Struct
 
@@ -16,7 +17,7 @@ from turncall_devstack.keys import Keys, keys_of
 from turncall_devstack.nats import nats
 from turncall_devstack.ports import free_ports
 from turncall_devstack.postgres import database_urls, postgres
-from turncall_devstack.s3 import BUCKET, REGION, s3
+from turncall_devstack.s3 import blobs_url, s3
 from turncall_devstack.server import Process, Server
 from turncall_devstack.valkey import valkey
 
@@ -29,7 +30,7 @@ class FolderInUse(Exception):
 
 
 class Urls(Struct, frozen=True, kw_only=True):
-    """Where everything is, in the form in which the services' configuration wants it."""
+    """Where everything is. A field is what the variable of its name, ``TURNCALL_…``, holds."""
 
     database_migrate_url: str
     database_api_url: str
@@ -39,8 +40,16 @@ class Urls(Struct, frozen=True, kw_only=True):
     blobs_url: str
     blobs_access_key: str
     blobs_secret_key: str
-    s3_endpoint: str
-    s3_bucket: str
+
+    @property
+    def s3_endpoint(self) -> str:
+        """``http://host:port`` of the S3 server."""
+        return parse_qs(urlsplit(self.blobs_url).query)["endpoint"][0]
+
+    @property
+    def s3_bucket(self) -> str:
+        """The bucket that holds every object."""
+        return urlsplit(self.blobs_url).netloc
 
     @property
     def database(self) -> DatabaseUrls:
@@ -164,17 +173,14 @@ def _try_lock(lock: int) -> bool:
 
 
 def _urls(keys: Keys, postgres_port: int, nats_port: int, redis_port: int, s3_port: int) -> Urls:
-    database = database_urls(postgres_port, keys)
-    endpoint = f"http://127.0.0.1:{s3_port}"
+    database = database_urls("127.0.0.1", postgres_port, keys)
     return Urls(
         database_migrate_url=database.migrate,
         database_api_url=database.api,
         database_system_url=database.system,
         nats_url=f"nats://127.0.0.1:{nats_port}",
         redis_url=f"redis://127.0.0.1:{redis_port}/0",
-        blobs_url=f"s3://{BUCKET}?endpoint={endpoint}&region={REGION}",
+        blobs_url=blobs_url("127.0.0.1", s3_port),
         blobs_access_key=keys.s3_access_key,
         blobs_secret_key=keys.s3_secret_key,
-        s3_endpoint=endpoint,
-        s3_bucket=BUCKET,
     )

@@ -26,12 +26,12 @@ def valkey(folder: Path, port: int, durable: bool) -> Recipe:
         folder=folder,
         user=User(os.geteuid(), os.getegid()),
     )
-    return Recipe(command=command, port=port, answers=lambda: _answers(port))
+    return Recipe(command=command, port=port, answers=lambda: answers("127.0.0.1", port))
 
 
-async def _answers(port: int) -> None:
-    """An inline PING; a server that still loads its file answers with an error (RESP)."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def answers(host: str, port: int) -> None:
+    """Returns when the server answers an inline PING; raises `OSError` before, also while it loads its file."""
+    reader, writer = await asyncio.open_connection(host, port)
     try:
         writer.write(b"PING\r\n")
         answer = await reader.readline()

@@ -1,0 +1,18 @@
+"""Where things are kept: the keys of recordings."""
+
+from turncall_proto.ids import CallId, ProjectId
+
+
+def recording_part(project_id: ProjectId, call_id: CallId, epoch: int, index: int) -> str:
+    """The key of one part of a call's recording. Within a call, keys sort in the order of the sound."""
+    return f"{recording(project_id, call_id)}{epoch:04}/{index:06}.wav"
+
+
+def recording(project_id: ProjectId, call_id: CallId) -> str:
+    """The prefix of every part of a call's recording."""
+    return f"{recordings(project_id)}{call_id}/"
+
+
+def recordings(project_id: ProjectId) -> str:
+    """The prefix of every recording of a project."""
+    return f"recordings/{project_id}/"
