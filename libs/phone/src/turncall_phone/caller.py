@@ -1,0 +1,207 @@
+"""The far end of a call: a script that speaks, listens, presses keys and hangs up, and how a called phone behaves."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from turncall_phone.calls import Call
+from turncall_phone.journal import ScriptEnded
+from turncall_phone.line import LineClosed
+from turncall_phone.mulaw import Samples
+from turncall_phone.playout import RATE_HZ
+from turncall_phone.speech import Speak
+from turncall_phone.tones import GAP_MS, KEYS, TONE_MS
+from turncall_phone.wav import read_wav
+
+# Less sound than this is a click, not an agent.
+HEARD_MS = 60
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="step"):
+    """One thing that a caller does; all times run on the call's own clock."""
+
+
+class Say(Step, frozen=True, kw_only=True, tag="say"):
+    """Say one of: `text` (spoken by the carrier's voice), the WAV file at `wav`, or `pcm` (mono s16le at 8 kHz)."""
+
+    text: str = ""
+    wav: str = ""
+    pcm: bytes = b""
+
+    def __post_init__(self) -> None:
+        if sum(map(bool, (self.text, self.wav, self.pcm))) != 1:
+            raise ValueError("say exactly one of text, wav or pcm")
+
+
+class WaitForAgent(Step, frozen=True, kw_only=True, tag="wait_for_agent"):
+    """Wait until the agent has been heard since the caller last spoke, and then been silent for `silent_ms`."""
+
+    silent_ms: int = 800
+    timeout_s: float = 20.0
+
+
+class WaitForSilence(Step, frozen=True, kw_only=True, tag="wait_for_silence"):
+    """Wait until nothing has been heard for `silent_ms`, whether or not anything was."""
+
+    silent_ms: int = 800
+    timeout_s: float = 20.0
+
+
+class Pause(Step, frozen=True, kw_only=True, tag="pause"):
+    """Stay silent for `length_s`."""
+
+    length_s: float
+
+
+class Press(Step, frozen=True, kw_only=True, tag="press"):
+    """Press keys, 100 ms each with gaps of 100 ms."""
+
+    digits: str
+
+    def __post_init__(self) -> None:
+        if not self.digits or not set(self.digits.upper()) <= set(KEYS):
+            raise ValueError(f"{self.digits!r} holds what is no key: use {KEYS}")
+
+
+class Interrupt(Step, frozen=True, kw_only=True, tag="interrupt"):
+    """Wait until the agent has been speaking for `after_ms` at a stretch, then speak over it."""
+
+    say: Say
+    after_ms: int = 1000
+    timeout_s: float = 20.0
+
+
+class HangUp(Step, frozen=True, kw_only=True, tag="hang_up"):
+    """Put the phone down."""
+
+
+class WaitForHangUp(Step, frozen=True, kw_only=True, tag="wait_for_hang_up"):
+    """Wait until the other side ends the call."""
+
+    timeout_s: float = 30.0
+
+
+type AnyStep = Say | WaitForAgent | WaitForSilence | Pause | Press | Interrupt | HangUp | WaitForHangUp
+
+
+class CalledPhone(msgspec.Struct, frozen=True, kw_only=True, tag_field="phone"):
+    """How a called number behaves."""
+
+
+class Answers(CalledPhone, frozen=True, kw_only=True, tag="answers"):
+    """Picks up after ringing for `after_s`, then follows `script`."""
+
+    after_s: float = 0.1
+    script: tuple[AnyStep, ...] = ()
+
+
+class Busy(CalledPhone, frozen=True, kw_only=True, tag="busy"):
+    """Rings for `after_s`, then is busy."""
+
+    after_s: float = 0.1
+
+
+class NeverAnswers(CalledPhone, frozen=True, kw_only=True, tag="never_answers"):
+    """Rings until the caller's ring timeout."""
+
+
+class Unreachable(CalledPhone, frozen=True, kw_only=True, tag="unreachable"):
+    """Cannot be routed: fails without ringing."""
+
+
+type AnyPhone = Answers | Busy | NeverAnswers | Unreachable
+
+
+class StepFailed(Exception):
+    """A step did not get what it waited for."""
+
+
+async def follow(script: Sequence[AnyStep], call: Call, speak: Speak) -> None:
+    """Carry out `script` on an answered call; the caller stays on the line after the last step.
+
+    A step that waits in vain ends the call, and the journal says which one. The end of the call ends the script.
+    """
+    listener = _Listener(call, speak)
+    step: AnyStep | None = None
+    try:
+        for step in script:
+            await listener.carry_out(step)
+    except LineClosed:
+        call.journal_of_carrier.add(ScriptEnded(failure=None), call.sid)
+    except (StepFailed, OSError, ValueError) as error:
+        call.journal_of_carrier.add(ScriptEnded(failure=f"{type(step).__name__}: {error}"), call.sid)
+        call.hang_up()
+    else:
+        call.journal_of_carrier.add(ScriptEnded(failure=None), call.sid)
+
+
+async def samples_of(say: Say, speak: Speak) -> Samples:
+    """What `say` sounds like: int16 at 8 kHz; raises OSError or ValueError for a file that cannot be read."""
+    if say.text:
+        return np.frombuffer(await asyncio.to_thread(speak, say.text), dtype=np.int16)
+    if say.wav:
+        return read_wav(await asyncio.to_thread(Path(say.wav).read_bytes))
+    return np.frombuffer(say.pcm, dtype=np.int16)
+
+
+class _Listener:
+    """A caller who remembers how much of the agent was heard when they last acted."""
+
+    def __init__(self, call: Call, speak: Speak) -> None:
+        self._call = call
+        self._line = call.line
+        self._speak = speak
+        self._heard_ms = 0
+
+    async def carry_out(self, step: AnyStep) -> None:
+        agent = self._line.agent
+        match step:
+            case Say():
+                await self._say(step)
+            case WaitForAgent():
+                deadline = self._in(step.timeout_s)
+                wanted_ms = self._heard_ms + HEARD_MS
+                await self._until(lambda: agent.spoken_ms >= wanted_ms, deadline, "the agent was not heard")
+                await self._quiet(step.silent_ms, deadline)
+                self._heard_ms = agent.spoken_ms
+            case WaitForSilence():
+                await self._quiet(step.silent_ms, self._in(step.timeout_s))
+            case Pause():
+                await self._line.wait_ms(step.length_s * 1000)
+            case Press():
+                await self._press(step.digits)
+            case Interrupt():
+                deadline = self._in(step.timeout_s)
+                await self._until(lambda: agent.burst_ms >= step.after_ms, deadline, "the agent did not speak enough")
+                await self._say(step.say)
+            case HangUp():
+                self._call.hang_up()
+                await self._line.until(lambda: False)
+            case WaitForHangUp():
+                await self._until(lambda: False, self._in(step.timeout_s), "the other side did not end the call")
+
+    async def _say(self, say: Say) -> None:
+        await self._line.speak(await samples_of(say, self._speak))
+        self._heard_ms = self._line.agent.spoken_ms
+
+    async def _press(self, digits: str) -> None:
+        for digit in digits:
+            await self._line.wait_ms(TONE_MS)
+            self._call.press(digit)
+            await self._line.wait_ms(GAP_MS)
+
+    async def _quiet(self, silent_ms: int, deadline: int) -> None:
+        await self._until(
+            lambda: self._line.agent.silent_ms >= silent_ms, deadline, f"the agent was not silent for {silent_ms} ms"
+        )
+
+    def _in(self, seconds: float) -> int:
+        return self._line.position + round(seconds * RATE_HZ)
+
+    async def _until(self, holds: Callable[[], bool], deadline: int, failure: str) -> None:
+        await self._line.until(lambda: holds() or self._line.position >= deadline)
+        if not holds():
+            raise StepFailed(f"{failure} in time ({self._line.at_ms} ms into the call)")

@@ -1,0 +1,68 @@
+"""Text to 8 kHz audio for <Say> and for callers: espeak-ng where its wheel is installed, else a hum."""
+
+import ctypes
+import importlib
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from turncall_phone.tones import tone
+from turncall_phone.wav import to_8khz
+
+# Mono s16le at 8 kHz for a text; called off the event loop.
+type Speak = Callable[[str], bytes]
+
+_WORD_MS = 320
+_GAP_MS = 80
+_SYNCHRONOUS = 2
+_UTF8 = 1
+# The library keeps one state for the whole process, so one text is spoken at a time whoever asks.
+_LIBRARY_LOCK = threading.Lock()
+_CHUNK_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+
+
+class EspeakVoice:
+    """espeak-ng in this process."""
+
+    def __init__(self, library_path: str, data_path: str) -> None:
+        self._library = ctypes.CDLL(library_path)
+        self._chunks: list[bytes] = []
+        # Held for as long as the library may call it.
+        self._callback = _CHUNK_CALLBACK(self._keep)
+        with _LIBRARY_LOCK:
+            self._rate_hz: int = self._library.espeak_Initialize(_SYNCHRONOUS, 0, data_path.encode(), 0)
+        if self._rate_hz <= 0:
+            raise RuntimeError(f"espeak-ng did not start: no voice data under {data_path}")
+
+    def __call__(self, text: str) -> bytes:
+        """Mono s16le at 8 kHz; empty for a text without words."""
+        raw = text.encode()
+        with _LIBRARY_LOCK:
+            self._chunks = []
+            self._library.espeak_SetSynthCallback(self._callback)
+            self._library.espeak_Synth(raw, len(raw) + 1, 0, 0, 0, _UTF8, None, None)
+            self._library.espeak_Synchronize()
+            spoken = np.frombuffer(b"".join(self._chunks), dtype=np.int16)
+        return to_8khz(spoken, self._rate_hz).tobytes()
+
+    def _keep(self, samples: Any, count: int, _events: int | None) -> int:
+        if samples and count > 0:
+            self._chunks.append(ctypes.string_at(samples, 2 * count))
+        return 0
+
+
+def hum(text: str) -> bytes:
+    """A tone burst for each word, 320 ms with a gap of 80 ms: loud where speech would be loud."""
+    word = np.concatenate([tone((220, 440), _WORD_MS, amplitude=4000), np.zeros(8 * _GAP_MS, dtype=np.int16)])
+    return bytes(word.tobytes() * len(text.split()))
+
+
+def default_speak() -> Speak:
+    """An espeak-ng voice when the `espeakng_loader` wheel can be imported, else `hum`."""
+    try:
+        loader = importlib.import_module("espeakng_loader")
+    except ImportError:
+        return hum
+    return EspeakVoice(loader.get_library_path(), loader.get_data_path())

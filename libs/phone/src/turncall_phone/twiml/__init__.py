@@ -1,0 +1,1 @@
+"""TwiML: reading documents strictly, and running their verbs against a call."""
