@@ -1,0 +1,81 @@
+"""``python -m turncall_control serve | migrate | schema | env-example``."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces, Loops
+
+import turncall_proto
+from turncall_control import config as configuration
+from turncall_control.app import reference
+from turncall_control.migrations.upgrade import upgrade
+from turncall_runtime import logs
+from turncall_runtime.config import ConfigRefused, env_example, secrets_of
+
+GRACE_S: Final = 20
+"""Running requests may take this long after SIGTERM; then the process is killed."""
+
+
+def serve() -> None:
+    """Serves HTTP until SIGTERM, then finishes the requests that run."""
+    config = configuration.read()
+    logs.configure("control", config.log_level, secrets_of(config))
+    Granian(
+        "turncall_control.app:from_environment",
+        factory=True,
+        address=config.http_host,
+        port=config.http_port,
+        workers=config.http_workers,
+        interface=Interfaces.ASGI,
+        http=HTTPModes.http1,
+        loop=Loops.uvloop,
+        workers_kill_timeout=GRACE_S,
+        respawn_failed_workers=True,
+        log_enabled=False,
+    ).serve()
+
+
+def migrate() -> None:
+    """Brings the database to the newest schema."""
+    config = configuration.read_migrate()
+    logs.configure("control", config.log_level, secrets_of(config))
+    upgrade(config.database_migrate_url)
+
+
+def schema() -> None:
+    """Writes openapi.json into the contract's package, where a difference is reviewed."""
+    target = Path(turncall_proto.__file__).parent / "schema" / "openapi.json"
+    target.write_bytes(reference())
+
+
+def show_example() -> None:
+    """Prints the commented environment of a serving process and of ``migrate``."""
+    sys.stdout.write(env_example(configuration.ControlConfig) + "\n" + env_example(configuration.MigrateConfig))
+
+
+COMMANDS: Final[dict[str, Callable[[], None]]] = {
+    "serve": serve,
+    "migrate": migrate,
+    "schema": schema,
+    "env-example": show_example,
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs one command; 2 for an unknown one, 1 when the environment is refused, with every reason."""
+    if len(arguments) != 1 or arguments[0] not in COMMANDS:
+        sys.stderr.write(f"{(__doc__ or '').strip()}\n")
+        return 2
+    try:
+        COMMANDS[arguments[0]]()
+    except ConfigRefused as refused:
+        sys.stderr.write(f"{refused}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

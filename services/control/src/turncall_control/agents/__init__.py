@@ -1,0 +1,1 @@
+"""Agents: their drafts, their published versions, and the check of what they are made of."""

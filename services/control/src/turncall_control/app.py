@@ -1,0 +1,107 @@
+"""The composition root: every slice, in order, on one Litestar application."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import cache
+from typing import Any, Final
+
+from litestar import Litestar, Request
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from turncall_control import config as configuration
+from turncall_control import late_bus, openapi
+from turncall_control.auth import Caller
+from turncall_control.config import ControlConfig
+from turncall_control.db.engine import in_project
+from turncall_control.http import guard, problems
+from turncall_control.http.body import MAX_BODY_BYTES, StrictRequest
+from turncall_control.http.contract import Contract
+from turncall_control.http.paging import page_asked
+from turncall_control.http.request_id import request_ids
+from turncall_control.keys.routes import KEYS
+from turncall_control.plane import ConnectBus, Plane, Slice, opened
+from turncall_control.projects.routes import PROJECTS
+from turncall_runtime import logs
+from turncall_runtime.config import secrets_of
+
+SLICES: Final[tuple[Slice, ...]] = (PROJECTS, KEYS)
+"""Lower ones first: a slice may use those before it. Tasks start in this order and stop in reverse."""
+
+Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
+
+
+def create_app(
+    config: ControlConfig, *, connect_bus: ConnectBus = late_bus.connected, slices: Sequence[Slice] = SLICES
+) -> Litestar:
+    """The application, ready for an ASGI server or a test client; its lifespan opens and closes the `Plane`."""
+    app = _assembled(slices, [_lifespan(config, connect_bus, slices)], None)
+    app.state.reference = cache(lambda: reference(slices))
+    return app
+
+
+def from_environment() -> Litestar:
+    """The application as the environment configures it: what each serving process calls."""
+    config = configuration.read()
+    logs.configure("control", config.log_level, secrets_of(config))
+    return create_app(config)
+
+
+def reference(slices: Sequence[Slice] = SLICES) -> bytes:
+    """The OpenAPI document of the slices' routes."""
+    return openapi.document(_assembled(slices, [], openapi.configuration()))
+
+
+def _assembled(slices: Sequence[Slice], lifespan: list[Lifespan], described: OpenAPIConfig | None) -> Litestar:
+    app = Litestar(
+        route_handlers=[route for part in slices for route in part.routes],
+        lifespan=list(lifespan),
+        guards=[guard.admit],
+        dependencies={
+            "plane": Provide(_plane, sync_to_thread=False),
+            "caller": Provide(_caller, sync_to_thread=False),
+            "session": Provide(_session),
+            "page": Provide(page_asked, sync_to_thread=False),
+        },
+        request_class=StrictRequest,
+        request_max_body_size=MAX_BODY_BYTES,
+        exception_handlers=problems.HANDLERS,
+        plugins=[Contract()],
+        openapi_config=described,
+        logging_config=None,
+        debug=False,
+    )
+    # Around the router: Litestar's own middleware does not see requests that no route takes.
+    app.asgi_handler = request_ids(app.asgi_handler)
+    return app
+
+
+def _lifespan(config: ControlConfig, connect_bus: ConnectBus, slices: Sequence[Slice]) -> Lifespan:
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            plane = await stack.enter_async_context(opened(config, connect_bus))
+            app.state.plane = plane
+            for part in slices:
+                for task in part.tasks:
+                    await stack.enter_async_context(task(plane))
+            yield
+
+    return lifespan
+
+
+def _plane(state: State) -> Plane:
+    plane: Plane = state.plane
+    return plane
+
+
+def _caller(request: Request[Any, Any, Any]) -> Caller:
+    return guard.caller_of(request)
+
+
+async def _session(plane: Plane, caller: Caller) -> AsyncGenerator[AsyncSession]:
+    """One transaction in the caller's project; it is committed after the handler and before the answer is sent."""
+    async with in_project(plane.database, caller.project_id) as session:
+        yield session

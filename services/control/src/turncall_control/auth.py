@@ -1,0 +1,92 @@
+"""Who may do what: roles, permissions, what a route must declare. No database here."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Final, Literal
+
+from msgspec import Struct
+
+from turncall_proto.ids import KeyId, ProjectId
+
+
+class Role(StrEnum):
+    """What a key may do, from most to least."""
+
+    ADMIN = "admin"
+    DEVELOPER = "developer"
+    VIEWER = "viewer"
+
+    def covers(self, other: "Role") -> bool:
+        """Whether this role is at least as strong as ``other``."""
+        return _RANK[self] >= _RANK[other]
+
+
+_RANK: Final = {Role.VIEWER: 1, Role.DEVELOPER: 2, Role.ADMIN: 3}
+
+
+class Permission(StrEnum):
+    """What a route asks for. The first three are not granted to roles."""
+
+    OPEN = "open"
+    """Anybody: health, documentation."""
+    SIGNED = "signed"
+    """Whoever signs the request with a secret that its handler checks: carriers' webhooks."""
+    PLATFORM = "platform"
+    """The operator, by the platform key."""
+    PROJECT_READ = "project:read"
+    PROJECT_WRITE = "project:write"
+    KEYS_READ = "keys:read"
+    KEYS_WRITE = "keys:write"
+    AGENTS_READ = "agents:read"
+    AGENTS_WRITE = "agents:write"
+    NUMBERS_READ = "numbers:read"
+    NUMBERS_WRITE = "numbers:write"
+    CALLS_READ = "calls:read"
+    CALLS_WRITE = "calls:write"
+
+
+_P = Permission
+_VIEWER: Final = frozenset({_P.PROJECT_READ, _P.AGENTS_READ, _P.NUMBERS_READ, _P.CALLS_READ})
+_DEVELOPER: Final = _VIEWER | {_P.KEYS_READ, _P.KEYS_WRITE, _P.AGENTS_WRITE, _P.NUMBERS_WRITE, _P.CALLS_WRITE}
+_ADMIN: Final = _DEVELOPER | {_P.PROJECT_WRITE}
+GRANTS: Final[Mapping[Role, frozenset[Permission]]] = {
+    Role.VIEWER: _VIEWER,
+    Role.DEVELOPER: _DEVELOPER,
+    Role.ADMIN: _ADMIN,
+}
+
+
+class Finds(Struct, frozen=True, kw_only=True):
+    """How a route finds the object it acts on.
+
+    ``nothing``: it touches no stored object, or finds it by means of a signature. ``project``: everything in the
+    caller's project. ``platform``: everything in the installation. ``path``: the one whose id, of the kind ``prefix``,
+    is the path parameter ``parameter``.
+    """
+
+    how: Literal["nothing", "project", "platform", "path"]
+    parameter: str = ""
+    prefix: str = ""
+
+
+NOTHING: Final = Finds(how="nothing")
+IN_PROJECT: Final = Finds(how="project")
+IN_PLATFORM: Final = Finds(how="platform")
+
+
+def in_path(parameter: str, prefix: str) -> Finds:
+    """The object is named by a path parameter: ``in_path("agent_id", ids.AGENT)``."""
+    return Finds(how="path", parameter=parameter, prefix=prefix)
+
+
+def needs(permission: Permission, finds: Finds) -> dict[str, Any]:
+    """A route's declaration, for Litestar's ``opt``; an application with a route that lacks one does not start."""
+    return {"permission": permission, "finds": finds}
+
+
+class Caller(Struct, frozen=True, kw_only=True):
+    """Whose key came with a request, and what it may do."""
+
+    project_id: ProjectId
+    key_id: KeyId
+    role: Role

@@ -1,0 +1,133 @@
+"""What the control plane reads from its environment; nothing else in this package does."""
+
+import os
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct
+
+from turncall_proto.stream_token import StreamKey, parse_keys
+from turncall_runtime.config import ConfigRefused, Development, Environment, Prefixed, load
+from turncall_runtime.secret import Secret
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+_DEVELOPMENT_STREAM_KEYS: Final = "dev:development-stream-key"
+
+
+class ControlConfig(Struct, frozen=True, kw_only=True):
+    """One process of the control plane. Addresses that may hold a password are secrets."""
+
+    env: Environment = "production"
+    log_level: LogLevel = "info"
+    http_host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
+    http_port: Annotated[int, Meta(ge=1, le=65_535, description="Port to listen on.")] = 8080
+    http_workers: Annotated[int, Meta(ge=1, le=64, description="Processes that share the port.")] = 1
+    public_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^https?://[^/?#\s]+$",
+            description="How the world reaches this service, without a path: https://voice.example.com.",
+        ),
+    ]
+    database_api_url: Annotated[
+        Secret, Meta(description="postgresql:// of the login under row-level security; it serves users' requests.")
+    ]
+    database_system_url: Annotated[
+        Secret, Meta(description="postgresql:// of the login that sees every project; look-ups and background work.")
+    ]
+    redis_url: Annotated[Secret, Meta(description="redis:// of the shared counters and caches.")]
+    nats_url: Annotated[Secret, Meta(description="nats:// of the bus; several servers are separated by commas.")]
+    blobs_url: Annotated[
+        str, Meta(description="file:///folder or s3://bucket?endpoint=…&region=… for recordings and documents.")
+    ]
+    blobs_access_key: Annotated[str, Meta(description="Access key of an s3:// store.")] = ""
+    blobs_secret_key: Annotated[Secret, Meta(description="Secret key of an s3:// store.")] = Secret("")
+    platform_key: Annotated[
+        Secret, Meta(description="Opens X-Platform-Key: creating projects and their first keys. Unset closes it.")
+    ] = Secret("")
+    key_pepper: Annotated[
+        Secret,
+        Development("development-key-pepper"),
+        Meta(description="Keys the hashes of API keys; changing it revokes them all."),
+    ]
+    stream_keys: Annotated[
+        Secret,
+        Development(_DEVELOPMENT_STREAM_KEYS),
+        Meta(description="id:secret,id:secret for the tokens of media sockets: the first mints, all verify."),
+    ]
+    seal_public_key: Annotated[
+        str, Meta(description="X25519 public key of the media plane, base64: vendors' keys travel sealed to it.")
+    ]
+    egress_allow: Annotated[
+        tuple[str, ...], Meta(description="Internal networks (CIDR) that users' URLs may name, separated by commas.")
+    ] = ()
+    twilio_account_sid: Annotated[str, Meta(description="Account of the carrier; empty leaves telephony off.")] = ""
+    twilio_auth_token: Annotated[Secret, Meta(description="Token of that account; it also signs webhooks.")] = Secret(
+        ""
+    )
+    twilio_base_url: Annotated[
+        str, Meta(pattern=r"^https?://\S+$", description="Where the carrier's REST API is reached.")
+    ] = "https://api.twilio.com"
+    vendor_keys: Annotated[
+        dict[str, Secret],
+        Prefixed("TURNCALL_VENDOR_KEY_"),
+        Meta(description="The installation's key for a model vendor: TURNCALL_VENDOR_KEY_DEEPGRAM."),
+    ]
+
+    @property
+    def stream_token_keys(self) -> tuple[StreamKey, ...]:
+        """The keys of media socket tokens, the minting one first."""
+        return parse_keys(self.stream_keys.reveal())
+
+    @property
+    def egress_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks that the operator opened to users' URLs."""
+        return tuple(ip_network(text) for text in self.egress_allow)
+
+
+class MigrateConfig(Struct, frozen=True, kw_only=True):
+    """What ``migrate`` reads. The owner's login is known to no process that serves."""
+
+    env: Environment = "production"
+    log_level: LogLevel = "info"
+    database_migrate_url: Annotated[Secret, Meta(description="postgresql:// of the login that owns the schema.")]
+
+
+def read(environ: Mapping[str, str] = os.environ) -> ControlConfig:
+    """The configuration of a serving process. Raises `ConfigRefused` with every problem in it."""
+    config = load(ControlConfig, environ)
+    problems = [
+        problem for problem in (_bad_stream_keys(config), _bad_networks(config), _half_account(config)) if problem
+    ]
+    if problems:
+        raise ConfigRefused(problems)
+    return config
+
+
+def read_migrate(environ: Mapping[str, str] = os.environ) -> MigrateConfig:
+    """The configuration of ``migrate``. Raises `ConfigRefused`."""
+    return load(MigrateConfig, environ)
+
+
+def _bad_stream_keys(config: ControlConfig) -> str:
+    try:
+        _ = config.stream_token_keys
+    except ValueError as error:
+        return f"TURNCALL_STREAM_KEYS is malformed: {error}"
+    return ""
+
+
+def _bad_networks(config: ControlConfig) -> str:
+    try:
+        _ = config.egress_networks
+    except ValueError as error:
+        return f"TURNCALL_EGRESS_ALLOW is malformed: {error}"
+    return ""
+
+
+def _half_account(config: ControlConfig) -> str:
+    if bool(config.twilio_account_sid) != bool(config.twilio_auth_token):
+        return "TURNCALL_TWILIO_ACCOUNT_SID and TURNCALL_TWILIO_AUTH_TOKEN belong together: set both or neither"
+    return ""

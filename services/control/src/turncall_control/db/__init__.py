@@ -1,0 +1,1 @@
+"""Postgres: the two logins, sessions bound to a project, columns that hold contract types."""

@@ -1,0 +1,1 @@
+"""What every route shares: strict bodies, one error shape, the guard, pages, request ids, the access log."""

@@ -1,0 +1,53 @@
+"""What every route owes the API reference: its declaration checked, its security and its errors written down."""
+
+from typing import Final
+
+from litestar.exceptions import ImproperlyConfiguredException
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.plugins import ReceiveRoutePlugin
+from litestar.routes import BaseRoute, HTTPRoute
+
+from turncall_control.auth import Finds, Permission
+from turncall_control.http.problems import MEDIA_TYPE, Problem
+
+_SECURITY: Final[dict[Permission, dict[str, list[str]]]] = {
+    Permission.OPEN: {},
+    Permission.SIGNED: {},
+    Permission.PLATFORM: {"platform": []},
+}
+_BODY: Final = {400: "Not JSON.", 413: "Too large.", 415: "Not application/json.", 422: "A field is not valid."}
+
+
+class Contract(ReceiveRoutePlugin):
+    """Refuses a route that does not declare who may call it; documents those that do."""
+
+    def receive_route(self, route: BaseRoute) -> None:
+        """Checks and completes every handler of a route, before its OpenAPI operation is made."""
+        if not isinstance(route, HTTPRoute):
+            return
+        for handler in route.route_handlers:
+            if handler.http_methods == {"OPTIONS"}:
+                continue
+            permission, finds = handler.opt.get("permission"), handler.opt.get("finds")
+            if not isinstance(permission, Permission) or not isinstance(finds, Finds):
+                raise ImproperlyConfiguredException(f"{handler} on {route.path} lacks opt=needs(permission, finds)")
+            handler.security = [_SECURITY.get(permission, {"key": []})]
+            described = _errors(permission, finds, has_data="data" in handler.parsed_fn_signature.parameters)
+            handler.responses = {
+                status: ResponseSpec(Problem, generate_examples=False, description=text, media_type=MEDIA_TYPE)
+                for status, text in described.items()
+            } | dict(handler.responses or {})
+
+
+def _errors(permission: Permission, finds: Finds, *, has_data: bool) -> dict[int, str]:
+    described = {503: "The database is away; see Retry-After."}
+    if permission not in (Permission.OPEN, Permission.SIGNED):
+        described[401] = "No valid key."
+        described[422] = "A parameter is not valid."
+    if permission not in (Permission.OPEN, Permission.SIGNED, Permission.PLATFORM):
+        described[403] = f"The key's role lacks {permission}."
+    if finds.how == "path":
+        described[404] = "There is no such object in the caller's project."
+    if has_data:
+        described |= _BODY
+    return dict(sorted(described.items()))

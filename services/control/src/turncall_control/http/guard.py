@@ -1,0 +1,62 @@
+"""The one guard: who asks, may they, and is the id in the path one of the right kind."""
+
+import hmac
+from typing import Any, Final
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from turncall_control.auth import GRANTS, Caller, Finds, Permission
+from turncall_control.errors import Forbidden, NotFound, Unauthorised
+from turncall_control.plane import Plane
+from turncall_proto import ids
+from turncall_runtime.secret import Secret
+
+PLATFORM_HEADER: Final = "x-platform-key"
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+
+
+async def admit(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Lets a request through to its handler, with its `Caller` in the connection's state.
+
+    Raises `Unauthorised`, `Forbidden`, or `NotFound` for an id of the wrong form: it names nothing in any project.
+    """
+    permission: Permission = handler.opt["permission"]
+    finds: Finds = handler.opt["finds"]
+    plane: Plane = connection.app.state.plane
+    if permission is Permission.PLATFORM:
+        check_platform_key(plane.config.platform_key, connection.headers.get(PLATFORM_HEADER, ""))
+    elif permission not in (Permission.OPEN, Permission.SIGNED):
+        caller = await plane.keyring.caller(bearer(connection.headers.get("authorization", "")))
+        if permission not in GRANTS[caller.role]:
+            raise Forbidden(f"this needs {permission}, which the role {caller.role} does not have")
+        connection.state.caller = caller
+    if finds.how == "path":
+        check_id(finds.prefix, connection.path_params[finds.parameter])
+
+
+def caller_of(connection: Connection) -> Caller:
+    """Whose key came with the request; only for routes that ask for a role's permission."""
+    caller: Caller = connection.state.caller
+    return caller
+
+
+def check_platform_key(wanted: Secret, given: str) -> None:
+    """Raises `Unauthorised` unless the operator has set a platform key and this is it."""
+    if not wanted or not hmac.compare_digest(wanted.reveal().encode(), given.encode("utf-8", "surrogateescape")):
+        raise Unauthorised("X-Platform-Key is missing or wrong")
+
+
+def check_id(prefix: str, text: str) -> None:
+    """Raises `NotFound` unless ``text`` is an id of the kind ``prefix``."""
+    try:
+        ids.parsed(prefix, text)
+    except ids.MalformedId as error:
+        raise NotFound from error
+
+
+def bearer(header: str) -> str:
+    """The key in an Authorization header; empty when there is none."""
+    scheme, _, key = header.partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""

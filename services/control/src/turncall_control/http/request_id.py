@@ -1,0 +1,68 @@
+"""An id for each request: taken from the caller when it is harmless, made otherwise, echoed and logged."""
+
+import re
+import time
+from typing import Final, cast
+from uuid import uuid4
+
+from litestar.datastructures import MutableScopeHeaders
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from turncall_runtime import logs
+
+HEADER: Final = "X-Request-ID"
+_HARMLESS = re.compile(rb"[A-Za-z0-9._-]{8,128}")
+_KEY = "turncall_request_id"
+
+log = logs.logger("turncall_control.access")
+
+
+def request_id(scope: Scope) -> str:
+    """The id of this request."""
+    return cast("str", scope["state"].get(_KEY, ""))
+
+
+def request_ids(app: ASGIApp) -> ASGIApp:
+    """Around the whole application: names the request and its log lines, writes one line when it is done.
+
+    The line holds no path parameter, query, body or address: the route's template, the status, the time it took.
+    """
+
+    async def named(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await app(scope, receive, send)
+            return
+        name = _given(scope) or uuid4().hex
+        scope["state"][_KEY] = name
+        started_s = time.perf_counter()
+        status = 0
+
+        async def answered(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message.setdefault("headers", [])
+                MutableScopeHeaders.from_message(message)[HEADER] = name
+            await send(message)
+
+        with logs.bound(request_id=name):
+            try:
+                await app(scope, receive, answered)
+            finally:
+                log.info(
+                    "request",
+                    method=scope["method"],
+                    route=scope.get("path_template", ""),
+                    status=status,
+                    duration_ms=round((time.perf_counter() - started_s) * 1000, 1),
+                )
+
+    return named
+
+
+def _given(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _HARMLESS.fullmatch(value):
+            return value.decode()
+    return ""

@@ -1,0 +1,28 @@
+"""The table of API keys."""
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey
+from sqlalchemy.orm import Mapped, mapped_column
+
+from turncall_control.auth import Role
+from turncall_control.db.base import Id, Row, Word, created_at
+from turncall_proto import ids
+from turncall_proto.ids import KeyId, ProjectId
+
+
+class KeyRow(Row):
+    """One key: found by ``prefix``, known by ``hash``; its text is nowhere."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[KeyId] = mapped_column(Id(ids.KEY), primary_key=True)
+    project_id: Mapped[ProjectId] = mapped_column(Id(ids.PROJECT), ForeignKey("projects.id"))
+    name: Mapped[str]
+    role: Mapped[Role] = mapped_column(Word(Role))
+    prefix: Mapped[str] = mapped_column(unique=True)
+    hash: Mapped[bytes]
+    created_at: Mapped[datetime] = created_at()
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]

@@ -1,0 +1,41 @@
+"""An API key as the API takes and shows it."""
+
+from datetime import datetime
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from turncall_control.auth import Role
+from turncall_control.http.names import Label
+from turncall_proto.ids import KeyId, ProjectId
+
+Moment = Annotated[datetime, Meta(tz=True)]
+
+
+class KeyNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A key to be made."""
+
+    name: Label
+    role: Annotated[Role, Meta(description="At most the role of the key that asks.")]
+    expires_at: Annotated[Moment | None, Meta(description="When it stops working; null for never.")] = None
+
+
+class KeyView(Struct, frozen=True, kw_only=True):
+    """A key without its text."""
+
+    id: KeyId
+    project_id: ProjectId
+    name: str
+    role: Role
+    prefix: Annotated[str, Meta(description="How the key begins.")]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: Annotated[datetime | None, Meta(description="To the minute.")]
+    revoked_at: datetime | None
+
+
+class KeyMade(Struct, frozen=True, kw_only=True):
+    """A new key, with its text for the first and last time."""
+
+    key: KeyView
+    secret: Annotated[str, Meta(description="The key itself, shown once: send it as `Authorization: Bearer`.")]

@@ -1,0 +1,1 @@
+"""Phone numbers: bound to an agent here, pointed at us at the carrier."""

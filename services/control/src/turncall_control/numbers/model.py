@@ -1,0 +1,32 @@
+"""The table of bound phone numbers."""
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKeyConstraint, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from turncall_control.db.base import Id, Row, created_at
+from turncall_proto import ids
+from turncall_proto.ids import AgentId, NumberId, ProjectId
+
+
+class NumberRow(Row):
+    """A carrier's number and the agent that answers it; bound once in the whole installation.
+
+    ``configured_at`` is unset until the carrier has confirmed that its calls come here.
+    """
+
+    __tablename__ = "numbers"
+    __table_args__ = (
+        ForeignKeyConstraint(["project_id", "agent_id"], ["agents.project_id", "agents.id"]),
+        UniqueConstraint("carrier", "carrier_sid"),
+    )
+
+    id: Mapped[NumberId] = mapped_column(Id(ids.NUMBER), primary_key=True)
+    project_id: Mapped[ProjectId] = mapped_column(Id(ids.PROJECT))
+    agent_id: Mapped[AgentId] = mapped_column(Id(ids.AGENT))
+    e164: Mapped[str] = mapped_column(unique=True)
+    carrier: Mapped[str]
+    carrier_sid: Mapped[str]
+    created_at: Mapped[datetime] = created_at()
+    configured_at: Mapped[datetime | None]

@@ -1,0 +1,108 @@
+"""The API reference: what Litestar knows of the routes, with every struct described by msgspec.
+
+Litestar's own description of a struct leaves out the tags of unions and what `Meta` says in ``extra_json_schema``.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+from litestar import Litestar, Router
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.routes import HTTPRoute
+
+from turncall_control import __version__
+from turncall_control.auth import NOTHING, Permission, needs
+from turncall_control.http.problems import MEDIA_TYPE, Problem
+
+_REF: Final = "#/components/schemas/{name}"
+
+
+def configuration() -> OpenAPIConfig:
+    """How Litestar describes the routes; the pages that it would serve itself stay unused."""
+    return OpenAPIConfig(
+        title="TurnCall",
+        version=__version__,
+        summary="Give an AI agent a phone number and let people call it.",
+        openapi_router=Router(
+            "/unserved", route_handlers=[], opt=needs(Permission.OPEN, NOTHING), include_in_schema=False
+        ),
+        operation_id_creator=lambda handler, method, path: handler.handler_name,
+        use_handler_docstrings=True,
+        components=Components(
+            security_schemes={
+                "key": SecurityScheme(type="http", scheme="bearer", description="A project's API key, tc_…"),
+                "platform": SecurityScheme(
+                    type="apiKey", name="X-Platform-Key", security_scheme_in="header", description="The operator's key."
+                ),
+            }
+        ),
+    )
+
+
+def document(app: Litestar) -> bytes:
+    """The OpenAPI 3.1 document of ``app``, which was made with `configuration`; the same bytes for the same routes."""
+    described: dict[str, Any] = app.openapi_schema.to_schema()
+    operations = {operation["operationId"]: operation for operation in _operations(described)}
+    handlers = [handler for handler in _handlers(app) if handler.handler_name in operations]
+    bodies = {handler.handler_name: _kind(handler, "data") for handler in handlers}
+    answers = {handler.handler_name: handler.parsed_fn_signature.return_type.annotation for handler in handlers}
+    kinds = [kind for kind in [Problem, *bodies.values(), *answers.values()] if _is_described_by_msgspec(kind)]
+    schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
+    schema_of = dict(zip(map(str, kinds), schemas, strict=True))
+    for name, operation in operations.items():
+        _replace(operation.get("requestBody", {}), schema_of.get(str(bodies[name])))
+        for status, response in operation["responses"].items():
+            is_problem = MEDIA_TYPE in response.get("content", {})
+            _replace(response, schema_of.get(str(Problem if is_problem else answers[name])))
+            if status == "204":
+                response.pop("content", None)
+    left = described["components"].get("schemas", {})
+    described["components"]["schemas"] = _referenced(described["paths"], left | components)
+    return msgspec.json.format(msgspec.json.encode(described, order="deterministic"), indent=2) + b"\n"
+
+
+def _operations(described: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for item in described["paths"].values():
+        yield from (operation for operation in item.values() if "operationId" in operation)
+
+
+def _handlers(app: Litestar) -> Iterator[HTTPRouteHandler]:
+    for route in app.routes:
+        if isinstance(route, HTTPRoute):
+            yield from route.route_handlers
+
+
+def _kind(handler: HTTPRouteHandler, parameter: str) -> Any:
+    definition = handler.parsed_fn_signature.parameters.get(parameter)
+    return None if definition is None else definition.annotation
+
+
+def _is_described_by_msgspec(kind: Any) -> bool:
+    try:
+        msgspec.json.schema(kind)
+    except TypeError:
+        return False
+    return kind is not None
+
+
+def _replace(holder: dict[str, Any], schema: dict[str, Any] | None) -> None:
+    if schema is not None:
+        for media in holder.get("content", {}).values():
+            media["schema"] = schema
+
+
+def _referenced(paths: object, components: dict[str, Any]) -> dict[str, Any]:
+    """The components that the paths need, those that these need, and so on."""
+    needed: dict[str, Any] = {}
+    waiting = [paths]
+    while waiting:
+        text = msgspec.json.encode(waiting.pop()).decode()
+        for name in re.findall(r'"#/components/schemas/([^"]+)"', text):
+            if name not in needed:
+                needed[name] = components[name]
+                waiting.append(components[name])
+    return needed

@@ -1,0 +1,90 @@
+"""What one process of the control plane holds open, and what a slice adds to the application."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+
+from litestar.types import ControllerRouterHandler
+from msgspec import Struct
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+
+from turncall_bus.bus import Bus
+from turncall_control import __version__
+from turncall_control.carriers import twilio
+from turncall_control.carriers.base import Carrier
+from turncall_control.config import ControlConfig
+from turncall_control.db import engine
+from turncall_control.db.engine import Database
+from turncall_control.errors import Unavailable
+from turncall_control.keyring import Keyring
+from turncall_control.workers import Workers
+from turncall_runtime import metrics
+
+
+class Plane(Struct, frozen=True, kw_only=True):
+    """The resources of one process. Routes receive it as ``plane``, tasks as their argument."""
+
+    config: ControlConfig
+    database: Database
+    redis: Redis
+    bus: Bus
+    workers: Workers
+    keyring: Keyring
+    metrics: CollectorRegistry
+    carriers: dict[str, Carrier]
+
+    def carrier(self, provider: str) -> Carrier:
+        """The account at a carrier. Raises `Unavailable` when the operator has configured none."""
+        if provider not in self.carriers:
+            raise Unavailable(f"no {provider} account is configured on this installation", retry_after_s=60)
+        return self.carriers[provider]
+
+
+Task = Callable[[Plane], AbstractAsyncContextManager[None]]
+"""Background work: entered when the process starts, left when it stops; it owns and ends what it starts."""
+
+
+class Slice(Struct, frozen=True, kw_only=True):
+    """One folder of the control plane: its routes, and its background work, if any."""
+
+    name: str
+    routes: tuple[ControllerRouterHandler, ...] = ()
+    tasks: tuple[Task, ...] = ()
+
+
+ConnectBus = Callable[[ControlConfig], AbstractAsyncContextManager[Bus]]
+"""How the bus is reached; returns at once, also while the server is away."""
+
+
+@asynccontextmanager
+async def opened(config: ControlConfig, connect_bus: ConnectBus) -> AsyncIterator[Plane]:
+    """The resources of a process, closed in reverse order. Nothing here waits for a server that is away."""
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(engine.opened(config.database_api_url, config.database_system_url))
+        redis = Redis.from_url(
+            config.redis_url.reveal(), socket_connect_timeout=1, socket_timeout=2, health_check_interval=15
+        )
+        stack.push_async_callback(redis.aclose)
+        yield Plane(
+            config=config,
+            database=database,
+            redis=redis,
+            bus=await stack.enter_async_context(connect_bus(config)),
+            workers=Workers(),
+            keyring=Keyring(database.pool, config.key_pepper),
+            metrics=metrics.new_registry("control", __version__),
+            carriers=await _carriers(config, stack),
+        )
+
+
+async def _carriers(config: ControlConfig, stack: AsyncExitStack) -> dict[str, Carrier]:
+    if not config.twilio_account_sid:
+        return {}
+    account = await stack.enter_async_context(
+        twilio.connected(
+            account=config.twilio_account_sid,
+            auth_token=config.twilio_auth_token,
+            base_url=config.twilio_base_url,
+        )
+    )
+    return {account.provider: account}

@@ -1,0 +1,1 @@
+"""Projects: the boundary between tenants."""

@@ -1,0 +1,62 @@
+"""/v1/projects: made and listed by the operator, read and renamed by their own keys."""
+
+from typing import Final
+
+from litestar import get, patch, post
+from msgspec import convert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from turncall_control.auth import IN_PLATFORM, Caller, Permission, in_path, needs
+from turncall_control.errors import NotFound
+from turncall_control.http.paging import Page, PageAsked, paged
+from turncall_control.plane import Plane, Slice
+from turncall_control.projects import repository
+from turncall_control.projects.model import ProjectRow
+from turncall_control.projects.schemas import ProjectChange, ProjectNew, ProjectView
+from turncall_proto import ids
+from turncall_proto.ids import ProjectId
+
+_BY_OPERATOR: Final = needs(Permission.PLATFORM, IN_PLATFORM)
+_IN_PATH: Final = in_path("project_id", ids.PROJECT)
+
+
+@post("/v1/projects", tags=["projects"], opt=_BY_OPERATOR)
+async def create_project(plane: Plane, data: ProjectNew) -> ProjectView:
+    """Makes a project. Its first key comes from `create_first_key`."""
+    async with plane.database.system() as session, session.begin():
+        return _view(await repository.add(session, data.name))
+
+
+@get("/v1/projects", tags=["projects"], opt=_BY_OPERATOR)
+async def list_projects(plane: Plane, page: PageAsked) -> Page[ProjectView]:
+    """All projects, newest first."""
+    async with plane.database.system() as session:
+        rows = await repository.page(session, page)
+    return paged(rows, page, _view, lambda row: (row.id,))
+
+
+@get("/v1/projects/{project_id:str}", tags=["projects"], opt=needs(Permission.PROJECT_READ, _IN_PATH))
+async def get_project(session: AsyncSession, caller: Caller, project_id: str) -> ProjectView:
+    """The project that the key belongs to."""
+    return _view(await _own(session, caller, project_id))
+
+
+@patch("/v1/projects/{project_id:str}", tags=["projects"], opt=needs(Permission.PROJECT_WRITE, _IN_PATH))
+async def rename_project(session: AsyncSession, caller: Caller, project_id: str, data: ProjectChange) -> ProjectView:
+    """Gives the project another name."""
+    row = await _own(session, caller, project_id)
+    row.name = data.name
+    return _view(row)
+
+
+async def _own(session: AsyncSession, caller: Caller, project_id: str) -> ProjectRow:
+    if project_id != caller.project_id:
+        raise NotFound
+    return await repository.get(session, ProjectId(project_id))
+
+
+def _view(row: ProjectRow) -> ProjectView:
+    return convert(row, ProjectView, from_attributes=True)
+
+
+PROJECTS: Final = Slice(name="projects", routes=(create_project, list_projects, get_project, rename_project))
