@@ -57,6 +57,17 @@ class Delivered(Struct, frozen=True, kw_only=True):
     data: bytes
 
 
+class Parked(Struct, frozen=True, kw_only=True):
+    """A poison message as it lies in the dead stream, in JSON (``data`` in base64), with what its handler said."""
+
+    stream: str
+    durable: str
+    subject: str
+    stream_seq: int
+    error: str
+    data: bytes
+
+
 class Subscription(Protocol):
     """A live interest in a subject or a stream."""
 
@@ -83,7 +94,9 @@ class Bus(Protocol):
         """Stores a message in its stream and returns once the server has it.
 
         A repeat of ``message_id`` within the stream's window is not stored again. ``expect_last`` is the stream
-        sequence that must be the last one on this subject (0: none yet). Raises `Away`, `NoAnswer`, `Refused`, `NotLast`.
+        sequence that must be the last one on this subject (0: none yet); it is looked at first, so the repeat of a
+        publish that did hold raises `NotLast`, and `last` tells whose it is. Raises `Away`, `NoAnswer`, `Refused`,
+        `NotLast`.
         """
         ...
 
@@ -125,9 +138,10 @@ class Bus(Protocol):
     ) -> Subscription:
         """Pulls batches for ever: ``handle`` returns and they are acked, it raises and they come again with a back-off.
 
-        A message that was delivered ``park_after`` times on its own is moved to the dead stream with its error. A batch
-        that failed is retried message by message, so that one poison message does not hold the others.
-        While the server is away the loop waits and goes on.
+        A batch that failed is retried message by message, so that one poison message does not hold the others. A
+        message that failed ``park_after`` times on its own, while others went through, is moved to the dead stream as
+        a `Parked`; while nothing goes through it is the handler that is broken, and messages wait instead.
+        While the server is away the loop waits and goes on. Raises `Away`, `NoAnswer`, `Refused` when it cannot begin.
         """
         ...
 

@@ -1,0 +1,371 @@
+"""The bus on NATS with JetStream: nats-py, with its reconnects, buffers and deadlines made fit for live calls."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client, Server
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription as RawSubscription
+from nats.aio.transport import TcpTransport
+
+from turncall_bus.backoff import pause_s
+from turncall_bus.bus import (
+    Ack,
+    Away,
+    BusError,
+    Delivered,
+    NoAnswer,
+    NobodyListens,
+    NotLast,
+    Parked,
+    Refused,
+    Stored,
+    Subscription,
+)
+from turncall_bus.consumer import Consumer
+from turncall_bus.direct import NONE_FOUND, read_story, status
+from turncall_bus.handlers import Answering, Hearing
+from turncall_bus.jetstream import Problem, ensure_consumer, prepare_stream, purge_subject
+from turncall_bus.matching import matches
+from turncall_bus.pull import PullSource
+from turncall_proto import subjects
+from turncall_proto.subjects import STREAMS, StreamSpec
+
+OLDEST_SERVER: Final = (2, 11)
+"""Older servers drop fields they do not know, in silence: filters, batched reads."""
+READ_WITHIN_S: Final = 5.0
+CLOSE_WITHIN_S: Final = 3.0
+MAX_UNSENT_BYTES: Final = 8 * 1024 * 1024
+"""With so much waiting for the socket the peer is stuck, and the bus counts as away."""
+_WRONG_LAST: Final = frozenset({10071, 10164})
+
+_log = logging.getLogger(__name__)
+
+
+class ServerTooOld(BusError):
+    """The server does not know all that is asked of it; install a newer one."""
+
+
+class _PublishReply(msgspec.Struct, frozen=True, kw_only=True):
+    stream: str = ""
+    seq: int = 0
+    duplicate: bool = False
+    error: Problem | None = None
+
+
+class _PromptTransport(TcpTransport):
+    """Drops the socket on close. The stock one first waits until a dead peer has taken what is buffered: minutes."""
+
+    def close(self) -> None:
+        if self._io_writer is not None:
+            self._io_writer.transport.abort()
+
+    def __bool__(self) -> bool:
+        return True  # so that the client keeps this one and does not make its own
+
+
+async def connect(url: str, *, name: str, credentials: Path | None = None, timeout_s: float = 10.0) -> "NatsBus":
+    """A bus on the servers of ``url`` (``nats://`` or ``tls://``, several with commas, with user and password).
+
+    ``name`` is shown in the server's monitoring; ``credentials`` is a NATS credentials file. Once connected, the bus
+    reconnects for ever. Raises `Away` when no server lets it in within ``timeout_s``, `ServerTooOld` below 2.11.
+    """
+    servers = [server.strip() for server in url.split(",")]
+    hosts = ", ".join(f"{parts.hostname}:{parts.port or 4222}" for parts in map(urlsplit, servers))
+    client = Client()
+    client._transport = _PromptTransport()  # type: ignore[no-untyped-call]
+    bus = NatsBus(client)
+    try:
+        async with asyncio.timeout(timeout_s):
+            await client.connect(
+                servers=servers,
+                name=name,
+                user_credentials=credentials,
+                error_cb=bus.on_error,
+                disconnected_cb=bus.on_disconnect,
+                reconnected_cb=bus.on_reconnect,
+                reconnect_to_server_handler=_next_server,
+                reconnect_time_wait=1,
+                max_reconnect_attempts=-1,
+                # A dead peer is noticed within three pings; the stock setting takes minutes.
+                ping_interval=2,
+                max_outstanding_pings=2,
+                # No buffer while disconnected: what could not be said in time must not be said minutes later.
+                pending_size=0,
+            )
+    except TimeoutError as error:
+        await client.close()
+        raise Away(f"no NATS server at {hosts} let us in within {timeout_s} s: {client.last_error}") from error
+    version = client.connected_server_version
+    if (version.major, version.minor) < OLDEST_SERVER:
+        await client.close()
+        raise ServerTooOld(f"NATS at {hosts} is {version.major}.{version.minor}; 2.11 or newer is needed")
+    return bus
+
+
+def _next_server(pool: list[Server], _info: dict[str, Any]) -> tuple[Server | None, float]:
+    """The server that failed least, and how long to wait before it is tried."""
+    server = min(pool, key=lambda known: known.reconnects)
+    return server, pause_s(server.reconnects + 1, first_s=0.05, most_s=1.0)
+
+
+class _Handler(Protocol):
+    async def close(self) -> None: ...
+
+
+class _Interest:
+    """What a caller holds: it ends the messages' coming, then waits for the handlers."""
+
+    def __init__(self, bus: "NatsBus", handler: _Handler, raw: RawSubscription | None = None) -> None:
+        self._bus = bus
+        self._handler = handler
+        self._raw = raw
+
+    async def close(self) -> None:
+        """Stops it and waits until its running handlers are done. Safe to call twice."""
+        self._bus.forget(self)
+        if self._raw is not None:
+            with suppress(nats.errors.Error):  # closed before, or with the connection
+                await self._raw.unsubscribe()
+        await self._handler.close()
+
+
+class NatsBus:
+    """`turncall_bus.bus.Bus` over one connection. Made by `connect`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._streams = {spec.name: spec.subjects for spec in STREAMS}
+        self._open: dict[_Interest, PullSource | None] = {}
+        self._flushes: set[asyncio.Task[None]] = set()
+        self._is_closing = False
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the server can be reached this instant, as far as the last pings tell."""
+        return self._client.is_connected and self._client.pending_data_size < MAX_UNSENT_BYTES
+
+    async def on_error(self, error: Exception) -> None:
+        """nats-py reports what went wrong behind the scenes."""
+        _log.warning("bus: nats: %s", error or type(error).__name__)
+
+    async def on_disconnect(self) -> None:
+        """Forgets what the lost connection had not sent; nats-py would say it to the next one."""
+        self._client._pending.clear()
+        self._client._pending_data_size = 0
+        if not self._is_closing:
+            _log.warning("bus: connection to nats lost")
+
+    async def on_reconnect(self) -> None:
+        """Lets the consumers ask the new connection."""
+        _log.info("bus: connected to nats again")
+        for source in self._open.values():
+            if source is not None:
+                source.forget_request()
+
+    async def prepare(self, streams: Sequence[StreamSpec]) -> None:
+        """Creates or updates the streams; safe to run from many processes at once. Raises `BusError`."""
+        for spec in streams:
+            await prepare_stream(self._api, spec)
+            self._streams[spec.name] = spec.subjects
+
+    async def publish(
+        self, subject: str, data: bytes, *, message_id: str, expect_last: int | None = None, timeout_s: float = 2.0
+    ) -> Ack:
+        """Stores a message in its stream; see `turncall_bus.bus.Bus.publish`."""
+        headers = {"Nats-Msg-Id": message_id}
+        if expect_last is not None:
+            headers["Nats-Expected-Last-Subject-Sequence"] = str(expect_last)
+        try:
+            message = await self._request(subject, data, timeout_s=timeout_s, headers=headers)
+        except nats.errors.NoRespondersError as error:
+            raise Refused(f"no stream takes {subject}") from error
+        reply = msgspec.json.decode(message.data, type=_PublishReply)
+        if reply.error is not None:
+            kind = NotLast if reply.error.err_code in _WRONG_LAST else Refused
+            raise kind(f"{subject}: {reply.error.description} ({reply.error.err_code})")
+        return Ack(stream=reply.stream, stream_seq=reply.seq, is_duplicate=reply.duplicate)
+
+    async def tell(self, subject: str, data: bytes) -> None:
+        """Core publish, at most once. Raises `Away`."""
+        self._require_connection()
+        try:
+            await self._client.publish(subject, data)
+        except nats.errors.MaxPayloadError as error:
+            raise Refused(f"{subject}: {len(data)} bytes are more than the server takes") from error
+        except nats.errors.Error as error:
+            raise Away(f"no connection to NATS: {error}") from error
+
+    async def ask(self, subject: str, data: bytes, *, timeout_s: float) -> bytes:
+        """Core request; the first answer. Raises `Away`, `NobodyListens`, `NoAnswer`."""
+        try:
+            return (await self._request(subject, data, timeout_s=timeout_s)).data
+        except nats.errors.NoRespondersError as error:
+            raise NobodyListens(f"nobody listens on {subject}") from error
+
+    async def serve(
+        self, subject: str, answer: Callable[[bytes], Awaitable[bytes]], *, queue: str = "", at_once: int = 64
+    ) -> Subscription:
+        """Answers requests; see `turncall_bus.bus.Bus.serve`. Without a connection it begins with the next one."""
+        answering = Answering(subject, answer, at_once)
+
+        async def taken(message: Msg) -> None:
+            answering.offer(message.data, lambda data: self._client.publish(message.reply, data))
+
+        return await self._interest(subject, queue, taken, answering)
+
+    async def hear(self, subject: str, heard: Callable[[str, bytes], Awaitable[None]]) -> Subscription:
+        """Core subscription; see `turncall_bus.bus.Bus.hear`. Without a connection it begins with the next one."""
+        hearing = Hearing(subject, heard)
+
+        async def taken(message: Msg) -> None:
+            hearing.offer(message.subject, message.data)
+
+        return await self._interest(subject, "", taken, hearing)
+
+    async def _interest(
+        self, subject: str, queue: str, taken: Callable[[Msg], Awaitable[None]], handler: _Handler
+    ) -> Subscription:
+        raw = await self._client.subscribe(subject, queue=queue, cb=taken)
+        interest = _Interest(self, handler, raw)
+        self._open[interest] = None
+        await self._settle()
+        return interest
+
+    def forget(self, interest: _Interest) -> None:
+        """The subscription is closing by itself."""
+        self._open.pop(interest, None)
+
+    async def _settle(self) -> None:
+        """Waits until the server knows of a subscription just made; without a connection it learns of it later."""
+        if not self._client.is_connected:
+            return
+        # nats-py writes its ping past the queue of commands: the queue must reach the socket first.
+        await asyncio.sleep(0)
+        flush = asyncio.create_task(self._client.flush())
+        self._flushes.add(flush)
+        flush.add_done_callback(self._flushed)
+        # Not a deadline on flush itself: a pong that comes for a cancelled flush kills nats-py's reader.
+        await asyncio.wait({flush}, timeout=2.0)
+
+    def _flushed(self, flush: asyncio.Task[None]) -> None:
+        self._flushes.discard(flush)
+        if not flush.cancelled() and (error := flush.exception()) is not None:
+            _log.warning("bus: nats did not confirm a subscription: %s", error)
+
+    async def consume(
+        self,
+        stream: str,
+        durable: str,
+        handle: Callable[[Sequence[Delivered]], Awaitable[None]],
+        *,
+        subject: str,
+        batch: int = 256,
+        wait_s: float = 0.02,
+        redeliver_after_s: float = 30.0,
+        park_after: int = 8,
+    ) -> Subscription:
+        """Pulls batches for ever; see `turncall_bus.bus.Bus.consume`. Raises `BusError` when it cannot begin."""
+
+        async def ensure() -> None:
+            await ensure_consumer(self._api, stream, durable, subject=subject, redeliver_after_s=redeliver_after_s)
+
+        async def park(message: Delivered, error: str) -> None:
+            parked = Parked(
+                stream=stream,
+                durable=durable,
+                subject=message.subject,
+                stream_seq=message.stream_seq,
+                error=error,
+                data=message.data,
+            )
+            message_id = f"{stream}.{durable}.{message.stream_seq}"
+            await self.publish(subjects.dead(stream), msgspec.json.encode(parked), message_id=message_id)
+
+        source = PullSource(self._client, stream, durable, ensure=ensure, park=park)
+        await source.open()
+        name = f"{stream}/{durable}"
+        consumer = Consumer(source, handle, name=name, batch=batch, wait_s=wait_s, park_after=park_after)
+        interest = _Interest(self, consumer)
+        self._open[interest] = source
+        return interest
+
+    async def last(self, subject: str) -> bytes | None:
+        """The newest message on a subject; see `turncall_bus.bus.Bus.last`."""
+        stream = self._stream_of(subject)
+        try:
+            message = await self._request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"", timeout_s=READ_WITHIN_S)
+        except nats.errors.NoRespondersError as error:
+            raise Away(f"stream {stream} is missing or has no leader") from error
+        code = status(message)
+        if code is None:
+            return message.data
+        if code == NONE_FOUND:
+            return None
+        raise Away(f"stream {stream} cannot be read: status {code} to a direct get")
+
+    async def story(self, subject: str) -> list[Stored]:
+        """Every stored message under a filter; see `turncall_bus.bus.Bus.story`."""
+        self._require_connection()
+        return await read_story(self._client, self._stream_of(subject), subject, timeout_s=READ_WITHIN_S)
+
+    async def purge(self, subject: str) -> None:
+        """Deletes every stored message under a subject filter. Raises `BusError`."""
+        await purge_subject(self._api, self._stream_of(subject), subject)
+
+    async def close(self) -> None:
+        """Closes every subscription, flushes and disconnects, within 3 s. Safe to call twice."""
+        if self._is_closing:
+            return
+        self._is_closing = True
+        try:
+            async with asyncio.timeout(CLOSE_WITHIN_S - 1):
+                async with asyncio.TaskGroup() as closing:
+                    for subscription in list(self._open):
+                        closing.create_task(subscription.close())
+                await self._settle()
+        except TimeoutError:
+            _log.warning("bus: handlers were still running when the bus closed")
+        # Not drain(): it waits for its whole time-out once a pull request has run out (nats-py 2.16).
+        async with asyncio.timeout(1.0):
+            await self._client.close()
+
+    def _require_connection(self) -> None:
+        if not self.is_connected:
+            raise Away("no connection to NATS")
+
+    def _stream_of(self, subject: str) -> str:
+        for stream, filters in self._streams.items():
+            if any(matches(pattern, subject) for pattern in filters):
+                return stream
+        raise Refused(f"no stream holds {subject}")
+
+    async def _request(
+        self, subject: str, data: bytes, *, timeout_s: float, headers: dict[str, str] | None = None
+    ) -> Msg:
+        """One request. Raises `Away`, `NoAnswer`, `Refused` and nats-py's `NoRespondersError`."""
+        self._require_connection()
+        try:
+            return await self._client.request(subject, data, timeout=timeout_s, headers=headers)
+        except nats.errors.NoRespondersError:
+            raise
+        except nats.errors.TimeoutError as error:
+            raise NoAnswer(f"no answer on {subject} within {timeout_s} s") from error
+        except nats.errors.MaxPayloadError as error:
+            raise Refused(f"{subject}: {len(data)} bytes are more than the server takes") from error
+        except nats.errors.Error as error:
+            raise Away(f"no connection to NATS: {error}") from error
+
+    async def _api(self, subject: str, data: bytes) -> bytes:
+        """One request to the JetStream API. Raises `Away`, `NoAnswer`, `Refused`."""
+        try:
+            return (await self._request(f"$JS.API.{subject}", data, timeout_s=READ_WITHIN_S)).data
+        except nats.errors.NoRespondersError as error:
+            raise Refused("JetStream does not answer: is it switched on in the server?") from error
