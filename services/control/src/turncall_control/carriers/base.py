@@ -115,3 +115,19 @@ class Carrier(Protocol):
     async def fetch_call(self, provider_call_id: str) -> CarrierCall:
         """The call as the carrier sees it, seconds late at times. Raises `Gone`."""
         ...
+
+
+class Documents(Protocol):
+    """The documents that answer a carrier's question what to do with a call. The carrier's own module is one."""
+
+    def connect_stream(self, *, stream_url: str, action_url: str) -> str:
+        """Hands the call's audio to a media socket; when that ends, the carrier asks ``action_url`` what comes next."""
+        ...
+
+    def say_and_hang_up(self, sentence: str) -> str:
+        """Speaks one sentence and ends the call."""
+        ...
+
+    def hang_up(self) -> str:
+        """Ends the call."""
+        ...

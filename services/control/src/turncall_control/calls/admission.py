@@ -1,0 +1,158 @@
+"""An inbound phone call: which agent answers the number, one row for the call, one answer for the carrier."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from msgspec import Struct
+
+from turncall_control.calls import feed, hangups, placement
+from turncall_control.calls.facts import UNNUMBERED, own
+from turncall_control.calls.ledger import Appended, Connection
+from turncall_control.calls.plans import connect, plan
+from turncall_control.calls.projector import record
+from turncall_control.carriers.base import Documents
+from turncall_control.db.engine import Pool
+from turncall_control.plane import Plane
+from turncall_proto import ids
+from turncall_proto.call import CallStart, CallState, EndedReason
+from turncall_proto.events import CallInitializing, CallRinging
+from turncall_proto.ids import AgentId, CallId, NumberId, ProjectId, VersionId
+
+ALL_BUSY: Final = "All lines are busy at the moment. Please call again in a few minutes."
+NOT_IN_SERVICE: Final = "The number you have called is not in service. Goodbye."
+
+
+class Unrouted(Exception):
+    """Nothing answers on the number; the message says why, for the operator's log."""
+
+
+class Ringing(Struct, frozen=True, kw_only=True):
+    """A call that a carrier announces."""
+
+    provider: str
+    account: str
+    provider_call_id: str
+    from_number: str
+    to_number: str
+
+
+class Route(Struct, frozen=True, kw_only=True):
+    """What answers a number."""
+
+    project_id: ProjectId
+    number_id: NumberId
+    agent_id: AgentId
+    version_id: VersionId
+
+
+class Admitted(Struct, frozen=True, kw_only=True):
+    """The document that answers the carrier. ``plan`` is to be announced; None for a repeat and for a refusal."""
+
+    answer: str
+    plan: CallStart | None
+
+
+async def route(pool: Pool, provider: str, e164: str) -> Route:
+    """The agent behind a carrier's number, in its published version. Raises `Unrouted`."""
+    async with pool.connection() as connection:
+        cursor = await connection.execute(
+            "select n.project_id, n.id, n.agent_id, v.id from numbers n"
+            " join projects p on p.id = n.project_id and p.deleted_at is null"
+            " left join agent_versions v on v.agent_id = n.agent_id and v.state = 'published'"
+            " where n.carrier = %s and n.e164 = %s",
+            (provider, e164),
+        )
+        row = await cursor.fetchone()
+    if row is None:
+        raise Unrouted("the number is not bound to an agent")
+    project, number, agent, version = row
+    if version is None:
+        raise Unrouted(f"the agent {ids.written(ids.AGENT, agent)} has no published version")
+    return Route(
+        project_id=ProjectId(ids.written(ids.PROJECT, project)),
+        number_id=NumberId(ids.written(ids.NUMBER, number)),
+        agent_id=AgentId(ids.written(ids.AGENT, agent)),
+        version_id=VersionId(ids.written(ids.VERSION, version)),
+    )
+
+
+async def admit(plane: Plane, documents: Documents, ringing: Ringing, route: Route) -> Admitted:
+    """Makes the call, finds it a worker and answers the carrier; a repeat gets the stored answer, byte for byte.
+
+    All in one transaction: repeats that come at the same time wait for it on the unique key of the call, so that there
+    is one row, one reserved slot and one call-start.
+    """
+    call_id = ids.inbound_call_id(ringing.provider, ringing.account, ringing.provider_call_id)
+    async with plane.database.pool.connection() as connection, connection.transaction():
+        if not await _insert(connection, call_id, ringing, route):
+            return Admitted(answer=await _stored_answer(connection, call_id), plan=None)
+        appended = await record(connection, [own(fact) for fact in _first_facts(call_id, ringing, route)])
+        placed = await placement.place(plane.bus, plane.workers, await plan(connection, plane, call_id, epoch=1))
+        if placed is None:
+            answer = documents.say_and_hang_up(ALL_BUSY)
+            appended = appended.join(await _refuse(connection, appended, call_id))
+        else:
+            answer = await connect(connection, plane, documents, placed)
+        await connection.execute("update calls set answer = %s where id = %s", (answer, ids.parsed(ids.CALL, call_id)))
+    await feed.publish(plane.bus, appended)
+    return Admitted(answer=answer, plan=placed.plan if placed else None)
+
+
+async def _insert(connection: Connection, call_id: CallId, ringing: Ringing, route: Route) -> bool:
+    """Whether the call is new."""
+    cursor = await connection.execute(
+        "insert into calls (id, project_id, agent_id, version_id, number_id, channel, direction, from_number,"
+        " to_number, provider, account, provider_call_id, status)"
+        " values (%s, %s, %s, %s, %s, 'phone', 'inbound', %s, %s, %s, %s, %s, %s) on conflict do nothing",
+        (
+            ids.parsed(ids.CALL, call_id),
+            ids.parsed(ids.PROJECT, route.project_id),
+            ids.parsed(ids.AGENT, route.agent_id),
+            ids.parsed(ids.VERSION, route.version_id),
+            ids.parsed(ids.NUMBER, route.number_id),
+            ringing.from_number,
+            ringing.to_number,
+            ringing.provider,
+            ringing.account,
+            ringing.provider_call_id,
+            CallState.INITIATED,
+        ),
+    )
+    return cursor.rowcount == 1
+
+
+async def _stored_answer(connection: Connection, call_id: CallId) -> str:
+    cursor = await connection.execute("select answer from calls where id = %s", (ids.parsed(ids.CALL, call_id),))
+    row = await cursor.fetchone()
+    if row is None or row[0] is None:
+        raise LookupError(f"{call_id} has a row and no answer")
+    return str(row[0])
+
+
+def _first_facts(call_id: CallId, ringing: Ringing, route: Route) -> tuple[CallInitializing, CallRinging]:
+    now = datetime.now(UTC)
+    return (
+        CallInitializing(
+            call_id=call_id,
+            project_id=route.project_id,
+            epoch=0,
+            seq=UNNUMBERED,
+            at=now,
+            agent_id=route.agent_id,
+            version_id=route.version_id,
+            channel="phone",
+            direction="inbound",
+            from_number=ringing.from_number,
+            to_number=ringing.to_number,
+            provider=ringing.provider,
+            provider_call_id=ringing.provider_call_id,
+        ),
+        CallRinging(call_id=call_id, project_id=route.project_id, epoch=0, seq=UNNUMBERED, at=now),
+    )
+
+
+async def _refuse(connection: Connection, appended: Appended, call_id: CallId) -> Appended:
+    call = appended.ledgers[call_id]
+    return await hangups.intend(
+        connection, call, EndedReason.NO_CAPACITY, CallState.FAILED, due_in_s=hangups.LOOK_AFTER_S
+    )

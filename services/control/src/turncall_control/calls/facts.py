@@ -1,0 +1,73 @@
+"""Facts on their way into the ledger, and as they are shown once they are in."""
+
+import re
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from turncall_control.calls.state import Standing
+from turncall_proto.codec import UnknownEvent, encode
+from turncall_proto.events import CallAnswered, CarrierReported, EpochOpened, Event
+
+UNNUMBERED: Final = 0
+"""The ``seq`` of a fact of epoch 0 that the ledger has not numbered yet."""
+
+
+class StoredFact(Struct, frozen=True, kw_only=True):
+    """A fact as users see it: ``call_seq`` counts the facts of one call in the order of storing, both planes' together.
+
+    ``data`` is the fact as it was stated, header included.
+    """
+
+    call_seq: int
+    type: str
+    epoch: int
+    seq: int
+    at: datetime
+    data: msgspec.Raw
+
+
+class Fact(Struct, frozen=True, kw_only=True):
+    """A fact with the bytes it came in, so that fields of a newer release are kept."""
+
+    event: Event | UnknownEvent
+    data: bytes
+
+    @property
+    def tag(self) -> str:
+        """The fact's type, unknown ones included."""
+        return self.event.tag if isinstance(self.event, UnknownEvent) else str(self.event.__struct_config__.tag)
+
+
+def own(event: Event) -> Fact:
+    """A fact that control states itself."""
+    return Fact(event=event, data=b"")
+
+
+_NUL: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+
+
+def numbered(fact: Fact, call_seq: int) -> StoredFact:
+    """The fact as it is kept and shown. U+0000, which ``jsonb`` cannot hold, becomes U+FFFD."""
+    event = fact.event
+    data = _NUL.sub(rb"\1\\ufffd", fact.data or encode(event))
+    return StoredFact(
+        call_seq=call_seq, type=fact.tag, epoch=event.epoch, seq=event.seq, at=event.at, data=msgspec.Raw(data)
+    )
+
+
+def implied_answer(standing: Standing, event: Event | UnknownEvent) -> CallAnswered | None:
+    """The carrier connected the two sides if a worker has the audio, or if the carrier says so; stated once."""
+    if standing.answered_at is not None:
+        return None
+    at = event.at
+    if isinstance(event, CarrierReported):
+        lasted_s = event.duration_s or 0
+        if not (event.status == "in-progress" or (event.status == "completed" and lasted_s)):
+            return None
+        at -= timedelta(seconds=lasted_s)
+    elif not isinstance(event, EpochOpened):
+        return None
+    return CallAnswered(call_id=event.call_id, project_id=event.project_id, epoch=0, seq=UNNUMBERED, at=at)

@@ -1,0 +1,318 @@
+"""The one way in which facts become rows: under the call's lock, once each, numbered for users, folded into the call.
+
+Whoever stores facts holds the lock of the call's row (`lock`), so that `append` alone gives ``call_seq`` and the
+numbers of epoch 0, without gaps. Works on bare connections of the system login, inside the caller's transaction.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final, LiteralString
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow, class_row
+
+from turncall_control.calls.facts import UNNUMBERED, Fact, StoredFact, implied_answer, numbered, own
+from turncall_control.calls.state import Mark, Standing, fold
+from turncall_proto import ids
+from turncall_proto.call import CallState, EndedReason
+from turncall_proto.codec import UnknownEvent
+from turncall_proto.events import EpochClosed, EpochOpened, Event
+from turncall_proto.ids import CallId, ProjectId
+
+Connection = AsyncConnection[TupleRow]
+
+
+class UnlockedWriter(Exception):
+    """Facts of a call appeared while its row was locked: some writer does not take the lock."""
+
+
+class Ledger(Struct, frozen=True, kw_only=True):
+    """The part of a call's row that facts change. ``over_at``: when the first final word about the call reached us."""
+
+    call_id: CallId
+    project_id: ProjectId
+    provider: str
+    account: str
+    provider_call_id: str | None
+    standing: Standing
+    control_seq: int
+    event_count: int
+    over_at: datetime | None
+    concluded_at: datetime | None
+    settled_at: datetime | None
+
+
+class Appended(Struct, frozen=True, kw_only=True):
+    """What `append` really stored, by call, in ``call_seq`` order; ``ledgers`` are the calls after it."""
+
+    ledgers: dict[CallId, Ledger]
+    facts: dict[CallId, list[StoredFact]]
+
+    def join(self, later: "Appended") -> "Appended":
+        """Both, for two appends of one transaction."""
+        facts = {call_id: list(stored) for call_id, stored in self.facts.items()}
+        for call_id, stored in later.facts.items():
+            facts.setdefault(call_id, []).extend(stored)
+        return Appended(ledgers=self.ledgers | later.ledgers, facts=facts)
+
+
+class _Columns(Struct, frozen=True, kw_only=True):
+    """The columns behind a `Ledger`, as psycopg reads them."""
+
+    id: UUID
+    project_id: UUID
+    provider: str
+    account: str
+    provider_call_id: str | None
+    status: str
+    ended_reason: str | None
+    epoch: int
+    live_mark: list[int]
+    end_mark: list[int]
+    reason_mark: list[int]
+    end_intended: bool
+    answered_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    carrier_duration_s: int | None
+    control_seq: int
+    event_count: int
+    over_at: datetime | None
+    concluded_at: datetime | None
+    settled_at: datetime | None
+
+
+_COLUMNS: Final = ", ".join(_Columns.__struct_fields__)
+
+
+async def lock(connection: Connection, call_ids: Iterable[CallId]) -> dict[CallId, Ledger]:
+    """Locks the rows of these calls, in the order of their ids so that two writers cannot wait for each other.
+
+    Calls without a row are missing from the answer.
+    """
+    wanted = sorted({ids.parsed(ids.CALL, call_id) for call_id in call_ids})
+    query = f"select {_COLUMNS} from calls where id = any(%s) order by id for update"
+    return await _read(connection, query, (wanted,))
+
+
+async def lock_carriers(connection: Connection, provider: str, account: str, provider_call_id: str) -> Ledger | None:
+    """Locks the call that a carrier knows by its own id; None when there is none."""
+    query = f"select {_COLUMNS} from calls where provider = %s and account = %s and provider_call_id = %s for update"
+    return next(iter((await _read(connection, query, (provider, account, provider_call_id))).values()), None)
+
+
+async def lock_due(
+    connection: Connection,
+    condition: LiteralString,
+    parameters: Sequence[object],
+    *,
+    order_by: LiteralString,
+    limit: int,
+) -> list[Ledger]:
+    """Locks up to ``limit`` calls that meet an SQL condition, passing over those that somebody else has locked."""
+    query = f"select {_COLUMNS} from calls where {condition} order by {order_by} limit {limit} for update skip locked"
+    return list((await _read(connection, query, parameters)).values())
+
+
+async def append(connection: Connection, ledgers: Mapping[CallId, Ledger], facts: Sequence[Fact]) -> Appended:
+    """Stores the facts of locked calls that are not stored yet, folds exactly those, and numbers them for users.
+
+    Facts keep their order; one of epoch 0 with ``seq`` `UNNUMBERED` gets its number here. A repeat stores nothing and
+    changes nothing. Raises `UnlockedWriter` when somebody wrote facts of these calls without their lock.
+    """
+    known = await _stored_numbers(connection, facts)
+    pages = {call_id: _Page(ledger) for call_id, ledger in ledgers.items()}
+    for fact in facts:
+        event = fact.event
+        if (event.call_id, event.epoch, event.seq) not in known:
+            known.add((event.call_id, event.epoch, event.seq))
+            pages[event.call_id].write(fact)
+    written = [page for page in pages.values() if page.facts]
+    if written:
+        await _insert(connection, written)
+        await _update_calls(connection, written)
+        await _update_epochs(connection, written)
+    return Appended(
+        ledgers={page.ledger.call_id: page.ledger for page in pages.values()},
+        facts={page.ledger.call_id: page.facts for page in written},
+    )
+
+
+class _Page:
+    """One call while facts are written to it."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.facts: list[StoredFact] = []
+        self.epochs: dict[int, list[Event | UnknownEvent]] = {}
+
+    def write(self, fact: Fact) -> None:
+        """Numbers and folds one new fact, after the answer that it may imply."""
+        implied = implied_answer(self.ledger.standing, fact.event)
+        if implied is not None:
+            self.write(own(implied))
+        event, ledger = fact.event, self.ledger
+        if event.seq == UNNUMBERED:
+            event = replace(event, seq=ledger.control_seq + 1)
+        if event.epoch == 0:
+            ledger = replace(ledger, control_seq=max(ledger.control_seq, event.seq))
+        else:
+            self.epochs.setdefault(event.epoch, []).append(event)
+        standing = fold(ledger.standing, event)
+        over_at = ledger.over_at or (datetime.now(UTC) if standing.is_final else None)
+        self.ledger = replace(ledger, standing=standing, event_count=ledger.event_count + 1, over_at=over_at)
+        self.facts.append(numbered(replace(fact, event=event), self.ledger.event_count))
+
+
+async def _read(connection: Connection, query: str, parameters: Sequence[object]) -> dict[CallId, Ledger]:
+    async with connection.cursor(row_factory=class_row(_Columns)) as cursor:
+        await cursor.execute(query.encode(), parameters)
+        return {CallId(ids.written(ids.CALL, row.id)): _ledger(row) for row in await cursor.fetchall()}
+
+
+def _ledger(row: _Columns) -> Ledger:
+    standing = Standing(
+        status=CallState(row.status),
+        ended_reason=EndedReason(row.ended_reason) if row.ended_reason else None,
+        epoch=row.epoch,
+        live_mark=(row.live_mark[0], row.live_mark[1]),
+        end_mark=Mark(*row.end_mark),
+        reason_mark=Mark(*row.reason_mark),
+        end_intended=row.end_intended,
+        answered_at=row.answered_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        carrier_duration_s=row.carrier_duration_s,
+    )
+    return Ledger(
+        call_id=CallId(ids.written(ids.CALL, row.id)),
+        project_id=ProjectId(ids.written(ids.PROJECT, row.project_id)),
+        provider=row.provider,
+        account=row.account,
+        provider_call_id=row.provider_call_id,
+        standing=standing,
+        control_seq=row.control_seq,
+        event_count=row.event_count,
+        over_at=row.over_at,
+        concluded_at=row.concluded_at,
+        settled_at=row.settled_at,
+    )
+
+
+async def _stored_numbers(connection: Connection, facts: Sequence[Fact]) -> set[tuple[CallId, int, int]]:
+    numbered = [fact.event for fact in facts if fact.event.seq != UNNUMBERED]
+    if not numbered:
+        return set()
+    cursor = await connection.execute(
+        "select call_id, epoch, seq from call_events"
+        " join unnest(%s::uuid[], %s::int[], %s::int[]) as asked (call_id, epoch, seq) using (call_id, epoch, seq)",
+        (
+            [ids.parsed(ids.CALL, event.call_id) for event in numbered],
+            [event.epoch for event in numbered],
+            [event.seq for event in numbered],
+        ),
+    )
+    return {(CallId(ids.written(ids.CALL, call)), epoch, seq) for call, epoch, seq in await cursor.fetchall()}
+
+
+async def _insert(connection: Connection, pages: Sequence[_Page]) -> None:
+    rows = [(page.ledger, fact) for page in pages for fact in page.facts]
+    cursor = await connection.execute(
+        "insert into call_events (call_id, project_id, epoch, seq, call_seq, type, at, payload)"
+        " select call_id, project_id, epoch, seq, call_seq, type, at, payload::jsonb from unnest("
+        "%s::uuid[], %s::uuid[], %s::int[], %s::int[], %s::int[], %s::text[], %s::timestamptz[], %s::text[]"
+        ") as new (call_id, project_id, epoch, seq, call_seq, type, at, payload)"
+        " on conflict do nothing",
+        (
+            [ids.parsed(ids.CALL, ledger.call_id) for ledger, _ in rows],
+            [ids.parsed(ids.PROJECT, ledger.project_id) for ledger, _ in rows],
+            [fact.epoch for _, fact in rows],
+            [fact.seq for _, fact in rows],
+            [fact.call_seq for _, fact in rows],
+            [fact.type for _, fact in rows],
+            [fact.at for _, fact in rows],
+            [bytes(fact.data).decode() for _, fact in rows],
+        ),
+    )
+    if cursor.rowcount != len(rows):
+        raise UnlockedWriter(f"{len(rows) - cursor.rowcount} of {len(rows)} facts were stored by somebody else")
+
+
+async def _update_calls(connection: Connection, pages: Sequence[_Page]) -> None:
+    async with connection.cursor() as cursor:
+        await cursor.executemany(
+            "update calls set status = %s, ended_reason = %s, epoch = %s, live_mark = %s, end_mark = %s,"
+            " reason_mark = %s, end_intended = %s, answered_at = %s, started_at = %s, ended_at = %s,"
+            " carrier_duration_s = %s, control_seq = %s, event_count = %s, over_at = %s,"
+            " hang_up_due = case when %s then null else hang_up_due end where id = %s",
+            [_call_values(page.ledger) for page in pages],
+        )
+
+
+def _call_values(ledger: Ledger) -> tuple[object, ...]:
+    standing = ledger.standing
+    return (
+        standing.status.value,
+        standing.ended_reason.value if standing.ended_reason else None,
+        standing.epoch,
+        list(standing.live_mark),
+        [standing.end_mark.authority, standing.end_mark.epoch, standing.end_mark.seq],
+        [standing.reason_mark.authority, standing.reason_mark.epoch, standing.reason_mark.seq],
+        standing.end_intended,
+        standing.answered_at,
+        standing.started_at,
+        standing.ended_at,
+        standing.carrier_duration_s,
+        ledger.control_seq,
+        ledger.event_count,
+        ledger.over_at,
+        standing.has_carriers_word,
+        ids.parsed(ids.CALL, ledger.call_id),
+    )
+
+
+async def _update_epochs(connection: Connection, pages: Sequence[_Page]) -> None:
+    """Counts what was seen of each epoch, and how many facts of it are known to exist."""
+    rows = [
+        values
+        for page in pages
+        for epoch, events in page.epochs.items()
+        for values in _epoch_values(page, epoch, events)
+    ]
+    if not rows:
+        return
+    async with connection.cursor() as cursor:
+        await cursor.executemany(
+            "insert into epochs (call_id, project_id, epoch, worker, opened_at, closed_seq, seen, known_seq)"
+            " values (%s, %s, %s, %s, %s, %s, %s, %s) on conflict (call_id, epoch) do update set"
+            " worker = coalesce(excluded.worker, epochs.worker),"
+            " opened_at = coalesce(excluded.opened_at, epochs.opened_at),"
+            " closed_seq = coalesce(excluded.closed_seq, epochs.closed_seq),"
+            " seen = epochs.seen + excluded.seen, known_seq = greatest(epochs.known_seq, excluded.known_seq)",
+            rows,
+        )
+
+
+def _epoch_values(page: _Page, epoch: int, events: Sequence[Event | UnknownEvent]) -> list[tuple[object, ...]]:
+    call, project = ids.parsed(ids.CALL, page.ledger.call_id), ids.parsed(ids.PROJECT, page.ledger.project_id)
+    opened = next((event for event in events if isinstance(event, EpochOpened)), None)
+    closed = next((event for event in events if isinstance(event, EpochClosed)), None)
+    last = max(event.seq for event in events)
+    rows: list[tuple[object, ...]] = [
+        (
+            call,
+            project,
+            epoch,
+            opened.worker if opened else None,
+            opened.at if opened else None,
+            closed.seq if closed else None,
+            len(events),
+            last,
+        )
+    ]
+    if opened is not None and opened.previous_seq and epoch > 1:
+        rows.append((call, project, epoch - 1, None, None, None, 0, opened.previous_seq))
+    return rows

@@ -1,0 +1,124 @@
+"""The tables of calls: the call, its facts, its epochs, what carriers called back with."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint, desc, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.types import Integer, LargeBinary
+
+from turncall_control.db.base import Id, Row, created_at
+from turncall_proto import ids
+from turncall_proto.ids import AgentId, CallId, NumberId, ProjectId, VersionId
+
+
+class CallRow(Row):
+    """A call. From ``status`` to ``event_count`` the columns are what `ledger` folds facts into.
+
+    ``answer`` is the document that the carrier's first webhook got. ``over_at``: the first final word reached us;
+    ``concluded_at``: the last word was stated; ``settled_at``: nothing is awaited any more. ``hang_up_due``: when to
+    see to it next that an intended end happens.
+    """
+
+    __tablename__ = "calls"
+    __table_args__ = (
+        UniqueConstraint("provider", "account", "provider_call_id"),
+        UniqueConstraint("project_id", "id"),
+        ForeignKeyConstraint(["project_id", "agent_id"], ["agents.project_id", "agents.id"]),
+        Index("ix_calls_project_id_created_at_id", "project_id", desc("created_at"), desc("id")),
+        Index("ix_calls_over_at", "over_at", postgresql_where=text("over_at is not null and settled_at is null")),
+        Index("ix_calls_hang_up_due", "hang_up_due", postgresql_where=text("hang_up_due is not null")),
+    )
+
+    id: Mapped[CallId] = mapped_column(Id(ids.CALL), primary_key=True)
+    project_id: Mapped[ProjectId] = mapped_column(Id(ids.PROJECT), ForeignKey("projects.id"))
+    agent_id: Mapped[AgentId] = mapped_column(Id(ids.AGENT))
+    version_id: Mapped[VersionId] = mapped_column(Id(ids.VERSION), ForeignKey("agent_versions.id"))
+    number_id: Mapped[NumberId | None] = mapped_column(Id(ids.NUMBER))
+    channel: Mapped[str]
+    direction: Mapped[str]
+    from_number: Mapped[str]
+    to_number: Mapped[str]
+    provider: Mapped[str]
+    account: Mapped[str]
+    provider_call_id: Mapped[str | None]
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JSONB, server_default=text("'{}'"))
+    created_at: Mapped[datetime] = created_at()
+
+    status: Mapped[str]
+    ended_reason: Mapped[str | None]
+    epoch: Mapped[int] = mapped_column(server_default=text("0"))
+    live_mark: Mapped[list[int]] = mapped_column(ARRAY(Integer), server_default=text("'{0,0}'"))
+    end_mark: Mapped[list[int]] = mapped_column(ARRAY(Integer), server_default=text("'{0,0,0}'"))
+    reason_mark: Mapped[list[int]] = mapped_column(ARRAY(Integer), server_default=text("'{0,0,0}'"))
+    end_intended: Mapped[bool] = mapped_column(server_default=text("false"))
+    answered_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    carrier_duration_s: Mapped[int | None]
+    control_seq: Mapped[int] = mapped_column(server_default=text("0"))
+    event_count: Mapped[int] = mapped_column(server_default=text("0"))
+
+    answer: Mapped[str | None]
+    over_at: Mapped[datetime | None]
+    concluded_at: Mapped[datetime | None]
+    settled_at: Mapped[datetime | None]
+    missing_events: Mapped[int] = mapped_column(server_default=text("0"))
+    hang_up_due: Mapped[datetime | None]
+    hang_up_tries: Mapped[int] = mapped_column(server_default=text("0"))
+
+
+class CallEventRow(Row):
+    """A fact about a call, as it was stated. ``call_seq`` is its place in the order that users see."""
+
+    __tablename__ = "call_events"
+    __table_args__ = (
+        ForeignKeyConstraint(["project_id", "call_id"], ["calls.project_id", "calls.id"], ondelete="cascade"),
+        UniqueConstraint("call_id", "call_seq"),
+    )
+
+    call_id: Mapped[CallId] = mapped_column(Id(ids.CALL), primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[ProjectId] = mapped_column(Id(ids.PROJECT))
+    call_seq: Mapped[int]
+    type: Mapped[str]
+    at: Mapped[datetime]
+    payload: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+class EpochRow(Row):
+    """An epoch of a call: who serves it, and how many of its facts are stored against how many exist.
+
+    ``next_answer`` is the document that the carrier got when it asked what comes after this epoch.
+    """
+
+    __tablename__ = "epochs"
+    __table_args__ = (
+        ForeignKeyConstraint(["project_id", "call_id"], ["calls.project_id", "calls.id"], ondelete="cascade"),
+    )
+
+    call_id: Mapped[CallId] = mapped_column(Id(ids.CALL), primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[ProjectId] = mapped_column(Id(ids.PROJECT))
+    worker: Mapped[str | None]
+    opened_at: Mapped[datetime | None]
+    closed_seq: Mapped[int | None]
+    seen: Mapped[int] = mapped_column(server_default=text("0"))
+    known_seq: Mapped[int] = mapped_column(server_default=text("0"))
+    next_answer: Mapped[str | None]
+
+
+class CarrierCallbackRow(Row):
+    """A callback that was taken in, by the hash of what it said: a repeat is known by it."""
+
+    __tablename__ = "carrier_callbacks"
+    __table_args__ = (
+        ForeignKeyConstraint(["project_id", "call_id"], ["calls.project_id", "calls.id"], ondelete="cascade"),
+    )
+
+    call_id: Mapped[CallId] = mapped_column(Id(ids.CALL), primary_key=True)
+    digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    project_id: Mapped[ProjectId] = mapped_column(Id(ids.PROJECT))
+    received_at: Mapped[datetime] = created_at()

@@ -1,0 +1,99 @@
+"""Finding a worker for an epoch of a call: plan it, offer it, make the plan a fact."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from turncall_bus.bus import Away, Bus, BusError, NoAnswer, NobodyListens
+from turncall_control.workers import Workers
+from turncall_proto import stream_token, subjects
+from turncall_proto.agent import AgentSpec
+from turncall_proto.call import CallStart
+from turncall_proto.codec import MalformedMessage, decode, encode
+from turncall_proto.ids import WorkerId
+from turncall_proto.placement import OFFER_WITHIN_S, CallOffer, OfferReply, WorkerBeat
+from turncall_proto.stream_token import StreamKey
+from turncall_runtime import logs
+from turncall_runtime.seal import seal
+from turncall_runtime.secret import Secret
+
+PLACE_WITHIN_S = 1.0
+"""A caller hears ringing while we look for a worker; after this the call is not placed."""
+ANNOUNCE_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)
+"""Between the tries of a call-start: longer in all than the 7.6 s that a stream without a leader was seen to stall."""
+
+log = logs.logger(__name__)
+
+
+class Placed(Struct, frozen=True, kw_only=True):
+    """A worker holds a slot for this plan. ``media_url`` is where the carrier connects to, without a path."""
+
+    plan: CallStart
+    media_url: str
+
+    def stream_url(self, keys: Sequence[StreamKey]) -> str:
+        """The media socket of this epoch, good for a minute: ``ws(s)://…/media/{call}/{epoch}/{token}``."""
+        token = stream_token.mint(keys, self.plan.call_id, self.plan.epoch, time.time())
+        return f"{self.media_url}/media/{self.plan.call_id}/{self.plan.epoch}/{token}"
+
+
+def sealed_secrets(agent: AgentSpec, vendor_keys: Mapping[str, Secret], public_key: str) -> dict[str, str]:
+    """The keys of the vendors that ``agent`` uses, sealed for the media plane; vendors without a key are left out."""
+    pipeline = agent.pipeline
+    used = {pipeline.stt.vendor, pipeline.llm.vendor, pipeline.tts.vendor}
+    return {vendor: seal(vendor_keys[vendor].reveal(), public_key) for vendor in sorted(used) if vendor in vendor_keys}
+
+
+async def place(bus: Bus, workers: Workers, plan: CallStart) -> Placed | None:
+    """Offers the plan to one worker after another, and returns the one that accepted; None after `PLACE_WITHIN_S`.
+
+    The worker is the last judge of what it can carry. A worker that accepted too late for us to hear frees its slot by
+    itself.
+    """
+    refused: set[WorkerId] = set()
+    give_up_at = asyncio.get_running_loop().time() + PLACE_WITHIN_S
+    while asyncio.get_running_loop().time() < give_up_at:
+        beat = workers.choose("calls", without=refused)
+        if beat is None:
+            return None
+        offered = replace(plan, offered_to=beat.worker)
+        if await _accepts(bus, beat, offered):
+            workers.placed(beat.worker)
+            return Placed(plan=offered, media_url=beat.media_url)
+        refused.add(beat.worker)
+    return None
+
+
+async def _accepts(bus: Bus, beat: WorkerBeat, plan: CallStart) -> bool:
+    offer = CallOffer(plan=plan, deadline=datetime.now(UTC) + timedelta(seconds=OFFER_WITHIN_S))
+    try:
+        answer = await bus.ask(subjects.offer(beat.worker), encode(offer), timeout_s=OFFER_WITHIN_S)
+        reply = decode(answer, OfferReply)
+    except (NoAnswer, NobodyListens, Away, MalformedMessage) as error:
+        log.warning("offer.unanswered", call_id=plan.call_id, worker=beat.worker, error=str(error))
+        return False
+    if reply.answer != "accepted":
+        log.info("offer.refused", call_id=plan.call_id, worker=beat.worker, answer=reply.answer, detail=reply.detail)
+    return reply.answer == "accepted"
+
+
+async def announce(bus: Bus, plan: CallStart) -> None:
+    """Publishes the plan as the call's call-start, so that any worker can serve a socket that reaches it.
+
+    The worker that accepted has the plan already, so a caller never waits for this. A repeat is not stored twice.
+    Gives up after `ANNOUNCE_PAUSES_S` and says so in the log: the call then lives with its worker alone.
+    """
+    subject = subjects.call(plan.project_id, plan.call_id, "start")
+    for pause_s in (*ANNOUNCE_PAUSES_S, None):
+        try:
+            await bus.publish(subject, encode(plan), message_id=f"{plan.call_id}.{plan.epoch}")
+            return
+        except BusError as error:
+            if pause_s is None:
+                log.error("call_start.unpublished", call_id=plan.call_id, epoch=plan.epoch, error=str(error))
+                return
+            await asyncio.sleep(pause_s)

@@ -1,0 +1,55 @@
+"""The plan of one epoch of a call, made from its row, and the document that joins the call to its worker."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from psycopg.rows import dict_row
+
+from turncall_control.calls import placement
+from turncall_control.calls.ledger import Connection
+from turncall_control.calls.placement import Placed
+from turncall_control.carriers.base import Documents
+from turncall_control.plane import Plane
+from turncall_proto import ids
+from turncall_proto.agent import AgentSpec
+from turncall_proto.call import CallStart
+from turncall_proto.ids import CallId
+
+
+async def plan(connection: Connection, plane: Plane, call_id: CallId, epoch: int) -> CallStart:
+    """All that a worker needs for this epoch of a stored call: its agent in the version that the call names."""
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(
+            "select c.project_id, c.agent_id, c.version_id, c.channel, c.direction, c.from_number, c.to_number,"
+            " c.provider, c.provider_call_id, v.config"
+            " from calls c join agent_versions v on v.id = c.version_id where c.id = %s",
+            (ids.parsed(ids.CALL, call_id),),
+        )
+        row: dict[str, Any] = await cursor.fetchone() or {}
+    agent = msgspec.convert(row.pop("config"), AgentSpec)
+    for name, prefix in (("project_id", ids.PROJECT), ("agent_id", ids.AGENT), ("version_id", ids.VERSION)):
+        row[name] = ids.written(prefix, row[name])
+    return CallStart(
+        call_id=call_id,
+        epoch=epoch,
+        agent=agent,
+        planned_at=datetime.now(UTC),
+        secrets=placement.sealed_secrets(agent, plane.config.vendor_keys, plane.config.seal_public_key),
+        **row,
+    )
+
+
+async def connect(connection: Connection, plane: Plane, documents: Documents, placed: Placed) -> str:
+    """The document that joins a locked call to its worker; the call is in the plan's epoch from here on."""
+    made = placed.plan
+    call, project = ids.parsed(ids.CALL, made.call_id), ids.parsed(ids.PROJECT, made.project_id)
+    await connection.execute("update calls set epoch = greatest(epoch, %s) where id = %s", (made.epoch, call))
+    await connection.execute(
+        "insert into epochs (call_id, project_id, epoch, worker) values (%s, %s, %s, %s) on conflict do nothing",
+        (call, project, made.epoch, made.offered_to),
+    )
+    return documents.connect_stream(
+        stream_url=placed.stream_url(plane.config.stream_token_keys),
+        action_url=f"{plane.config.public_url}/webhooks/{made.provider}/voice/resume/{made.call_id}/{made.epoch}",
+    )

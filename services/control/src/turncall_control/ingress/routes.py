@@ -1,0 +1,169 @@
+"""/webhooks/twilio/voice: what Twilio asks while a call rings, when its socket ends, when it is over, when we failed.
+
+Signed requests always get a document and never a problem: Twilio would read the problem out as an application error.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from hashlib import sha256
+from typing import Any, Final
+
+from litestar import Request, Response, post
+from litestar.background_tasks import BackgroundTask
+from litestar.datastructures import FormMultiDict
+
+from turncall_control.auth import NOTHING, Permission, needs
+from turncall_control.calls import admission, callbacks, feed, hangups, ledger, placement, resume
+from turncall_control.calls.admission import Admitted, Ringing, Unrouted
+from turncall_control.calls.callbacks import Callback
+from turncall_control.calls.state import CARRIER_ENDS
+from turncall_control.carriers import twilio
+from turncall_control.errors import ControlError
+from turncall_control.plane import Plane, Slice
+from turncall_proto import ids
+from turncall_proto.call import CallStart, CallState, EndedReason
+from turncall_proto.ids import CallId
+from turncall_runtime import logs
+
+OUT_OF_ORDER: Final = "We are sorry, your call cannot be connected at the moment. Please call again later."
+ANNOUNCE_WITHIN_S: Final = 0.1
+"""The carrier's answer waits for the call-start for this long; mostly it takes a millisecond."""
+MAX_PARTY_LENGTH: Final = 64
+"""The contract's limit for a caller's or a called number; SIP addresses may be longer."""
+
+log = logs.logger(__name__)
+
+_OPT: Final = needs(Permission.SIGNED, NOTHING)
+
+
+class SignatureRefused(ControlError):
+    """A webhook that is not signed by the account that this installation serves."""
+
+    status, name, title = 403, "signature-refused", "The request is not signed by the carrier"
+
+
+@post("/webhooks/twilio/voice/inbound", status_code=200, opt=_OPT, include_in_schema=False)
+async def answer_inbound(request: Request[Any, Any, Any], plane: Plane) -> Response[str]:
+    """Twilio asks what to do with a call that rings."""
+    form = await _signed_form(request, plane)
+    return await _document(plane, _answer(plane, form))
+
+
+@post("/webhooks/twilio/voice/resume/{call_id:str}/{epoch:int}", status_code=200, opt=_OPT, include_in_schema=False)
+async def answer_resume(request: Request[Any, Any, Any], plane: Plane, call_id: str, epoch: int) -> Response[str]:
+    """Twilio asks what comes next: the media socket of an epoch has ended."""
+    form = await _signed_form(request, plane)
+    return await _document(plane, _continue(plane, form, call_id, epoch))
+
+
+@post("/webhooks/twilio/voice/fallback", status_code=200, opt=_OPT, include_in_schema=False)
+async def answer_fallback(request: Request[Any, Any, Any], plane: Plane) -> Response[str]:
+    """Twilio could not reach us, or could not use our answer."""
+    form = await _signed_form(request, plane)
+    log.error("twilio.fallback", error_code=form.get("ErrorCode"), provider_call_id=form.get("CallSid"))
+    return await _document(plane, _give_up(plane, form))
+
+
+@post("/webhooks/twilio/voice/status", status_code=204, opt=_OPT, include_in_schema=False)
+async def take_status(request: Request[Any, Any, Any], plane: Plane) -> None:
+    """Twilio says how a call stands. A failure of ours is a 5xx here: Twilio asks again where the URL says so."""
+    form = await _signed_form(request, plane)
+    if not await callbacks.take(plane, _callback(form)):
+        log.info("twilio.status_ignored", provider_call_id=form.get("CallSid"))
+
+
+async def _signed_form(request: Request[Any, Any, Any], plane: Plane) -> FormMultiDict:
+    """The form of a request signed by our account. Raises `SignatureRefused` for everything else, garbage included."""
+    config = plane.config
+    path = request.scope.get("raw_path") or request.scope["path"].encode()
+    query = request.scope["query_string"]
+    asked = (path.partition(b"?")[0] + (b"?" + query if query else b"")).decode("latin-1")
+    if not config.twilio_auth_token:
+        raise SignatureRefused("this installation has no Twilio account")
+    try:
+        form = twilio.authenticated_form(
+            url=config.public_url + asked,
+            body=await request.body(),
+            signature=request.headers.get(twilio.SIGNATURE_HEADER, ""),
+            auth_token=config.twilio_auth_token,
+        )
+    except twilio.Forged as error:
+        raise SignatureRefused(str(error)) from error
+    if form.get("AccountSid") != config.twilio_account_sid:
+        raise SignatureRefused("the webhook is of another account")
+    return form
+
+
+async def _answer(plane: Plane, form: FormMultiDict) -> Admitted:
+    ringing = Ringing(
+        provider=twilio.PROVIDER,
+        account=form["AccountSid"],
+        provider_call_id=form["CallSid"],
+        from_number=form.get("From", "")[:MAX_PARTY_LENGTH],
+        to_number=form.get("To", "")[:MAX_PARTY_LENGTH],
+    )
+    try:
+        route = await admission.route(plane.database.pool, twilio.PROVIDER, ringing.to_number)
+    except Unrouted as reason:
+        log.warning("call.unrouted", provider_call_id=ringing.provider_call_id, reason=str(reason))
+        return Admitted(answer=twilio.say_and_hang_up(admission.NOT_IN_SERVICE), plan=None)
+    return await admission.admit(plane, twilio, ringing, route)
+
+
+async def _continue(plane: Plane, form: FormMultiDict, call_id: str, epoch: int) -> Admitted:
+    ids.parsed(ids.CALL, call_id)
+    if form.get("CallStatus") in CARRIER_ENDS:
+        await callbacks.take(plane, _callback(form))
+        return Admitted(answer=twilio.hang_up(), plan=None)
+    return await resume.advance(plane, twilio, CallId(call_id), epoch)
+
+
+async def _give_up(plane: Plane, form: FormMultiDict) -> Admitted:
+    async with plane.database.pool.connection() as connection, connection.transaction():
+        call = await ledger.lock_carriers(connection, twilio.PROVIDER, form["AccountSid"], form["CallSid"])
+        appended = call and await hangups.intend(
+            connection, call, EndedReason.TELEPHONY_FAILED, CallState.FAILED, due_in_s=hangups.LOOK_AFTER_S
+        )
+    if appended:
+        await feed.publish(plane.bus, appended)
+    return Admitted(answer=twilio.say_and_hang_up(OUT_OF_ORDER), plan=None)
+
+
+async def _document(plane: Plane, deciding: Awaitable[Admitted]) -> Response[str]:
+    """The decided document, or a closing sentence when deciding failed."""
+    try:
+        admitted = await deciding
+    except Exception as error:
+        log.error("twilio.unanswerable", exc_info=error)
+        admitted = Admitted(answer=twilio.say_and_hang_up(OUT_OF_ORDER), plan=None)
+    background = await _announcing(plane, admitted.plan) if admitted.plan else None
+    return Response(admitted.answer, media_type="text/xml", background=background)
+
+
+async def _announcing(plane: Plane, plan: CallStart) -> BackgroundTask | None:
+    """Publishes the call-start; what it takes beyond a moment goes on after the answer was sent."""
+    announcing = asyncio.create_task(placement.announce(plane.bus, plan))
+    done, _ = await asyncio.wait({announcing}, timeout=ANNOUNCE_WITHIN_S)
+    return None if done else BackgroundTask(asyncio.wait, {announcing})
+
+
+def _callback(form: FormMultiDict) -> Callback:
+    said = sorted(form.multi_items())
+    return Callback(
+        provider=twilio.PROVIDER,
+        account=form["AccountSid"],
+        provider_call_id=form.get("CallSid", ""),
+        status=form.get("CallStatus", ""),
+        sequence_number=_number(form.get("SequenceNumber")),
+        duration_s=_number(form.get("CallDuration")),
+        sip_code=_number(form.get("SipResponseCode")),
+        digest=sha256(repr(said).encode()).digest(),
+    )
+
+
+def _number(text: str | None) -> int | None:
+    """A count in a form; absent when it is blank or no count."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+INGRESS: Final = Slice(name="ingress", routes=(answer_inbound, answer_resume, answer_fallback, take_status))
