@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from turncall_blobs.store import BlobError, BlobStore
 from turncall_media.report.tracks import Tracks, wav
-from turncall_media.wire.stream import RATE_HZ, SAMPLES_PER_MS
+from turncall_media.sound import RATE_HZ, SAMPLES_PER_MS
 from turncall_proto.events import RecordingPart
 
 PART_SAMPLES: Final = 10 * RATE_HZ

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from turncall_media.wire.stream import RATE_HZ
+from turncall_media.sound import RATE_HZ
 
 Side = Literal["caller", "agent"]
 LEAP: Final = 30 * RATE_HZ

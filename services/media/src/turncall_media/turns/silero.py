@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from turncall_media.wire.stream import RATE_HZ
+from turncall_media.sound import RATE_HZ
 
 WINDOW: Final = 256
 """Samples in a window at 8 kHz: 32 ms."""

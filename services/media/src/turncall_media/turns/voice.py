@@ -11,8 +11,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from turncall_media.sound import RATE_HZ
 from turncall_media.turns.silero import WINDOW
-from turncall_media.wire.stream import RATE_HZ
 
 WINDOW_MS: Final = WINDOW * 1000 // RATE_HZ
 QUIET_RMS: Final = 58.0
@@ -54,7 +54,7 @@ class VoiceDetector:
     """Follows one caller's voice. Feed it everything, in order."""
 
     def __init__(self, settings: VoiceSettings, scorer: Scorer) -> None:
-        self._confidence = settings.confidence
+        self.settings = settings
         self._begin_after = max(1, round(settings.start_ms / WINDOW_MS))
         self._end_after = max(1, round(settings.stop_ms / WINDOW_MS))
         self._scorer = scorer
@@ -71,7 +71,7 @@ class VoiceDetector:
         whole = len(samples) // WINDOW * WINDOW
         self._rest = samples[whole:]
         for start in range(0, whole, WINDOW):
-            change = self._step(self._score(samples[start : start + WINDOW]) >= self._confidence)
+            change = self._step(self._score(samples[start : start + WINDOW]) >= self.settings.confidence)
             if change is not None:
                 yield change
 

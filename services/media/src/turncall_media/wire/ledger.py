@@ -6,7 +6,7 @@ whole utterance ends; then the words are spread over its samples by their length
 
 from typing import Final
 
-from turncall_media.wire.stream import RATE_HZ
+from turncall_media.sound import RATE_HZ
 
 SAMPLES_PER_CHARACTER: Final = RATE_HZ * 65 // 1000
 """English speech runs at about 15 characters a second; used only while the end of a sentence is not known."""

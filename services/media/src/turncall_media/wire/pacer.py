@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
+from turncall_media.sound import RATE_HZ
 from turncall_media.wire.playout import Playout
-from turncall_media.wire.stream import RATE_HZ
 
 LEAD_S: Final = 0.4
 REFILL_S: Final = 0.1

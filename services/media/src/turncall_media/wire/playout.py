@@ -8,7 +8,7 @@ been played by now at best; the marks say what was.
 from collections import deque
 from typing import Final
 
-from turncall_media.wire.stream import RATE_HZ
+from turncall_media.sound import RATE_HZ
 
 MARK_GRACE_S: Final = 2.0
 """A mark later than this is lost: a carrier that forgets one must not freeze the conversation."""

@@ -1,14 +1,8 @@
 """What a wire is: one carrier's stream of one call; its dialect on one side, samples on the other."""
 
-from typing import Final, Protocol
+from typing import Protocol
 
 from msgspec import Struct
-
-RATE_HZ: Final = 8000
-"""Mono s16le at this rate, both ways, from the wire to the vendors: nothing is resampled."""
-
-SAMPLES_PER_MS: Final = RATE_HZ // 1000
-BYTES_PER_MS: Final = 2 * SAMPLES_PER_MS
 
 
 class StreamStart(Struct, frozen=True, kw_only=True):

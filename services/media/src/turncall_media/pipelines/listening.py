@@ -1,0 +1,144 @@
+"""The caller's side of a pipeline: from the wire's events to frames."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from pipecat.audio.dtmf.types import KeypadEntry
+from pipecat.frames.frames import (
+    CancelFrame,
+    EndFrame,
+    Frame,
+    InputAudioRawFrame,
+    InputDTMFFrame,
+    StartFrame,
+    VADUserStartedSpeakingFrame,
+    VADUserStoppedSpeakingFrame,
+)
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+
+from turncall_media.errors import WireError
+from turncall_media.report.events import Narrator
+from turncall_media.report.recorder import Recorder
+from turncall_media.seams import SocketClosed
+from turncall_media.sound import BYTES_PER_MS, RATE_HZ
+from turncall_media.turns.voice import VoiceChange, VoiceDetector
+from turncall_media.wire.stream import CallerAudio, KeyPressed, MarkReturned, StreamStopped, Wire
+
+JOIN_MS: Final = 60
+"""Carriers send 20 ms at a time; three of them in one frame cost a third of the queue hops. The voice detector works on
+each as it comes, and a change of voice sends what is joined so far, so no turn waits for it."""
+STALL_S: Final = 1.0
+"""Without audio for this long, whoever was speaking is taken to be silent."""
+
+_KEYPAD: Final = frozenset(key.value for key in KeypadEntry)
+"""Telephones have no A to D; Pipecat has no word for them."""
+
+StreamEnd = StreamStopped | SocketClosed | WireError
+"""How a stream ends: in good order, abruptly, or because the peer makes no sense."""
+
+
+class CallerInput(FrameProcessor):
+    """Reads the wire while the pipeline runs; says once, through ``ended``, how the stream ended.
+
+    Runs within its neighbours (direct mode): its own reading task pushes the frames. ``marks`` gets each mark that the
+    carrier returned.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        voice: VoiceDetector,
+        recorder: Recorder | None,
+        narrator: Narrator,
+        marks: Callable[[str], None],
+        ended: Callable[[StreamEnd], None],
+    ) -> None:
+        super().__init__(name="CallerInput", enable_direct_mode=True)
+        self._wire = wire
+        self._voice = voice
+        self._recorder = recorder
+        self._narrator = narrator
+        self._marks = marks
+        self._ended = ended
+        self._joined = bytearray()
+        self._fed_ms = 0.0
+        self._offset_ms = 0.0  # the audio clock ahead of what was fed: gaps, and a stream that began with silence
+        self._last_audio_s = 0.0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        """Starts to read after the start frame has passed, stops at the last one."""
+        await super().process_frame(frame, direction)
+        if isinstance(frame, CancelFrame | EndFrame):
+            await self._stop()
+        await self.push_frame(frame, direction)
+        if isinstance(frame, StartFrame):
+            self._tasks = [self.create_task(self._read()), self.create_task(self._watch_for_stalls())]
+
+    async def cleanup(self) -> None:
+        """Stops reading."""
+        await super().cleanup()  # type: ignore[no-untyped-call]  # Pipecat leaves it unannotated
+        await self._stop()
+
+    async def _stop(self) -> None:
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            await self.cancel_task(task)
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                match await self._wire.receive():
+                    case CallerAudio() as audio:
+                        await self._hear(audio)
+                    case MarkReturned(name=name):
+                        self._marks(name)
+                    case KeyPressed(digit=digit):
+                        self._narrator.key_pressed(digit)
+                        if digit in _KEYPAD:
+                            await self.push_frame(InputDTMFFrame(KeypadEntry(digit)))
+                    case StreamStopped() as stopped:
+                        self._ended(stopped)
+                        return
+        except (SocketClosed, WireError) as end:
+            self._ended(end)
+
+    async def _hear(self, audio: CallerAudio) -> None:
+        if self._recorder is not None:
+            self._recorder.caller(audio.timestamp_ms, audio.pcm)
+        self._last_audio_s = self.get_event_loop().time()
+        self._offset_ms = audio.timestamp_ms - self._fed_ms
+        self._fed_ms += len(audio.pcm) / BYTES_PER_MS
+        self._joined += audio.pcm
+        changes = list(self._voice.feed(audio.pcm))
+        if changes or len(self._joined) >= JOIN_MS * BYTES_PER_MS:
+            await self._pass_on()
+        for change in changes:
+            await self._tell(change)
+
+    async def _pass_on(self) -> None:
+        pcm, self._joined = bytes(self._joined), bytearray()
+        if pcm:
+            await self.push_frame(InputAudioRawFrame(audio=pcm, sample_rate=RATE_HZ, num_channels=1))
+
+    async def _tell(self, change: VoiceChange) -> None:
+        at_ms = max(0, round(change.at_ms + self._offset_ms))
+        settings = self._voice.settings
+        if change.kind == "began":
+            self._narrator.voice_began(at_ms)
+            await self.push_frame(VADUserStartedSpeakingFrame(start_secs=settings.start_ms / 1000))
+        else:
+            self._narrator.voice_ended(at_ms, change.late_ms)
+            await self.push_frame(VADUserStoppedSpeakingFrame(stop_secs=settings.stop_ms / 1000))
+
+    async def _watch_for_stalls(self) -> None:
+        """A carrier that stops sending in the middle of a word would leave the turn open for ever."""
+        while True:
+            await asyncio.sleep(STALL_S)
+            if self.get_event_loop().time() - self._last_audio_s < STALL_S:
+                continue
+            change = self._voice.stall()
+            if change is not None:
+                await self._pass_on()
+                await self._tell(change)

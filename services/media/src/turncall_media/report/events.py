@@ -1,0 +1,190 @@
+"""What happens in a conversation, told as facts of the contract.
+
+Turns are counted here: 0 is the greeting, each utterance of the caller opens the next. Times of the audio clock are
+milliseconds since the stream began; times in seconds are the event loop's.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+from msgspec import Struct
+
+from turncall_media.report.measure import Stopwatch
+from turncall_media.report.recorder import Recording
+from turncall_media.seams import Reporter
+from turncall_media.sound import RATE_HZ
+from turncall_proto.events import (
+    CallStarted,
+    DtmfReceived,
+    RecordingReady,
+    ToolCalled,
+    ToolReturned,
+    TranscriptFinal,
+    TurnMeasured,
+    UsageReported,
+    VendorFailed,
+)
+from turncall_proto.ids import CallId
+from turncall_proto.live import TranscriptPartial
+
+Stage = Literal["stt", "llm", "tts"]
+LONGEST_DETAIL: Final = 500
+
+
+class Usage(Struct):
+    """What the vendor of one stage did so far."""
+
+    vendor: str
+    model: str = ""
+    audio_ms: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    characters: int = 0
+
+
+class Narrator:
+    """States the facts of one epoch. ``clock_s`` is the event loop's; ``opened_at_s`` is where the audio clock is 0."""
+
+    def __init__(
+        self,
+        reporter: Reporter,
+        call: tuple[CallId, int],
+        usage: dict[Stage, Usage],
+        clock_s: Callable[[], float],
+        opened_at_s: float,
+    ) -> None:
+        self._reporter = reporter
+        self._call_id, self._epoch = call
+        self._clock_s = clock_s
+        self._opened_at_s = opened_at_s
+        self._watch = Stopwatch()
+        self._voice_ms: tuple[int, int] | None = None  # where the caller's voice last began and ended
+        self._turn_began_ms: int | None = None
+        self.usage = usage
+        self.turn = 0
+
+    def call_ms(self, at_s: float) -> int:
+        """A moment of the event loop on the audio clock."""
+        return max(0, round((at_s - self._opened_at_s) * 1000))
+
+    def started(self) -> None:
+        """The pipeline runs and audio flows both ways."""
+        self._reporter.report(CallStarted, setup_ms=self.call_ms(self._clock_s()))
+
+    def voice_began(self, at_ms: int) -> None:
+        """The caller's voice began at ``at_ms`` of the audio clock."""
+        self._voice_ms = (at_ms, at_ms)
+
+    def voice_ended(self, at_ms: int, late_ms: int) -> None:
+        """The caller fell silent at ``at_ms``, which was found out ``late_ms`` later: at this moment."""
+        began_ms = self._voice_ms[0] if self._voice_ms else at_ms
+        self._voice_ms = (began_ms, at_ms)
+        self._watch.voice_ended(self._clock_s() - late_ms / 1000)
+
+    def caller_partial(self, text: str) -> None:
+        """What the caller seems to be saying."""
+        self._reporter.whisper(
+            TranscriptPartial(call_id=self._call_id, epoch=self._epoch, turn=self.turn + 1, speaker="caller", text=text)
+        )
+
+    def caller_final(self) -> None:
+        """Words of the caller are final; the turn may still go on."""
+        self._watch.transcript_final(self._clock_s())
+
+    def caller_turn_began(self) -> None:
+        """The caller has the floor."""
+        self._turn_began_ms = self._voice_ms[0] if self._voice_ms else None
+
+    def caller_said(self, text: str) -> None:
+        """The caller's turn is over, and a reply was asked for."""
+        now_s = self._clock_s()
+        self.turn += 1
+        began_ms, ended_ms = self._voice_ms or (self.call_ms(now_s),) * 2
+        began_ms = min(began_ms if self._turn_began_ms is None else self._turn_began_ms, ended_ms)
+        self._turn_began_ms = None
+        self._reporter.report(
+            TranscriptFinal, speaker="caller", text=text, start_ms=began_ms, end_ms=ended_ms, turn=self.turn
+        )
+        self._watch.turn_decided(now_s)
+
+    def model_spoke(self) -> None:
+        """The model's first token of a reply, and every one after it."""
+        self._watch.first_token(self._clock_s())
+
+    def reply_abandoned(self) -> None:
+        """The caller took the floor before the reply was heard."""
+        self._watch.interrupted()
+
+    def agent_began(self, turn: int) -> None:
+        """The first audio of an utterance of ``turn`` was handed to the carrier."""
+        times = self._watch.first_audio(self._clock_s())
+        if times is not None:
+            self._reporter.report(
+                TurnMeasured,
+                turn=turn,
+                reply_ms=times.reply_ms,
+                endpointing_ms=times.endpointing_ms,
+                stt_final_ms=times.stt_final_ms,
+                llm_first_token_ms=times.llm_first_token_ms,
+                tts_first_audio_ms=times.tts_first_audio_ms,
+            )
+
+    def agent_said(self, text: str, turn: int, began_s: float, ended_s: float, *, is_interrupted: bool) -> None:
+        """The caller heard ``text``; words that were not played are not in it."""
+        began_ms = self.call_ms(began_s)
+        self._reporter.report(
+            TranscriptFinal,
+            speaker="agent",
+            text=text,
+            start_ms=began_ms,
+            end_ms=max(began_ms, self.call_ms(ended_s)),
+            turn=turn,
+            is_interrupted=is_interrupted,
+        )
+
+    def tool_called(self, tool_call_id: str, tool: str, arguments: dict[str, Any]) -> None:
+        """The model asked for a tool, which has not run yet."""
+        self._reporter.report(ToolCalled, tool_call_id=tool_call_id, tool=tool, arguments=arguments, turn=self.turn)
+
+    def tool_returned(self, tool_call_id: str, tool: str, output: Any, latency_s: float, *, is_ok: bool) -> None:
+        """What the tool answered, or why it could not."""
+        self._reporter.report(
+            ToolReturned,
+            tool_call_id=tool_call_id,
+            tool=tool,
+            is_ok=is_ok,
+            output=output,
+            latency_ms=max(0, round(latency_s * 1000)),
+        )
+
+    def key_pressed(self, digit: str) -> None:
+        """The caller pressed a key."""
+        self._reporter.report(DtmfReceived, digit=digit)
+
+    def vendor_failed(self, stage: Stage, detail: str, *, is_fatal: bool) -> None:
+        """A vendor refused, broke or went silent."""
+        self._reporter.report(
+            VendorFailed,
+            kind=stage,
+            vendor=self.usage[stage].vendor,
+            detail=detail[:LONGEST_DETAIL],
+            is_fatal=is_fatal,
+        )
+
+    def recorded(self, recording: Recording) -> None:
+        """The whole recording lies in the object store."""
+        self._reporter.report(RecordingReady, rate_hz=RATE_HZ, duration_ms=recording.duration_ms, parts=recording.parts)
+
+    def closed(self) -> None:
+        """The epoch is over: what each vendor did for it."""
+        for stage, usage in self.usage.items():
+            self._reporter.report(
+                UsageReported,
+                kind=stage,
+                vendor=usage.vendor,
+                model=usage.model,
+                audio_ms=usage.audio_ms,
+                input_tokens=usage.input_tokens,
+                output_tokens=usage.output_tokens,
+                characters=usage.characters,
+            )
