@@ -7,7 +7,7 @@ from typing import Final
 
 from turncall_bus.bus import Away, Bus, NoAnswer, NobodyListens
 from turncall_proto.call import CallStart, EndedReason
-from turncall_proto.codec import decode, encode
+from turncall_proto.codec import MalformedMessage, decode, encode
 from turncall_proto.command import ActReply, HangUpAsked
 from turncall_proto.subjects import act
 
@@ -40,10 +40,9 @@ class HangUp:
                 while True:
                     try:
                         answer = await self._bus.ask(act("hang_up"), self._asked(reason), timeout_s=ANSWER_WITHIN_S)
-                    except (Away, NobodyListens, NoAnswer):
-                        await asyncio.sleep(PAUSE_S)
-                    else:
                         return decode(answer, ActReply).is_taken
+                    except (Away, NobodyListens, NoAnswer, MalformedMessage):
+                        await asyncio.sleep(PAUSE_S)
         except TimeoutError:
             return False
 

@@ -37,8 +37,11 @@ class MediaSocket(Protocol):
 class Reporter(Protocol):
     """States facts about one epoch of one call: numbers them, spools them, never waits and never raises."""
 
-    def report(self, kind: type[CallEvent], **facts: Any) -> None:
-        """States one fact; the header (call, project, epoch, seq, at) is filled in."""
+    def report(self, kind: type[CallEvent], /, **facts: Any) -> None:
+        """States one fact; the header (call, project, epoch, seq, at) is filled in.
+
+        ``kind`` is positional, since some facts have a field of that name.
+        """
         ...
 
     def whisper(self, message: Struct) -> None:

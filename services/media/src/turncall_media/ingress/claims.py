@@ -50,7 +50,7 @@ async def find_plan(bus: Bus, call_id: CallId, epoch: int, *, within_s: float) -
 
 
 async def last_seq(bus: Bus, plan: CallStart) -> int:
-    """The last number of the epoch before ``plan``'s that the bus shows; 0 when there is none or the bus does not say."""
+    """The last number of the epoch before ``plan``'s; 0 when there is none or the bus does not say."""
     if plan.epoch == 1:
         return 0
     try:

@@ -1,11 +1,13 @@
 """States the facts of one epoch: numbers them, cuts what is too large honestly, and writes them to the spool."""
 
+from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final, cast
 
 from msgspec import Struct, json
 
+from turncall_bus.spool import DiskFull
 from turncall_media.counters import Counters
 from turncall_media.report.live import LiveFeed
 from turncall_media.seams import Outcome
@@ -26,6 +28,8 @@ from turncall_runtime import logs
 
 _log = logs.logger(__name__)
 
+HELD_FACTS: Final = 10_000
+"""Facts that may wait for a claim or for room on the disk; hours of a call."""
 KEPT_CHARS: Final = 16_384
 """How much of a value that was too large for the bus stays in the record."""
 _CUTTABLE: Final[dict[type[CallEvent], str]] = {
@@ -40,7 +44,8 @@ class EpochReporter:
     """The `Reporter` of one epoch, between `open` and `close`.
 
     Facts are held in memory until the epoch is known to be ours (`release`), so that of two workers with the same
-    socket only one writes history; `discard` forgets them for good. ``append`` writes to the spool.
+    socket only one writes history; `discard` forgets them for good. ``append`` writes to the spool; while its disk is
+    full facts are held as well, in order, and each new one tries again.
     """
 
     def __init__(
@@ -57,29 +62,31 @@ class EpochReporter:
         self._now = now
         self._counters = counters
         self._seq = 0
-        self._held: list[Event] | None = []
+        self._held: deque[Event] = deque()
+        self._is_ours = False
         self._is_over = False
 
     def open(self, worker: WorkerId, previous_seq: int) -> None:
         """States `EpochOpened`, the first fact."""
         self.report(EpochOpened, worker=worker, previous_seq=previous_seq)
 
-    def report(self, kind: type[CallEvent], **facts: Any) -> None:
+    def report(self, kind: type[CallEvent], /, **facts: Any) -> None:
         """States one fact with the next number. After `close` or `discard` it counts the fact and drops it."""
         if self._is_over:
             self._counters.facts.labels("after_the_end").inc()
             return
+        if len(self._held) >= HELD_FACTS:
+            self._lose(kind, "no_room", "too many facts wait for the spool's disk")
+            return
         try:
             event = self._fitting(kind, facts)
         except TooLarge as error:
-            self._counters.facts.labels("too_large").inc()
-            _log.error("fact.lost", fact=kind.__name__, why=str(error))
+            self._lose(kind, "too_large", str(error))
             return
         self._seq += 1
-        if self._held is None:
-            self._write(event)
-        else:
-            self._held.append(event)
+        self._held.append(event)
+        if self._is_ours:
+            self._write()
 
     def whisper(self, message: Struct) -> None:
         """Lossy news for live feeds; what is too large for the bus is dropped as well."""
@@ -94,13 +101,12 @@ class EpochReporter:
 
     def release(self) -> None:
         """The epoch is ours, or nobody can tell: what was held goes to the spool, in order."""
-        held, self._held = self._held or [], None
-        for event in held:
-            self._write(event)
+        self._is_ours = True
+        self._write()
 
     def discard(self) -> None:
         """The epoch is another worker's: nothing that was held is stated, nor anything after it."""
-        self._held = None
+        self._held.clear()
         self._is_over = True
 
     def close(self, outcome: Outcome) -> None:
@@ -110,6 +116,8 @@ class EpochReporter:
         self.report(EpochClosed, state=outcome.state, reason=outcome.reason)
         self.release()
         self._is_over = True
+        for event in self._held:
+            self._lose(type(event), "disk_full", "the spool's disk is full")
 
     def _fitting(self, kind: type[CallEvent], facts: dict[str, Any]) -> Event:
         """The fact, cut if it must be. Raises `TooLarge` when what remains may not be cut."""
@@ -136,15 +144,18 @@ class EpochReporter:
         )
         return cast(Event, event)
 
-    def _write(self, event: Event) -> None:
-        try:
-            self._append(event)
-        except OSError as error:
-            # The number stays taken: control sees the hole, asks for it, and shows it on the call.
-            self._counters.facts.labels("disk_failed").inc()
-            _log.error("fact.lost", fact=type(event).__name__, seq=event.seq, why=f"the spool's disk: {error}")
-        else:
+    def _write(self) -> None:
+        while self._held:
+            try:
+                self._append(self._held[0])
+            except DiskFull:
+                return
+            self._held.popleft()
             self._counters.facts.labels("spooled").inc()
+
+    def _lose(self, kind: type[CallEvent], fate: str, why: str) -> None:
+        self._counters.facts.labels(fate).inc()
+        _log.error("fact.lost", fact=kind.__name__, seq=self._seq, why=why)
 
 
 def _cut(value: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Final
 
 from turncall_bus.bus import Away, Bus, NoAnswer, NobodyListens
 from turncall_bus.spool import Spool
-from turncall_proto.codec import decode, encode
+from turncall_proto.codec import MalformedMessage, decode, encode
 from turncall_proto.command import SettlementAnswered, SettlementAsked
 from turncall_proto.ids import CallId
 from turncall_proto.subjects import act
@@ -22,16 +22,17 @@ AT_ONCE: Final = 200
 async def settle(spool: Spool, bus: Bus, is_live: Callable[[CallId, int], bool]) -> None:
     """One round over all ended epochs on disk, those of earlier processes included.
 
-    Without control nothing changes: the facts stay on disk and the next round asks again.
+    Without a control plane that answers in words we know nothing changes: the facts stay on disk, where
+    ``turncall_media_spooled_epochs`` shows them, and the next round asks again.
     """
     ended = [epoch for epoch in spool.epochs() if not is_live(epoch.call_id, epoch.epoch)]
     for batch in batched(ended, AT_ONCE):
         asked = encode(SettlementAsked(epochs=batch))
         try:
             answer = await bus.ask(act("settlement"), asked, timeout_s=ANSWER_WITHIN_S)
-        except (Away, NobodyListens, NoAnswer):
+            answered = decode(answer, SettlementAnswered)
+        except (Away, NobodyListens, NoAnswer, MalformedMessage):
             return
-        answered = decode(answer, SettlementAnswered)
         for missing in answered.missing:
             spool.again(missing.call_id, missing.epoch, missing.seqs)
         spool.settle(answered.settled)

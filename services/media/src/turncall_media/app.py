@@ -1,0 +1,243 @@
+"""A media worker put together: one order to start in, one way to drain, and everything closed in reverse."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from http import HTTPStatus
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from msgspec import json
+from prometheus_client import CollectorRegistry
+
+from turncall_blobs import open_store
+from turncall_bus.bus import Away, Bus
+from turncall_bus.nats import connect
+from turncall_bus.spool import Spool
+from turncall_media.background import keep_running
+from turncall_media.config import MediaConfig
+from turncall_media.counters import Counters
+from turncall_media.errors import SecretUnusable
+from turncall_media.ingress.beats import Beats
+from turncall_media.ingress.capacity import Capacity
+from turncall_media.ingress.lag import LagProbe
+from turncall_media.ingress.sockets import MAX_STRANGERS, Answer, Door, Pages
+from turncall_media.reception import Reception
+from turncall_media.rehearsal import rehearse
+from turncall_media.report.live import LiveFeed
+from turncall_media.report.settlement import keep_settling
+from turncall_media.session import Build, Station
+from turncall_proto import ids, subjects
+from turncall_proto.agent import AgentSpec
+from turncall_proto.call import CallStart, EndedReason
+from turncall_proto.ids import WorkerId
+from turncall_proto.placement import WorkerBeat
+from turncall_proto.stream_token import parse_keys
+from turncall_runtime import lifecycle, logs, metrics, seal
+
+_log = logs.logger(__name__)
+
+WRAP_UP_S: Final = 20.0
+"""After the drain's time is up: for goodbyes, hang-ups and closing recordings."""
+CUT_OFF_S: Final = 2.0
+"""What calls get to end by themselves when the process is told to stop at once."""
+FLUSH_S: Final = 5.0
+"""For the last facts to be acknowledged; what is not stays on disk for the next process."""
+CONNECT_WITHIN_S: Final = 10.0
+
+
+class Worker:
+    """One process of the pool ``calls``. `start` and `drain` are what `turncall_runtime.lifecycle.run` wants."""
+
+    def __init__(
+        self,
+        config: MediaConfig,
+        life: lifecycle.Life,
+        build: Build,
+        unfit: Callable[[CallStart], str | None],
+        rehearsal: AgentSpec | None,
+    ) -> None:
+        self.id = WorkerId(ids.mint(ids.WORKER))
+        self._config = config
+        self._life = life
+        self._build = build
+        self._agent = rehearsal
+        self._version = version("turncall-media")
+        self._registry = metrics.new_registry("media", self._version)
+        self._counters = Counters(self._registry)
+        self._lag = LagProbe()
+        self._capacity = Capacity(
+            worker=self.id,
+            slots=config.slots,
+            unfit=unfit,
+            clock_s=time.monotonic,
+            now=_now,
+            counters=self._counters,
+        )
+        self._beats: Beats | None = None
+        self._reception: Reception | None = None
+
+    async def start(self, stack: AsyncExitStack) -> None:
+        """Opens everything in the order of need; the worker takes calls when it returns.
+
+        The bus comes first and is waited for: a worker that never met it knows of no calls. Sockets open before the
+        first beat, the beat last. Closed in reverse, so that calls end while there still is a bus to say so.
+        """
+        config = self._config
+        for key in config.seal_private_keys:
+            seal.public_key_of(key)  # a malformed key stops the start, not the first call
+        bus = await self._connect()
+        stack.push_async_callback(bus.close)
+        blobs = await stack.enter_async_context(
+            open_store(config.blobs_url, config.blobs_access_key, config.blobs_secret_key.reveal())
+        )
+        spool = await self._open_spool(stack, bus)
+        feed = LiveFeed(bus, self._counters)
+        self._keep(stack, "live feed", feed.run())
+        self._keep(stack, "lag probe", self._lag.run())
+        station = Station(
+            worker=self.id,
+            bus=bus,
+            append=spool.append,
+            feed=feed,
+            build=self._build,
+            open_secret=self._open_secret,
+            blobs=blobs,
+            egress_allow=config.egress_allow,
+            owned=set(),
+            now=_now,
+            counters=self._counters,
+        )
+        self._keep(
+            stack, "settlement", keep_settling(spool, bus, lambda call_id, epoch: (call_id, epoch) in station.owned)
+        )
+        if self._agent is not None:
+            _log.info("worker.rehearsed", first_words_s=round(await rehearse(station, self._agent), 3))
+        self._reception = await self._open_door(stack, station)
+        offers = await bus.serve(subjects.offer(self.id), self._capacity.answer)
+        stack.push_async_callback(offers.close)
+        self._beats = Beats(bus, subjects.beat("calls", self.id), self._pulse)
+        self._keep(stack, "beats", self._beats.run())
+        _log.info("worker.started", worker=self.id, slots=config.slots, media_url=config.media_url)
+
+    async def drain(self) -> None:
+        """Refuses new calls, waits for the live ones, and ends those that outlast ``drain_s``."""
+        assert self._beats is not None  # the drain comes after the start
+        assert self._reception is not None
+        self._capacity.is_draining = True
+        self._beats.soon()
+        _log.info("worker.draining", calls=self._capacity.used, at_most_s=self._config.drain_s)
+        try:
+            async with asyncio.timeout(self._config.drain_s):
+                await self._reception.emptied()
+        except TimeoutError:
+            ended = self._reception.end_all(EndedReason.WORKER_LOST)
+            _log.warning("worker.calls_ended", calls=ended, why=f"they outlasted {self._config.drain_s} s of draining")
+            await self._reception.emptied()
+
+    async def _connect(self) -> Bus:
+        while True:
+            try:
+                return await connect(
+                    self._config.nats_url.reveal(), name=f"media {self.id}", timeout_s=CONNECT_WITHIN_S
+                )
+            except Away as error:
+                _log.warning("bus.away", why=str(error))
+
+    async def _open_spool(self, stack: AsyncExitStack, bus: Bus) -> Spool:
+        spool = Spool(Path(self._config.spool_dir), bus)
+        stack.callback(spool.close)
+        self._keep(stack, "spool", spool.run())
+
+        async def flush() -> None:
+            if not await spool.flush(FLUSH_S):
+                _log.warning("spool.kept", why="the bus did not take every fact; the next process goes on from disk")
+
+        stack.push_async_callback(flush)
+        metrics.watch(
+            self._registry, "turncall_media_spooled_epochs", "Epochs on disk.", lambda: float(len(spool.epochs()))
+        )
+        return spool
+
+    async def _open_door(self, stack: AsyncExitStack, station: Station) -> Reception:
+        reception = Reception(self._capacity, station)
+        door = Door(
+            parse_keys(self._config.stream_keys.reveal()),
+            reception.receive,
+            _pages(self._life, self._registry),
+            self._counters,
+            MAX_STRANGERS,
+        )
+        server = await door.open(self._config.media_host, self._config.media_port)
+
+        async def close() -> None:
+            server.close(close_connections=False)
+            if reception.end_all(EndedReason.WORKER_LOST):
+                await asyncio.wait({asyncio.ensure_future(reception.emptied())}, timeout=CUT_OFF_S)
+                await reception.cut_off()
+            await server.wait_closed()
+
+        stack.push_async_callback(close)
+        for name, read in (("total", lambda: self._capacity.slots), ("used", lambda: self._capacity.used)):
+            metrics.watch(self._registry, f"turncall_media_slots_{name}", f"Slots, {name}.", read)
+        metrics.watch(self._registry, "turncall_media_loop_lag_seconds", "p99 of 5 s.", lambda: self._lag.p99_ms / 1000)
+        return reception
+
+    def _keep(self, stack: AsyncExitStack, name: str, work: Coroutine[None, None, None]) -> None:
+        keep_running(stack, name, work, self._life.drain)
+
+    def _pulse(self) -> WorkerBeat:
+        return WorkerBeat(
+            worker=self.id,
+            pool="calls",
+            slots_total=self._capacity.slots,
+            slots_used=self._capacity.used,
+            lag_ms=self._lag.p99_ms,
+            version=self._version,
+            media_url=self._config.media_url,
+            is_draining=self._capacity.is_draining,
+        )
+
+    def _open_secret(self, sealed: str) -> str:
+        try:
+            return seal.open_sealed(sealed, self._config.seal_private_keys).reveal()
+        except seal.SealError as error:
+            raise SecretUnusable(f"a vendor's key cannot be opened: {error}") from error
+
+
+def _pages(life: lifecycle.Life, registry: CollectorRegistry) -> Pages:
+    """``/health``: the loop turns. ``/ready``: calls are welcome. ``/metrics``."""
+
+    def health(_: str) -> Answer:
+        return Answer(body=b"alive\n")
+
+    def ready(_: str) -> Answer:
+        readiness = life.readiness()
+        status = HTTPStatus.OK if readiness.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
+        return Answer(body=json.encode(readiness), content_type="application/json", status=status)
+
+    def measured(accept: str) -> Answer:
+        page = metrics.page(registry, accept)
+        return Answer(body=page.body, content_type=page.content_type)
+
+    return {"/health": health, "/ready": ready, "/metrics": measured}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def run(
+    config: MediaConfig, build: Build, unfit: Callable[[CallStart], str | None], rehearsal: AgentSpec | None
+) -> bool:
+    """Runs a worker until a signal ends it. Whether all its work was finished: False after SIGINT.
+
+    ``build`` makes conversations, ``unfit`` says why a plan cannot be served by this installation, ``rehearsal`` is an
+    agent that needs no account, called once before the first beat. Raises what keeps the worker from starting.
+    """
+    life = lifecycle.Life()
+    worker = Worker(config, life, build, unfit, rehearsal)
+    return await lifecycle.run(life, worker.start, worker.drain, config.drain_s + WRAP_UP_S)

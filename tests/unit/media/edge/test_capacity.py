@@ -1,0 +1,142 @@
+"""Slots: what is offered, reserved, taken and given back."""
+
+from datetime import timedelta
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from turncall_media.counters import Counters
+from turncall_media.ingress.capacity import Capacity
+from turncall_proto.call import CallStart
+from turncall_proto.codec import MalformedMessage, decode, encode
+from turncall_proto.ids import CallId, WorkerId
+from turncall_proto.placement import HOLD_SLOT_S, CallOffer, OfferReply
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.at_s = 100.0
+
+    def __call__(self) -> float:
+        return self.at_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def capacity(clock: Clock, a_plan) -> Capacity:
+    noon = a_plan().planned_at
+    return Capacity(
+        worker=WorkerId("wrk_1"),
+        slots=2,
+        unfit=lambda plan: "no vendor acme here" if plan.provider == "acme" else None,
+        clock_s=clock,
+        now=lambda: noon + timedelta(seconds=clock.at_s - 100),
+        counters=Counters(CollectorRegistry()),
+    )
+
+
+@pytest.fixture
+def offer(a_plan, clock: Clock):
+    def make(call: str = "call_1", *, within_s: float = 0.15, **fields: object) -> CallOffer:
+        plan: CallStart = a_plan(call_id=CallId(call), **fields)
+        deadline = plan.planned_at + timedelta(seconds=clock.at_s - 100 + within_s)
+        return CallOffer(plan=plan, deadline=deadline)
+
+    return make
+
+
+def test_an_accepted_offer_holds_a_slot_and_its_plan(capacity, offer):
+    """A socket that comes for an accepted offer finds the plan and uses the slot that was held."""
+    assert capacity.consider(offer()).answer == "accepted"
+    assert capacity.used == 1
+    seat = capacity.enter(CallId("call_1"), 1)
+    assert seat is not None
+    assert seat.plan is not None
+    assert seat.plan.call_id == "call_1"
+    assert capacity.used == 1
+    capacity.leave(seat)
+    assert capacity.used == 0
+
+
+def test_a_reservation_runs_out(capacity, offer, clock):
+    """A slot that no socket came for is free again after `HOLD_SLOT_S`, and its plan is forgotten."""
+    capacity.consider(offer())
+    clock.at_s += HOLD_SLOT_S - 0.001
+    assert capacity.used == 1
+    clock.at_s += 0.001
+    assert capacity.used == 0
+    seat = capacity.enter(CallId("call_1"), 1)
+    assert seat is not None
+    assert seat.plan is None
+
+
+def test_a_full_worker_refuses(capacity, offer):
+    """Live and reserved slots count alike; an offer and a socket beyond them get nothing."""
+    assert capacity.consider(offer("call_1")).answer == "accepted"
+    assert capacity.enter(CallId("call_2"), 1) is not None
+    assert capacity.consider(offer("call_3")).answer == "full"
+    assert capacity.enter(CallId("call_3"), 1) is None
+    assert capacity.used == 2
+
+
+def test_a_full_worker_seats_the_call_it_promised_to_take(capacity, offer):
+    """The last slot, reserved, serves the socket it was reserved for."""
+    capacity.consider(offer("call_1"))
+    capacity.consider(offer("call_2"))
+    assert capacity.enter(CallId("call_2"), 1) is not None
+
+
+def test_a_repeated_offer_holds_one_slot(capacity, offer, clock):
+    """Control repeats an offer whose answer was lost: one slot, held anew."""
+    capacity.consider(offer())
+    clock.at_s += 9
+    assert capacity.consider(offer()).answer == "accepted"
+    assert capacity.used == 1
+    clock.at_s += 9
+    assert capacity.used == 1
+
+
+def test_a_late_offer_reserves_nothing(capacity, offer):
+    """Past its deadline nobody waits for the answer, so no slot may be held for it."""
+    assert capacity.consider(offer(within_s=0.0)).answer == "late"
+    assert capacity.used == 0
+
+
+def test_a_draining_worker_refuses_offers_and_strangers_but_keeps_its_word(capacity, offer):
+    """Draining: no new offers, no sockets that were offered elsewhere, yes to the one that was accepted before."""
+    capacity.consider(offer("call_1"))
+    capacity.is_draining = True
+    assert capacity.consider(offer("call_2")).answer == "draining"
+    assert capacity.enter(CallId("call_2"), 1) is None
+    assert capacity.enter(CallId("call_1"), 1) is not None
+
+
+def test_an_unfit_plan_is_refused_with_its_reason(capacity, offer):
+    """A worker without a vendor says so, in words for the person on call."""
+    reply = capacity.consider(offer(provider="acme"))
+    assert (reply.answer, reply.detail) == ("unfit", "no vendor acme here")
+    assert capacity.used == 0
+
+
+def test_two_sockets_of_one_epoch_take_two_seats(capacity):
+    """Until one of them has started, both cost a slot; leaving gives back one each."""
+    first, second = capacity.enter(CallId("call_1"), 1), capacity.enter(CallId("call_1"), 1)
+    assert first is not None
+    assert second is not None
+    assert capacity.used == 2
+    capacity.leave(first)
+    assert capacity.used == 1
+    capacity.leave(second)
+    assert capacity.used == 0
+
+
+async def test_offers_are_answered_off_the_bus(capacity, offer):
+    """Bytes in, bytes out; bytes that are no offer get no answer."""
+    reply = decode(await capacity.answer(encode(offer())), OfferReply)
+    assert reply == OfferReply(worker=WorkerId("wrk_1"), answer="accepted")
+    with pytest.raises(MalformedMessage):
+        await capacity.answer(b'{"type":"offer"}')

@@ -1,0 +1,407 @@
+"""One call: how it begins, whose it is, and every way in which it ends."""
+
+import asyncio
+
+import pytest
+
+from turncall_media.errors import VendorUnusable
+from turncall_media.seams import Outcome, SocketClosed
+from turncall_media.session import CARRIER_CLOSES_WITHIN_S, FIRST_MESSAGE_WITHIN_S, PLAN_WITHIN_S
+from turncall_proto.call import CallState, Claim, EndedReason
+from turncall_proto.codec import decode, encode
+from turncall_proto.command import ActReply, CommandReply, EndCall, HangUpAsked
+from turncall_proto.events import CallStarted, EpochClosed, EpochOpened
+from turncall_proto.subjects import act, call, command
+from turncall_testkit import virtual_time
+
+HUNG_UP = Outcome(state=CallState.COMPLETED, reason=EndedReason.CUSTOMER_ENDED_CALL)
+AGENT_ENDED = Outcome(state=CallState.COMPLETED, reason=EndedReason.ASSISTANT_ENDED_CALL)
+
+
+async def settled() -> None:
+    """Lets every task go as far as it can without time passing."""
+    for _ in range(30):
+        await asyncio.sleep(0)
+
+
+async def control_hangs_up(edge, socket) -> list[HangUpAsked]:
+    """A control plane that takes hang-ups on, and a carrier that closes the socket at once."""
+    asked: list[HangUpAsked] = []
+
+    async def answer(data: bytes) -> bytes:
+        asked.append(decode(data, HangUpAsked))
+        socket.says(SocketClosed(1000))
+        return encode(ActReply(is_taken=True))
+
+    await edge.bus.serve(act("hang_up"), answer)
+    return asked
+
+
+def test_a_call_the_caller_ends(edge, a_socket, a_plan):
+    """First fact opened, last fact closed with state and reason; the carrier is not asked to hang up what is over."""
+
+    async def main() -> None:
+        world, socket = await edge(), a_socket()
+        asked = await control_hangs_up(world, socket)
+        running = asyncio.create_task(world.session(socket, a_plan()).run())
+        await settled()
+        world.talks[0].reporter.report(CallStarted, setup_ms=7)
+        world.talks[0].outcome.set_result(HUNG_UP)
+        await running
+        assert [(type(fact), fact.seq) for fact in world.spooled] == [
+            (EpochOpened, 1),
+            (CallStarted, 2),
+            (EpochClosed, 3),
+        ]
+        assert (world.spooled[-1].state, world.spooled[-1].reason) == (HUNG_UP.state, HUNG_UP.reason)
+        assert asked == []
+        assert socket.closed_with == 1000
+        assert world.station.owned == set()
+
+    virtual_time.run(main())
+
+
+def test_a_call_the_agent_ends(edge, a_socket, a_plan):
+    """Control is asked to hang up, with the reason, and the carrier is left to close the socket."""
+
+    async def main() -> None:
+        world, socket = await edge(), a_socket()
+        asked = await control_hangs_up(world, socket)
+        running = asyncio.create_task(world.session(socket, a_plan()).run())
+        await settled()
+        assert await world.talks[0].resources.hang_up(EndedReason.ASSISTANT_ENDED_CALL)
+        world.talks[0].outcome.set_result(AGENT_ENDED)
+        await running
+        assert [(one.reason, one.epoch) for one in asked] == [(EndedReason.ASSISTANT_ENDED_CALL, 1)]
+        assert world.spooled[-1].reason is EndedReason.ASSISTANT_ENDED_CALL
+
+    virtual_time.run(main())
+
+
+def test_a_carrier_that_does_not_close(edge, a_socket, a_plan):
+    """After control took the hang-up on, the socket is closed by us when the carrier does not."""
+
+    async def main() -> None:
+        world, socket = await edge(), a_socket()
+
+        async def answer(_: bytes) -> bytes:
+            return encode(ActReply(is_taken=True))
+
+        await world.bus.serve(act("hang_up"), answer)
+        running = asyncio.create_task(world.session(socket, a_plan()).run())
+        await settled()
+        began_s = asyncio.get_running_loop().time()
+        world.talks[0].outcome.set_result(AGENT_ENDED)
+        await running
+        assert asyncio.get_running_loop().time() - began_s == pytest.approx(CARRIER_CLOSES_WITHIN_S)
+        assert socket.closed_with == 1000
+
+    virtual_time.run(main())
+
+
+def test_control_out_of_reach_does_not_hold_a_call_for_ever(edge, a_socket, a_plan):
+    """A hang-up that nobody takes on is retried for ten seconds; then the socket closes and the epoch is closed."""
+
+    async def main() -> None:
+        world, socket = await edge(), a_socket()
+        running = asyncio.create_task(world.session(socket, a_plan()).run())
+        await settled()
+        began_s = asyncio.get_running_loop().time()
+        world.talks[0].outcome.set_result(AGENT_ENDED)
+        await running
+        assert 9 < asyncio.get_running_loop().time() - began_s < 11
+        assert isinstance(world.spooled[-1], EpochClosed)
+
+    virtual_time.run(main())
+
+
+def test_a_command_ends_the_call_once(edge, a_socket, a_plan):
+    """A repeated command id is answered alike and acts once; one past its deadline is refused as late."""
+
+    async def main() -> None:
+        world, socket = await edge(), a_socket()
+        await control_hangs_up(world, socket)
+        plan = a_plan()
+        running = asyncio.create_task(world.session(socket, plan).run())
+        await settled()
+        late = EndCall(command_id="c0", call_id=plan.call_id, deadline=world.now())
+        assert await ask(world, late) == CommandReply(outcome="late")
+        assert world.talks[0].ended == []
+        end = EndCall(command_id="c1", call_id=plan.call_id, deadline=world.now().replace(year=2027))
+        replies = [await ask(world, end), await ask(world, end)]
+        assert replies == [CommandReply(outcome="done")] * 2
+        assert world.talks[0].ended == [EndedReason.API_ENDED_CALL]
+        await running
+        assert world.spooled[-1].reason is EndedReason.API_ENDED_CALL
+
+    async def ask(world, message: EndCall) -> CommandReply:
+        return decode(await world.bus.ask(command(message.call_id), encode(message), timeout_s=1), CommandReply)
+
+    virtual_time.run(main())
+
+
+def test_an_end_asked_for_during_set_up(edge, a_socket, a_plan):
+    """A call told to end while it looks for its plan ends as soon as it has a conversation."""
+
+    async def main() -> None:
+        world, socket = await edge(), a_socket()
+        await control_hangs_up(world, socket)
+        session = world.session(socket, None)
+        running = asyncio.create_task(session.run())
+        await settled()
+        session.end(EndedReason.WORKER_LOST)
+        await world.publish_plan(a_plan())
+        await running
+        assert world.talks[0].ended == [EndedReason.WORKER_LOST]
+
+    virtual_time.run(main())
+
+
+def test_a_call_that_was_offered_elsewhere(edge, a_socket, a_plan):
+    """A worker that nobody asked finds the plan by call and epoch alone, also when it is published a moment later."""
+
+    async def main() -> None:
+        world, socket = await edge(), a_socket()
+        await world.publish_plan(a_plan(epoch=1, from_number="+15550111"))
+        running = asyncio.create_task(world.session(socket, None, epoch=2).run())
+        await asyncio.sleep(0.5)
+        await world.publish_plan(a_plan(epoch=2))
+        await asyncio.sleep(0.5)
+        world.talks[0].outcome.set_result(HUNG_UP)
+        await running
+        assert [fact.epoch for fact in world.spooled] == [2, 2]
+
+    virtual_time.run(main())
+
+
+def test_no_plan(edge, a_socket):
+    """A socket for which no plan turns up is closed with 1011 after a bounded search, and nothing is stated."""
+
+    async def main() -> None:
+        world, socket = await edge(), a_socket()
+        await world.session(socket, None).run()
+        assert asyncio.get_running_loop().time() <= PLAN_WITHIN_S
+        assert socket.closed_with == 1011
+        assert world.spooled == []
+        assert world.count("sockets", outcome="PlanMissing") == 1
+
+    virtual_time.run(main())
+
+
+def test_a_plan_of_a_newer_release(edge, a_socket, a_plan):
+    """A plan that this release cannot read is as good as none: 1011, no facts."""
+
+    async def main() -> None:
+        world, socket = await edge(), a_socket()
+        plan = a_plan()
+        data = encode(plan).replace(b'"kind":"cascade"', b'"kind":"telepathy"')
+        await world.bus.publish(call(plan.project_id, plan.call_id, "start"), data, message_id="start")
+        await world.session(socket, None).run()
+        assert socket.closed_with == 1011
+        assert world.spooled == []
+
+    virtual_time.run(main())
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        pytest.param(('{"event":"media","streamSid":"MZ1","media":{"timestamp":"1","payload":"/w=="}}',), id="audio"),
+        pytest.param(("not json",) * 60, id="garbage"),
+    ],
+)
+def test_a_peer_that_does_not_speak_the_protocol(edge, a_socket, a_plan, frames):
+    """Closed with 1002, counted, and no event of the call was stated."""
+
+    async def main() -> None:
+        world, socket = await edge(), a_socket(*frames)
+        await world.session(socket, a_plan()).run()
+        assert socket.closed_with == 1002
+        assert world.spooled == []
+        assert world.talks == []
+        assert world.count("sockets", outcome="WireError") == 1
+
+    virtual_time.run(main())
+
+
+def test_a_silent_peer(edge, a_socket, a_plan):
+    """A socket without a start message is closed within `FIRST_MESSAGE_WITHIN_S`."""
+
+    async def main() -> None:
+        world, socket = await edge(), a_socket('{"event":"connected"}')
+        await world.session(socket, a_plan()).run()
+        assert asyncio.get_running_loop().time() == pytest.approx(FIRST_MESSAGE_WITHIN_S)
+        assert socket.closed_with == 1002
+
+    virtual_time.run(main())
+
+
+def test_a_stream_of_another_carrier_call(edge, a_socket, a_plan):
+    """A token opens one call; a stream that carries another one of the carrier's is turned away."""
+
+    async def main() -> None:
+        world, socket = await edge(), a_socket()
+        await world.session(socket, a_plan(provider_call_id="CA" + "2" * 32)).run()
+        assert socket.closed_with == 1002
+        assert world.talks == []
+
+    virtual_time.run(main())
+
+
+def test_the_first_socket_to_start_wins(edge, a_socket, a_plan):
+    """A second stream for a live epoch on this worker is closed with 1008 and leaves the first alone."""
+
+    async def main() -> None:
+        world, first, second = await edge(), a_socket(), a_socket()
+        running = asyncio.create_task(world.session(first, a_plan()).run())
+        await settled()
+        await world.session(second, a_plan()).run()
+        assert second.closed_with == 1008
+        assert first.closed_with is None
+        world.talks[0].outcome.set_result(HUNG_UP)
+        await running
+        assert len(world.talks) == 1
+        assert [fact.seq for fact in world.spooled] == [1, 2]
+
+    virtual_time.run(main())
+
+
+def test_a_lost_claim(edge, a_socket, a_plan):
+    """Of two workers with one epoch, the one whose claim comes second stops, closes with 1008 and states nothing."""
+
+    async def main() -> None:
+        world, socket = await edge(), a_socket()
+        plan = a_plan()
+        rival = Claim(call_id=plan.call_id, epoch=1, worker=world.station.worker.replace("1", "2"), at=world.now())
+        subject = call(plan.project_id, plan.call_id, "claim")
+        await world.bus.publish(subject, encode(rival), message_id="rival")
+        await world.session(socket, plan).run()
+        assert socket.closed_with == 1008
+        assert world.spooled == []
+        assert world.talks[0].was_cancelled
+        assert world.talks[0].ended == []
+        assert world.count("claims", result="lost") == 1
+
+    virtual_time.run(main())
+
+
+def test_two_workers_race_for_one_epoch(edge, a_socket, a_plan):
+    """Exactly one of them goes on, whichever it is."""
+
+    async def main() -> None:
+        world, sockets = await edge(), (a_socket(), a_socket())
+        stations = (world.station, world.station_of("wrk_" + "2" * 32))
+        running = [
+            asyncio.create_task(world.session(socket, a_plan(), station=station).run())
+            for socket, station in zip(sockets, stations, strict=True)
+        ]
+        await asyncio.sleep(1)
+        assert sorted(talk.was_cancelled for talk in world.talks) == [False, True]
+        next(talk for talk in world.talks if not talk.was_cancelled).outcome.set_result(HUNG_UP)
+        await asyncio.gather(*running)
+        assert sorted(socket.closed_with for socket in sockets) == [1000, 1008]
+        assert [type(fact) for fact in world.spooled] == [EpochOpened, EpochClosed]
+
+    virtual_time.run(main())
+
+
+def test_a_claim_of_the_epoch_before_is_no_obstacle(edge, a_socket, a_plan):
+    """The worker of epoch 2 claims after the one of epoch 1, and states what it read of it."""
+
+    async def main() -> None:
+        world, first, second = await edge(), a_socket(), a_socket()
+        running = asyncio.create_task(world.session(first, a_plan()).run())
+        await settled()
+        world.talks[0].outcome.set_result(Outcome(state=None, reason=None))
+        await running
+        for fact in world.spooled:
+            subject = call(fact.project_id, fact.call_id, "event")
+            await world.bus.publish(subject, encode(fact), message_id=f"1.{fact.seq}")
+        running = asyncio.create_task(
+            world.session(second, a_plan(epoch=2), 2, world.station_of("wrk_" + "2" * 32)).run()
+        )
+        await settled()
+        world.talks[1].outcome.set_result(HUNG_UP)
+        await running
+        opened = world.spooled[2]
+        assert (opened.epoch, opened.seq, opened.previous_seq) == (2, 1, 2)
+        assert second.closed_with == 1000
+
+    virtual_time.run(main())
+
+
+def test_the_bus_is_away(edge, a_socket, a_plan):
+    """The call goes on with its facts on disk, and the epoch is claimed when the bus is back."""
+
+    async def main() -> None:
+        world, socket = await edge(), a_socket()
+        plan = a_plan()
+        world.bus.go_away()
+        running = asyncio.create_task(world.session(socket, plan).run())
+        await asyncio.sleep(10)
+        assert [type(fact) for fact in world.spooled] == [EpochOpened]
+        world.bus.come_back()
+        await asyncio.sleep(2)
+        (stored,) = await world.bus.story(call(plan.project_id, plan.call_id, "claim"))
+        assert decode(stored.data, Claim).worker == world.station.worker
+        assert socket.closed_with is None
+        world.talks[0].outcome.set_result(HUNG_UP)
+        await running
+
+    virtual_time.run(main())
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (VendorUnusable("no vendor acme"), EndedReason.VENDOR_ERROR),
+        (RuntimeError("a bug"), EndedReason.PIPELINE_ERROR),
+    ],
+)
+def test_a_conversation_that_cannot_be_built(edge, a_socket, a_plan, error, reason):
+    """The epoch is closed as failed with the error's own reason, and control is asked to hang up."""
+
+    async def main() -> None:
+        world, socket = await edge(), a_socket()
+        asked = await control_hangs_up(world, socket)
+        world.build_fails_with = error
+        await world.session(socket, a_plan()).run()
+        closed = world.spooled[-1]
+        assert (closed.state, closed.reason) == (CallState.FAILED, reason)
+        assert [one.reason for one in asked] == [reason]
+
+    virtual_time.run(main())
+
+
+def test_a_conversation_that_breaks(edge, a_socket, a_plan):
+    """An exception out of a running conversation fails this call with pipeline_error and rises no further."""
+
+    async def main() -> None:
+        world, socket = await edge(), a_socket()
+        await control_hangs_up(world, socket)
+        running = asyncio.create_task(world.session(socket, a_plan()).run())
+        await settled()
+        world.talks[0].outcome.set_exception(RuntimeError("a bug"))
+        await running
+        assert world.spooled[-1].reason is EndedReason.PIPELINE_ERROR
+
+    virtual_time.run(main())
+
+
+def test_a_cancelled_call_still_closes_its_epoch(edge, a_socket, a_plan):
+    """When the process stops at once, the last fact says so, the socket is closed, and the cancellation goes on."""
+
+    async def main() -> None:
+        world, socket = await edge(), a_socket()
+        running = asyncio.create_task(world.session(socket, a_plan()).run())
+        await settled()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        closed = world.spooled[-1]
+        assert isinstance(closed, EpochClosed)
+        assert (closed.state, closed.reason) == (CallState.FAILED, EndedReason.WORKER_LOST)
+        assert socket.closed_with == 1001
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    virtual_time.run(main())
