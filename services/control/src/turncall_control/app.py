@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
 from litestar import Litestar, Request
@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control import config as configuration
 from turncall_control import late_bus, openapi
+from turncall_control.agents.routes import AGENTS
 from turncall_control.auth import Caller
 from turncall_control.config import ControlConfig
 from turncall_control.db.engine import in_project
@@ -22,22 +23,33 @@ from turncall_control.http.contract import Contract
 from turncall_control.http.paging import page_asked
 from turncall_control.http.request_id import request_ids
 from turncall_control.keys.routes import KEYS
+from turncall_control.numbers.routes import NUMBERS
 from turncall_control.plane import ConnectBus, Plane, Slice, opened
 from turncall_control.projects.routes import PROJECTS
+from turncall_control.vendors import catalogue
+from turncall_control.vendors.catalogue import Catalogue
 from turncall_runtime import logs
 from turncall_runtime.config import secrets_of
 
-SLICES: Final[tuple[Slice, ...]] = (PROJECTS, KEYS)
+SLICES: Final[tuple[Slice, ...]] = (PROJECTS, KEYS, AGENTS, NUMBERS)
 """Lower ones first: a slice may use those before it. Tasks start in this order and stop in reverse."""
 
 Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
 
 
 def create_app(
-    config: ControlConfig, *, connect_bus: ConnectBus = late_bus.connected, slices: Sequence[Slice] = SLICES
+    config: ControlConfig,
+    *,
+    connect_bus: ConnectBus = late_bus.connected,
+    vendors: Catalogue | None = None,
+    slices: Sequence[Slice] = SLICES,
 ) -> Litestar:
-    """The application, ready for an ASGI server or a test client; its lifespan opens and closes the `Plane`."""
-    app = _assembled(slices, [_lifespan(config, connect_bus, slices)], None)
+    """The application, ready for an ASGI server or a test client; its lifespan opens and closes the `Plane`.
+
+    ``vendors`` is the catalogue that came with the contract unless another one is given.
+    """
+    resources = partial(opened, config, connect_bus, catalogue.packaged() if vendors is None else vendors)
+    app = _assembled(slices, [_lifespan(resources, slices)], None)
     app.state.reference = cache(lambda: reference(slices))
     return app
 
@@ -78,11 +90,11 @@ def _assembled(slices: Sequence[Slice], lifespan: list[Lifespan], described: Ope
     return app
 
 
-def _lifespan(config: ControlConfig, connect_bus: ConnectBus, slices: Sequence[Slice]) -> Lifespan:
+def _lifespan(resources: Callable[[], AbstractAsyncContextManager[Plane]], slices: Sequence[Slice]) -> Lifespan:
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            plane = await stack.enter_async_context(opened(config, connect_bus))
+            plane = await stack.enter_async_context(resources())
             app.state.plane = plane
             for part in slices:
                 for task in part.tasks:

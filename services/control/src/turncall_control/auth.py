@@ -61,12 +61,13 @@ class Finds(Struct, frozen=True, kw_only=True):
 
     ``nothing``: it touches no stored object, or finds it by means of a signature. ``project``: everything in the
     caller's project. ``platform``: everything in the installation. ``path``: the one whose id, of the kind ``prefix``,
-    is the path parameter ``parameter``.
+    is the path parameter ``parameter``, and which belongs to the one that ``within`` finds.
     """
 
     how: Literal["nothing", "project", "platform", "path"]
     parameter: str = ""
     prefix: str = ""
+    within: "Finds | None" = None
 
 
 NOTHING: Final = Finds(how="nothing")
@@ -74,9 +75,9 @@ IN_PROJECT: Final = Finds(how="project")
 IN_PLATFORM: Final = Finds(how="platform")
 
 
-def in_path(parameter: str, prefix: str) -> Finds:
+def in_path(parameter: str, prefix: str, *, within: Finds | None = None) -> Finds:
     """The object is named by a path parameter: ``in_path("agent_id", ids.AGENT)``."""
-    return Finds(how="path", parameter=parameter, prefix=prefix)
+    return Finds(how="path", parameter=parameter, prefix=prefix, within=within)
 
 
 def needs(permission: Permission, finds: Finds) -> dict[str, Any]:

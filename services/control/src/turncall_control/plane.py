@@ -8,6 +8,8 @@ from msgspec import Struct
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
+from turncall_blobs.opening import open_store
+from turncall_blobs.store import BlobStore
 from turncall_bus.bus import Bus
 from turncall_control import __version__
 from turncall_control.carriers import twilio
@@ -17,6 +19,7 @@ from turncall_control.db import engine
 from turncall_control.db.engine import Database
 from turncall_control.errors import Unavailable
 from turncall_control.keyring import Keyring
+from turncall_control.vendors.catalogue import Catalogue
 from turncall_control.workers import Workers
 from turncall_runtime import metrics
 
@@ -30,6 +33,8 @@ class Plane(Struct, frozen=True, kw_only=True):
     bus: Bus
     workers: Workers
     keyring: Keyring
+    blobs: BlobStore
+    vendors: Catalogue
     metrics: CollectorRegistry
     carriers: dict[str, Carrier]
 
@@ -57,7 +62,7 @@ ConnectBus = Callable[[ControlConfig], AbstractAsyncContextManager[Bus]]
 
 
 @asynccontextmanager
-async def opened(config: ControlConfig, connect_bus: ConnectBus) -> AsyncIterator[Plane]:
+async def opened(config: ControlConfig, connect_bus: ConnectBus, vendors: Catalogue) -> AsyncIterator[Plane]:
     """The resources of a process, closed in reverse order. Nothing here waits for a server that is away."""
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(engine.opened(config.database_api_url, config.database_system_url))
@@ -72,6 +77,10 @@ async def opened(config: ControlConfig, connect_bus: ConnectBus) -> AsyncIterato
             bus=await stack.enter_async_context(connect_bus(config)),
             workers=Workers(),
             keyring=Keyring(database.pool, config.key_pepper),
+            blobs=await stack.enter_async_context(
+                open_store(config.blobs_url, config.blobs_access_key, config.blobs_secret_key.reveal())
+            ),
+            vendors=vendors,
             metrics=metrics.new_registry("control", __version__),
             carriers=await _carriers(config, stack),
         )

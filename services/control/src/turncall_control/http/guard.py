@@ -1,6 +1,7 @@
 """The one guard: who asks, may they, and is the id in the path one of the right kind."""
 
 import hmac
+from collections.abc import Mapping
 from typing import Any, Final
 
 from litestar.connection import ASGIConnection
@@ -32,8 +33,7 @@ async def admit(connection: Connection, handler: BaseRouteHandler) -> None:
         if permission not in GRANTS[caller.role]:
             raise Forbidden(f"this needs {permission}, which the role {caller.role} does not have")
         connection.state.caller = caller
-    if finds.how == "path":
-        check_id(finds.prefix, connection.path_params[finds.parameter])
+    check_ids(finds, connection.path_params)
 
 
 def caller_of(connection: Connection) -> Caller:
@@ -48,12 +48,16 @@ def check_platform_key(wanted: Secret, given: str) -> None:
         raise Unauthorised("X-Platform-Key is missing or wrong")
 
 
-def check_id(prefix: str, text: str) -> None:
-    """Raises `NotFound` unless ``text`` is an id of the kind ``prefix``."""
-    try:
-        ids.parsed(prefix, text)
-    except ids.MalformedId as error:
-        raise NotFound from error
+def check_ids(finds: Finds, path_params: Mapping[str, str]) -> None:
+    """Raises `NotFound` unless the ids in the path are of the kinds that the route finds its object by."""
+    while finds.how == "path":
+        try:
+            ids.parsed(finds.prefix, path_params[finds.parameter])
+        except ids.MalformedId as error:
+            raise NotFound from error
+        if finds.within is None:
+            return
+        finds = finds.within
 
 
 def bearer(header: str) -> str:

@@ -1,15 +1,12 @@
 """An API key as the API takes and shows it."""
 
-from datetime import datetime
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
 from turncall_control.auth import Role
-from turncall_control.http.names import Label
+from turncall_control.http.fields import Label, Moment
 from turncall_proto.ids import KeyId, ProjectId
-
-Moment = Annotated[datetime, Meta(tz=True)]
 
 
 class KeyNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,10 +25,10 @@ class KeyView(Struct, frozen=True, kw_only=True):
     name: str
     role: Role
     prefix: Annotated[str, Meta(description="How the key begins.")]
-    created_at: datetime
-    expires_at: datetime | None
-    last_used_at: Annotated[datetime | None, Meta(description="To the minute.")]
-    revoked_at: datetime | None
+    created_at: Moment
+    expires_at: Moment | None
+    last_used_at: Annotated[Moment | None, Meta(description="To the minute.")]
+    revoked_at: Moment | None
 
 
 class KeyMade(Struct, frozen=True, kw_only=True):

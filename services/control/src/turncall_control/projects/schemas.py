@@ -1,10 +1,8 @@
 """A project as the API takes and shows it."""
 
-from datetime import datetime
-
 from msgspec import Struct
 
-from turncall_control.http.names import Label
+from turncall_control.http.fields import Label, Moment
 from turncall_proto.ids import ProjectId
 
 
@@ -25,4 +23,4 @@ class ProjectView(Struct, frozen=True, kw_only=True):
 
     id: ProjectId
     name: str
-    created_at: datetime
+    created_at: Moment

@@ -1,5 +1,6 @@
-"""Names that people give to things."""
+"""Fields that several resources have: names that people give, moments."""
 
+from datetime import datetime
 from typing import Annotated
 
 from msgspec import Meta
@@ -9,3 +10,6 @@ Label = Annotated[
     Meta(min_length=1, max_length=120, pattern=r"^\S(?:[^\x00-\x1f\x7f]*\S)?$", description="1 to 120 characters."),
 ]
 """No blank at either end, no control characters."""
+
+Moment = Annotated[datetime, Meta(tz=True)]
+"""Aware UTC; RFC 3339 in JSON."""

@@ -1,0 +1,50 @@
+"""Whether an agent's definition can run: its vendors, their options, its tools."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+
+from turncall_control.errors import Fault, Invalid
+from turncall_control.vendors import catalogue
+from turncall_control.vendors.catalogue import Catalogue, described
+from turncall_proto.agent import AgentSpec, WebhookTool
+
+ROOT: Final = "config"
+
+
+def check(vendors: Catalogue, spec: AgentSpec) -> None:
+    """Returns when ``spec`` can run. Raises `Invalid` with every fault, by its path in the request."""
+    found = [*catalogue.faults(vendors, spec, ROOT), *_tool_faults(spec)]
+    if found:
+        raise Invalid(faults=found)
+
+
+def _tool_faults(spec: AgentSpec) -> Iterator[Fault]:
+    for index, tool in enumerate(spec.tools):
+        if isinstance(tool, WebhookTool):
+            yield from _parameter_faults(tool.parameters, f"{ROOT}.tools[{index}].parameters")
+
+
+def _parameter_faults(schema: dict[str, Any], at: str) -> Iterator[Fault]:
+    """A tool's arguments are one JSON object, described by a schema that stands on its own."""
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        yield from described(error, at)
+        return
+    if schema.get("type") != "object":
+        yield Fault(field=f"{at}.type", message='Arguments are an object: it must be "object"')
+    yield from _remote_references(schema, at)
+
+
+def _remote_references(schema: object, at: str) -> Iterator[Fault]:
+    if isinstance(schema, dict):
+        for name, part in schema.items():
+            if name in ("$ref", "$dynamicRef") and isinstance(part, str) and not part.startswith("#"):
+                yield Fault(field=f"{at}.{name}", message="Only references within the schema itself are followed")
+            yield from _remote_references(part, f"{at}.{name}")
+    elif isinstance(schema, list):
+        for index, part in enumerate(schema):
+            yield from _remote_references(part, f"{at}[{index}]")

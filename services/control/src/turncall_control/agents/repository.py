@@ -1,0 +1,113 @@
+"""Reading and writing agents and their versions."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from turncall_control.agents.model import AgentRow, Environment, VersionRow, VersionState
+from turncall_control.db.base import owned
+from turncall_control.errors import NotFound
+from turncall_control.http.paging import PageAsked, newest_first
+from turncall_proto import ids
+from turncall_proto.agent import AgentSpec
+from turncall_proto.ids import AgentId, ProjectId, VersionId
+
+
+async def add(session: AsyncSession, project_id: ProjectId, name: str, environment: Environment) -> AgentRow:
+    """A new agent, without versions."""
+    row = AgentRow(id=AgentId(ids.mint(ids.AGENT)), project_id=project_id, name=name, environment=environment)
+    session.add(row)
+    await session.flush()
+    return row
+
+
+async def get(session: AsyncSession, project_id: ProjectId, agent_id: AgentId) -> AgentRow:
+    """One agent of the project. Raises `NotFound`."""
+    statement = select(AgentRow).where(AgentRow.id == agent_id, owned(AgentRow.project_id, project_id))
+    return _found(await session.scalar(statement))
+
+
+async def lock(session: AsyncSession, project_id: ProjectId, agent_id: AgentId) -> AgentRow:
+    """One agent; until the end of the transaction nobody else changes its versions. Raises `NotFound`."""
+    statement = select(AgentRow).where(AgentRow.id == agent_id, owned(AgentRow.project_id, project_id))
+    return _found(await session.scalar(statement.with_for_update()))
+
+
+async def page(
+    session: AsyncSession,
+    project_id: ProjectId,
+    asked: PageAsked,
+    *,
+    environment: Environment | None,
+    name: str | None,
+) -> Sequence[AgentRow]:
+    """A page of the project's agents."""
+    statement = select(AgentRow).where(owned(AgentRow.project_id, project_id))
+    if environment is not None:
+        statement = statement.where(AgentRow.environment == environment)
+    if name is not None:
+        statement = statement.where(AgentRow.name == name)
+    return (await session.scalars(newest_first(statement, AgentRow.id, ids.AGENT, asked))).all()
+
+
+async def add_version(session: AsyncSession, agent: AgentRow, config: AgentSpec) -> VersionRow:
+    """A new draft under the next number. The agent is locked, or made in this transaction."""
+    last = await session.scalar(select(func.max(VersionRow.number)).where(VersionRow.agent_id == agent.id))
+    row = VersionRow(
+        id=VersionId(ids.mint(ids.VERSION)),
+        project_id=agent.project_id,
+        agent_id=agent.id,
+        number=(last or 0) + 1,
+        state=VersionState.DRAFT,
+        config=config,
+    )
+    session.add(row)
+    await session.flush()
+    return row
+
+
+async def current(session: AsyncSession, agent: AgentRow) -> Mapping[VersionState, VersionRow]:
+    """The draft and the published version, as far as there are."""
+    statement = select(VersionRow).where(
+        owned(VersionRow.project_id, agent.project_id),
+        VersionRow.agent_id == agent.id,
+        VersionRow.state != VersionState.ARCHIVED,
+    )
+    return {row.state: row for row in await session.scalars(statement)}
+
+
+async def current_numbers(
+    session: AsyncSession, project_id: ProjectId, agents: Sequence[AgentId]
+) -> Mapping[tuple[AgentId, VersionState], int]:
+    """The numbers of several agents' drafts and published versions."""
+    statement = select(VersionRow.agent_id, VersionRow.state, VersionRow.number).where(
+        owned(VersionRow.project_id, project_id),
+        VersionRow.agent_id.in_(agents),
+        VersionRow.state != VersionState.ARCHIVED,
+    )
+    return {(row.agent_id, row.state): row.number for row in await session.execute(statement)}
+
+
+async def get_version(
+    session: AsyncSession, project_id: ProjectId, agent_id: AgentId, version_id: VersionId
+) -> VersionRow:
+    """One version of an agent of the project. Raises `NotFound`."""
+    statement = select(VersionRow).where(
+        VersionRow.id == version_id, VersionRow.agent_id == agent_id, owned(VersionRow.project_id, project_id)
+    )
+    return _found(await session.scalar(statement))
+
+
+async def version_page(
+    session: AsyncSession, project_id: ProjectId, agent_id: AgentId, asked: PageAsked
+) -> Sequence[VersionRow]:
+    """A page of an agent's versions."""
+    statement = select(VersionRow).where(VersionRow.agent_id == agent_id, owned(VersionRow.project_id, project_id))
+    return (await session.scalars(newest_first(statement, VersionRow.id, ids.VERSION, asked))).all()
+
+
+def _found[RowT](row: RowT | None) -> RowT:
+    if row is None:
+        raise NotFound
+    return row

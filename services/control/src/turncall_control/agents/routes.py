@@ -1,0 +1,198 @@
+"""/v1/agents: agents, their drafts and versions."""
+
+from typing import Annotated, Final
+
+from litestar import get, patch, post, put
+from litestar.params import Parameter
+from msgspec import convert
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from turncall_control.agents import repository, service
+from turncall_control.agents.check import check
+from turncall_control.agents.model import AgentRow, Environment, VersionRow, VersionState
+from turncall_control.agents.schemas import (
+    AgentChange,
+    AgentDefinition,
+    AgentNew,
+    AgentSummary,
+    AgentView,
+    Verdict,
+    VersionView,
+)
+from turncall_control.auth import IN_PROJECT, Caller, Finds, Permission, in_path, needs
+from turncall_control.errors import Conflict
+from turncall_control.http.paging import Page, PageAsked, paged
+from turncall_control.plane import Plane, Slice
+from turncall_control.vendors.catalogue import missing_keys
+from turncall_proto import ids
+from turncall_proto.ids import AgentId, VersionId
+
+_AGENT: Final[Finds] = in_path("agent_id", ids.AGENT)
+_VERSION: Final[Finds] = in_path("version_id", ids.VERSION, within=_AGENT)
+_READ, _WRITE = Permission.AGENTS_READ, Permission.AGENTS_WRITE
+
+
+@post("/v1/agents", tags=["agents"], opt=needs(_WRITE, IN_PROJECT))
+async def create_agent(plane: Plane, session: AsyncSession, caller: Caller, data: AgentNew) -> AgentView:
+    """Makes an agent whose draft has this config. It answers calls once it is published."""
+    check(plane.vendors, data.config)
+    try:
+        agent = await repository.add(session, caller.project_id, data.name, data.environment)
+    except IntegrityError as error:
+        raise _name_taken(data.name, data.environment) from error
+    draft = await repository.add_version(session, agent, data.config)
+    return _view(agent, draft, None)
+
+
+@get("/v1/agents", tags=["agents"], opt=needs(_READ, IN_PROJECT))
+async def list_agents(
+    session: AsyncSession,
+    caller: Caller,
+    page: PageAsked,
+    environment: Environment | None = None,
+    name: Annotated[str | None, Parameter(max_length=120, description="Exactly this name.")] = None,
+) -> Page[AgentSummary]:
+    """The project's agents, newest first."""
+    rows = await repository.page(session, caller.project_id, page, environment=environment, name=name)
+    numbers = await repository.current_numbers(session, caller.project_id, [row.id for row in rows])
+
+    def summary(row: AgentRow) -> AgentSummary:
+        return AgentSummary(
+            id=row.id,
+            name=row.name,
+            environment=row.environment,
+            created_at=row.created_at,
+            draft_number=numbers.get((row.id, VersionState.DRAFT)),
+            published_number=numbers.get((row.id, VersionState.PUBLISHED)),
+        )
+
+    return paged(rows, page, summary, lambda row: (row.id,))
+
+
+@post("/v1/agents/validate", status_code=200, tags=["agents"], opt=needs(_WRITE, IN_PROJECT))
+async def validate_agent(plane: Plane, data: AgentDefinition) -> Verdict:
+    """Checks a config without storing it: 422 names every field that is wrong."""
+    check(plane.vendors, data.config)
+    return Verdict(missing_vendor_keys=tuple(missing_keys(plane.vendors, data.config, plane.config.vendor_keys)))
+
+
+@get("/v1/agents/{agent_id:str}", tags=["agents"], opt=needs(_READ, _AGENT))
+async def get_agent(session: AsyncSession, caller: Caller, agent_id: str) -> AgentView:
+    """An agent with its draft and its published version."""
+    agent = await repository.get(session, caller.project_id, AgentId(agent_id))
+    return await _current_view(session, agent)
+
+
+@patch("/v1/agents/{agent_id:str}", tags=["agents"], opt=needs(_WRITE, _AGENT))
+async def rename_agent(session: AsyncSession, caller: Caller, agent_id: str, data: AgentChange) -> AgentView:
+    """Gives the agent another name."""
+    agent = await repository.get(session, caller.project_id, AgentId(agent_id))
+    environment, agent.name = agent.environment, data.name
+    try:
+        await session.flush()
+    except IntegrityError as error:
+        raise _name_taken(data.name, environment) from error
+    return await _current_view(session, agent)
+
+
+@put("/v1/agents/{agent_id:str}/draft", tags=["agents"], opt=needs(_WRITE, _AGENT))
+async def put_draft(
+    plane: Plane, session: AsyncSession, caller: Caller, agent_id: str, data: AgentDefinition
+) -> VersionView:
+    """Replaces the draft's whole config; begins the next version when the last draft was published."""
+    check(plane.vendors, data.config)
+    draft = await service.put_draft(session, caller.project_id, AgentId(agent_id), data.config)
+    return _version_view(draft)
+
+
+@post("/v1/agents/{agent_id:str}/publish", status_code=200, tags=["agents"], opt=needs(_WRITE, _AGENT))
+async def publish_agent(plane: Plane, session: AsyncSession, caller: Caller, agent_id: str) -> VersionView:
+    """Lets the draft answer calls from the next one on, and archives the version that did.
+
+    409 when there is no draft, or when the installation lacks the key of a vendor that it uses.
+    """
+    return _version_view(
+        await service.publish(
+            session, caller.project_id, AgentId(agent_id), plane.vendors, plane.config.vendor_keys.keys()
+        )
+    )
+
+
+@get("/v1/agents/{agent_id:str}/versions", tags=["agents"], opt=needs(_READ, _AGENT))
+async def list_versions(session: AsyncSession, caller: Caller, page: PageAsked, agent_id: str) -> Page[VersionView]:
+    """The agent's versions, newest first."""
+    agent = await repository.get(session, caller.project_id, AgentId(agent_id))
+    rows = await repository.version_page(session, caller.project_id, agent.id, page)
+    return paged(rows, page, _version_view, lambda row: (row.id,))
+
+
+@get("/v1/agents/{agent_id:str}/versions/{version_id:str}", tags=["agents"], opt=needs(_READ, _VERSION))
+async def get_version(session: AsyncSession, caller: Caller, agent_id: str, version_id: str) -> VersionView:
+    """One version, whatever its state."""
+    return _version_view(
+        await repository.get_version(session, caller.project_id, AgentId(agent_id), VersionId(version_id))
+    )
+
+
+@post(
+    "/v1/agents/{agent_id:str}/versions/{version_id:str}/restore",
+    status_code=200,
+    tags=["agents"],
+    opt=needs(_WRITE, _VERSION),
+)
+async def restore_version(
+    plane: Plane, session: AsyncSession, caller: Caller, agent_id: str, version_id: str
+) -> VersionView:
+    """Lets an archived version answer calls again, and archives the one that does; a draft stays as it is."""
+    return _version_view(
+        await service.restore(
+            session,
+            caller.project_id,
+            AgentId(agent_id),
+            VersionId(version_id),
+            plane.vendors,
+            plane.config.vendor_keys.keys(),
+        )
+    )
+
+
+def _name_taken(name: str, environment: Environment) -> Conflict:
+    return Conflict(f"the project has another agent named {name} in {environment}")
+
+
+async def _current_view(session: AsyncSession, agent: AgentRow) -> AgentView:
+    versions = await repository.current(session, agent)
+    return _view(agent, versions.get(VersionState.DRAFT), versions.get(VersionState.PUBLISHED))
+
+
+def _view(agent: AgentRow, draft: VersionRow | None, published: VersionRow | None) -> AgentView:
+    return AgentView(
+        id=agent.id,
+        name=agent.name,
+        environment=agent.environment,
+        created_at=agent.created_at,
+        draft=None if draft is None else _version_view(draft),
+        published=None if published is None else _version_view(published),
+    )
+
+
+def _version_view(row: VersionRow) -> VersionView:
+    return convert(row, VersionView, from_attributes=True)
+
+
+AGENTS: Final = Slice(
+    name="agents",
+    routes=(
+        create_agent,
+        list_agents,
+        validate_agent,
+        get_agent,
+        rename_agent,
+        put_draft,
+        publish_agent,
+        list_versions,
+        get_version,
+        restore_version,
+    ),
+)

@@ -1,0 +1,73 @@
+"""An agent and its versions as the API takes and shows them."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from turncall_control.agents.model import Environment, VersionState
+from turncall_control.http.fields import Label, Moment
+from turncall_proto.agent import AgentSpec
+from turncall_proto.ids import AgentId, VersionId
+
+
+class AgentNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An agent to be made, with its first draft."""
+
+    name: Annotated[Label, Meta(description="Unique among the project's agents of the environment.")]
+    environment: Environment = Environment.DEVELOPMENT
+    config: AgentSpec
+
+
+class AgentChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What can be changed about an agent itself."""
+
+    name: Label
+
+
+class AgentDefinition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an agent is made of."""
+
+    config: AgentSpec
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """A config that is valid; publishing also needs the keys of its vendors."""
+
+    missing_vendor_keys: Annotated[
+        tuple[str, ...], Meta(description="Vendors whose key the installation lacks: publishing would be refused.")
+    ]
+
+
+class VersionView(Struct, frozen=True, kw_only=True):
+    """A version of an agent."""
+
+    id: VersionId
+    agent_id: AgentId
+    number: Annotated[int, Meta(ge=1, description="Counts up from 1 within the agent.")]
+    state: VersionState
+    config: AgentSpec
+    created_at: Moment
+    published_at: Moment | None
+    archived_at: Moment | None
+
+
+class AgentView(Struct, frozen=True, kw_only=True):
+    """An agent with what is being worked on and what answers calls."""
+
+    id: AgentId
+    name: str
+    environment: Environment
+    created_at: Moment
+    draft: Annotated[VersionView | None, Meta(description="What the next publish makes live.")]
+    published: Annotated[VersionView | None, Meta(description="What answers calls.")]
+
+
+class AgentSummary(Struct, frozen=True, kw_only=True):
+    """An agent in a list."""
+
+    id: AgentId
+    name: str
+    environment: Environment
+    created_at: Moment
+    draft_number: int | None
+    published_number: int | None

@@ -1,0 +1,95 @@
+"""The life of an agent's versions: drafted, published, archived, restored.
+
+Every change locks the agent's row first, so two of them follow each other; the unique indexes stand underneath.
+"""
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from turncall_control.agents import repository
+from turncall_control.agents.check import check
+from turncall_control.agents.model import VersionRow, VersionState
+from turncall_control.errors import Conflict
+from turncall_control.vendors.catalogue import Catalogue, missing_keys
+from turncall_proto.agent import AgentSpec
+from turncall_proto.ids import AgentId, ProjectId, VersionId
+
+
+class VendorKeyMissing(Conflict):
+    """The agent uses a vendor whose key this installation does not hold."""
+
+    name, title = "vendor-key-missing", "A vendor's key is missing"
+
+
+class NothingToPublish(Conflict):
+    """The agent has no draft: it was published already, perhaps by another request a moment ago."""
+
+    name, title = "nothing-to-publish", "There is no draft to publish"
+
+
+class NotArchived(Conflict):
+    """Only an archived version can be restored."""
+
+    name, title = "not-archived", "The version is not archived"
+
+
+async def put_draft(session: AsyncSession, project_id: ProjectId, agent_id: AgentId, config: AgentSpec) -> VersionRow:
+    """The agent's draft with this config; a new one, under the next number, when the last one was published."""
+    agent = await repository.lock(session, project_id, agent_id)
+    draft = (await repository.current(session, agent)).get(VersionState.DRAFT)
+    if draft is None:
+        return await repository.add_version(session, agent, config)
+    draft.config = config
+    await session.flush()
+    return draft
+
+
+async def publish(
+    session: AsyncSession, project_id: ProjectId, agent_id: AgentId, vendors: Catalogue, held_keys: Collection[str]
+) -> VersionRow:
+    """Makes the draft what answers calls and archives what did. Raises `NothingToPublish`, `VendorKeyMissing`."""
+    agent = await repository.lock(session, project_id, agent_id)
+    versions = await repository.current(session, agent)
+    draft = versions.get(VersionState.DRAFT)
+    if draft is None:
+        raise NothingToPublish("the agent has no draft; put one first")
+    await _put_live(session, versions.get(VersionState.PUBLISHED), draft, vendors, held_keys)
+    return draft
+
+
+async def restore(
+    session: AsyncSession,
+    project_id: ProjectId,
+    agent_id: AgentId,
+    version_id: VersionId,
+    vendors: Catalogue,
+    held_keys: Collection[str],
+) -> VersionRow:
+    """Makes an archived version answer calls again and archives what did. Raises `NotArchived`, `VendorKeyMissing`."""
+    agent = await repository.lock(session, project_id, agent_id)
+    version = await repository.get_version(session, project_id, agent_id, version_id)
+    if version.state is not VersionState.ARCHIVED:
+        raise NotArchived(f"version {version.number} is {version.state}")
+    versions = await repository.current(session, agent)
+    await _put_live(session, versions.get(VersionState.PUBLISHED), version, vendors, held_keys)
+    return version
+
+
+async def _put_live(
+    session: AsyncSession,
+    live: VersionRow | None,
+    successor: VersionRow,
+    vendors: Catalogue,
+    held_keys: Collection[str],
+) -> None:
+    check(vendors, successor.config)
+    if missing := missing_keys(vendors, successor.config, held_keys):
+        raise VendorKeyMissing(f"this installation holds no key for {', '.join(missing)}")
+    now = datetime.now(UTC)
+    if live is not None:
+        live.state, live.archived_at = VersionState.ARCHIVED, now
+        # Before its successor: the index allows one published version at any moment.
+        await session.flush()
+    successor.state, successor.published_at, successor.archived_at = VersionState.PUBLISHED, now, None

@@ -1,0 +1,98 @@
+"""/v1/numbers: the phone numbers that agents answer."""
+
+from typing import Annotated, Final
+
+from litestar import delete, get, patch, post
+from litestar.params import Parameter
+from msgspec import convert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from turncall_control.auth import IN_PROJECT, Caller, Finds, Permission, in_path, needs
+from turncall_control.db.engine import in_project
+from turncall_control.http.paging import Page, PageAsked, paged
+from turncall_control.numbers import repository, service
+from turncall_control.numbers.model import NumberRow
+from turncall_control.numbers.schemas import NumberChange, NumberNew, NumberView, OwnedNumber, OwnedNumbers
+from turncall_control.plane import Plane, Slice
+from turncall_proto import ids
+from turncall_proto.ids import AgentId, NumberId
+
+_NUMBER: Final[Finds] = in_path("number_id", ids.NUMBER)
+_READ, _WRITE = Permission.NUMBERS_READ, Permission.NUMBERS_WRITE
+
+
+@post("/v1/numbers", tags=["numbers"], opt=needs(_WRITE, IN_PROJECT))
+async def bind_number(plane: Plane, caller: Caller, data: NumberNew) -> NumberView:
+    """Binds a number of the carrier's account to an agent, and has the carrier send its calls here."""
+    return _view(await service.bind(plane, caller.project_id, data.number, data.agent_id))
+
+
+@get("/v1/numbers", tags=["numbers"], opt=needs(_READ, IN_PROJECT))
+async def list_numbers(
+    session: AsyncSession,
+    caller: Caller,
+    page: PageAsked,
+    agent_id: Annotated[str | None, Parameter(pattern=r"^agt_[0-9a-f]{32}$", description="Answered by it.")] = None,
+) -> Page[NumberView]:
+    """The project's numbers, newest first."""
+    answered_by = None if agent_id is None else AgentId(agent_id)
+    rows = await repository.page(session, caller.project_id, page, agent_id=answered_by)
+    return paged(rows, page, _view, lambda row: (row.id,))
+
+
+@get("/v1/numbers/available", tags=["numbers"], opt=needs(_WRITE, IN_PROJECT))
+async def list_owned_numbers(plane: Plane, caller: Caller) -> OwnedNumbers:
+    """What the carrier's account owns, so that it can be bound."""
+    carrier = plane.carrier(service.CARRIER)
+    with service.carrier_errors():
+        numbers = await carrier.list_numbers()
+    async with in_project(plane.database, caller.project_id) as session:
+        bound = await repository.bound_sids(session, caller.project_id, carrier.provider)
+    return OwnedNumbers(
+        items=tuple(
+            OwnedNumber(
+                carrier=carrier.provider,
+                carrier_sid=number.sid,
+                e164=number.e164,
+                label=number.label,
+                can_voice=number.can_voice,
+                can_sms=number.can_sms,
+                is_bound=number.sid in bound,
+            )
+            for number in numbers
+        )
+    )
+
+
+@get("/v1/numbers/{number_id:str}", tags=["numbers"], opt=needs(_READ, _NUMBER))
+async def get_number(session: AsyncSession, caller: Caller, number_id: str) -> NumberView:
+    """One number."""
+    return _view(await repository.get(session, caller.project_id, NumberId(number_id)))
+
+
+@patch("/v1/numbers/{number_id:str}", tags=["numbers"], opt=needs(_WRITE, _NUMBER))
+async def point_number(plane: Plane, caller: Caller, number_id: str, data: NumberChange) -> NumberView:
+    """Lets another agent answer from the next call on; the carrier is not asked."""
+    return _view(await service.point(plane, caller.project_id, NumberId(number_id), data.agent_id))
+
+
+@post("/v1/numbers/{number_id:str}/configure", status_code=200, tags=["numbers"], opt=needs(_WRITE, _NUMBER))
+async def configure_number(plane: Plane, caller: Caller, number_id: str) -> NumberView:
+    """Has the carrier send the number's calls here once more: after the public address moved, or by way of repair."""
+    return _view(await service.configure(plane, caller.project_id, NumberId(number_id)))
+
+
+@delete("/v1/numbers/{number_id:str}", tags=["numbers"], opt=needs(_WRITE, _NUMBER))
+async def unbind_number(plane: Plane, caller: Caller, number_id: str) -> None:
+    """Takes our addresses off the number at the carrier and forgets it; the account keeps it."""
+    await service.unbind(plane, caller.project_id, NumberId(number_id))
+
+
+def _view(row: NumberRow) -> NumberView:
+    return convert(row, NumberView, from_attributes=True)
+
+
+NUMBERS: Final = Slice(
+    name="numbers",
+    routes=(bind_number, list_numbers, list_owned_numbers, get_number, point_number, configure_number, unbind_number),
+)

@@ -1,0 +1,130 @@
+"""Binding a number: claimed here first, then pointed at us at the carrier; unbound in the opposite order.
+
+No transaction waits for the carrier. What a crash leaves behind is a bound number without ``configured_at``, which
+`configure` mends, or a number whose addresses are cleared already, which the next unbind deletes.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from turncall_control.agents import repository as agents
+from turncall_control.carriers.base import Carrier, CarrierError, CarrierNumber, Gone, NumberUrls
+from turncall_control.db.engine import in_project
+from turncall_control.errors import CarrierFailed, Conflict, Invalid, NotFound, Unavailable
+from turncall_control.numbers import repository
+from turncall_control.numbers.model import NumberRow
+from turncall_control.plane import Plane
+from turncall_proto.ids import AgentId, NumberId, ProjectId
+
+CARRIER: Final = "twilio"
+RETRY_AFTER_S: Final = 5
+
+
+class NumberTaken(Conflict):
+    """The number is bound already, in this project or in another one; which is not said."""
+
+    name, title = "number-taken", "The number is bound already"
+
+
+def urls(public_url: str, provider: str) -> NumberUrls:
+    """Where a carrier sends the calls of our numbers."""
+    voice = f"{public_url}/webhooks/{provider}/voice"
+    return NumberUrls(
+        voice_url=f"{voice}/inbound", voice_fallback_url=f"{voice}/fallback", status_url=f"{voice}/status"
+    )
+
+
+async def bind(plane: Plane, project_id: ProjectId, wanted: str, agent_id: AgentId) -> NumberRow:
+    """Binds a number of the account to an agent and points it at us.
+
+    Raises `Invalid` for an agent or a number that is not there or takes no calls, `NumberTaken`, `CarrierFailed`. When
+    the carrier does not configure the number, it is not bound.
+    """
+    carrier = plane.carrier(CARRIER)
+    async with in_project(plane.database, project_id) as session:
+        await _require_agent(session, project_id, agent_id)
+    number = await _owned_number(carrier, wanted)
+    try:
+        async with in_project(plane.database, project_id) as session:
+            row = await repository.add(session, project_id, agent_id, carrier.provider, number)
+    except IntegrityError as error:
+        raise NumberTaken("unbind it first, or bind another one") from error
+    try:
+        return await _configured(plane, carrier, row)
+    except (CarrierFailed, Unavailable):
+        await _delete(plane, project_id, row.id)
+        raise
+
+
+async def point(plane: Plane, project_id: ProjectId, number_id: NumberId, agent_id: AgentId) -> NumberRow:
+    """Lets another agent answer the number. Raises `Invalid` for an agent that is not there."""
+    async with in_project(plane.database, project_id) as session:
+        row = await repository.get(session, project_id, number_id)
+        await _require_agent(session, project_id, agent_id)
+        row.agent_id = agent_id
+    return row
+
+
+async def configure(plane: Plane, project_id: ProjectId, number_id: NumberId) -> NumberRow:
+    """Points a bound number at us once more. A repeat changes nothing."""
+    async with in_project(plane.database, project_id) as session:
+        row = await repository.get(session, project_id, number_id)
+    return await _configured(plane, plane.carrier(row.carrier), row)
+
+
+async def unbind(plane: Plane, project_id: ProjectId, number_id: NumberId) -> None:
+    """Takes our addresses off the number, then forgets it. When the carrier fails, it stays bound."""
+    async with in_project(plane.database, project_id) as session:
+        row = await repository.get(session, project_id, number_id)
+    with carrier_errors():
+        await plane.carrier(row.carrier).release_number(row.carrier_sid)
+    await _delete(plane, project_id, number_id)
+
+
+async def _configured(plane: Plane, carrier: Carrier, row: NumberRow) -> NumberRow:
+    with carrier_errors():
+        await carrier.configure_number(row.carrier_sid, urls(plane.config.public_url, carrier.provider))
+    async with in_project(plane.database, row.project_id) as session:
+        fresh = await repository.get(session, row.project_id, row.id)
+        repository.confirmed(fresh)
+    return fresh
+
+
+async def _delete(plane: Plane, project_id: ProjectId, number_id: NumberId) -> None:
+    async with in_project(plane.database, project_id) as session:
+        await session.delete(await repository.get(session, project_id, number_id))
+
+
+async def _owned_number(carrier: Carrier, wanted: str) -> CarrierNumber:
+    try:
+        with carrier_errors():
+            number = await carrier.find_number(wanted)
+    except NotFound as error:
+        raise Invalid.at("number", f"The {carrier.provider} account does not own it") from error
+    if not number.can_voice:
+        raise Invalid.at("number", "The carrier does not take calls on it")
+    return number
+
+
+async def _require_agent(session: AsyncSession, project_id: ProjectId, agent_id: AgentId) -> None:
+    try:
+        await agents.get(session, project_id, agent_id)
+    except NotFound as error:
+        raise Invalid.at("agent_id", "There is no such agent in this project") from error
+
+
+@contextmanager
+def carrier_errors() -> Iterator[None]:
+    """A carrier's refusal in the words of a request's errors: gone, failed for good, or worth another try."""
+    try:
+        yield
+    except Gone as error:
+        raise NotFound("the carrier's account no longer owns the number") from error
+    except CarrierError as error:
+        if error.is_retryable:
+            raise Unavailable(f"the carrier: {error}", retry_after_s=RETRY_AFTER_S) from error
+        raise CarrierFailed(str(error)) from error
