@@ -1,1 +1,17 @@
 """The wall for URLs that users supply, and the signing of requests to them."""
+
+from turncall_egress.client import EgressAnswer, EgressClient
+from turncall_egress.errors import EgressError, Failed, Refused, TimedOut, TooLarge
+from turncall_egress.wall import Wall, checked_url
+
+__all__ = [
+    "EgressAnswer",
+    "EgressClient",
+    "EgressError",
+    "Failed",
+    "Refused",
+    "TimedOut",
+    "TooLarge",
+    "Wall",
+    "checked_url",
+]

@@ -1,0 +1,72 @@
+"""The wall for SDKs built on httpx. Import it only where httpx is installed."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import httpcore
+import httpx
+
+from turncall_egress.dialling import CONNECTIONS, IDLE_CONNECTIONS, IDLE_S, dial
+from turncall_egress.wall import Wall, checked_url
+
+
+class WalledTransport(httpx.AsyncHTTPTransport):
+    """A transport whose connections go to checked addresses, while TLS still verifies the name.
+
+    What the wall forbids raises `Refused` or `Failed` in the middle of the SDK's request. Give it to a client without
+    ``trust_env``, as `walled_client` does: a proxy variable would lead around it.
+    """
+
+    def __init__(self, wall: Wall) -> None:
+        super().__init__(trust_env=False)
+        if "_pool" not in vars(self):
+            raise RuntimeError("this httpx keeps its connections elsewhere, and the wall would stand beside the road")
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=httpx.create_ssl_context(trust_env=False),
+            max_connections=CONNECTIONS,
+            max_keepalive_connections=IDLE_CONNECTIONS,
+            keepalive_expiry=IDLE_S,
+            network_backend=_WalledNetwork(wall),
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """The answer to ``request``, whose URL is checked as every user's URL is."""
+        checked_url(str(request.url))
+        return await super().handle_async_request(request)
+
+
+def walled_client(wall: Wall, timeout_s: float) -> httpx.AsyncClient:
+    """A client for an SDK's ``http_client``: walled, without redirects, without anything from the environment."""
+    return httpx.AsyncClient(
+        transport=WalledTransport(wall), trust_env=False, follow_redirects=False, timeout=timeout_s
+    )
+
+
+class _WalledNetwork(httpcore.AsyncNetworkBackend):
+    def __init__(self, wall: Wall) -> None:
+        self._wall = wall
+        self._network = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """A stream to a checked address of ``host``."""
+
+        async def connect(address: str) -> httpcore.AsyncNetworkStream:
+            return await self._network.connect_tcp(address, port, timeout, local_address, socket_options)
+
+        unreachable = (httpcore.ConnectError, httpcore.ConnectTimeout)
+        try:
+            return await dial(self._wall, host, timeout, connect, unreachable)
+        except TimeoutError as error:
+            raise httpcore.ConnectTimeout(f"the name {host} was not resolved in time") from error
+
+    async def sleep(self, seconds: float) -> None:
+        """Between attempts to connect."""
+        await asyncio.sleep(seconds)
