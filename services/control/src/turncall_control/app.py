@@ -11,27 +11,31 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from turncall_control import __version__, late_bus, openapi
 from turncall_control import config as configuration
-from turncall_control import late_bus, openapi
 from turncall_control.agents.routes import AGENTS
 from turncall_control.auth import Caller
+from turncall_control.calls.routes import CALLS
 from turncall_control.config import ControlConfig
 from turncall_control.db.engine import in_project
+from turncall_control.docs.routes import DOCS
+from turncall_control.health.routes import HEALTH
 from turncall_control.http import guard, problems
 from turncall_control.http.body import MAX_BODY_BYTES, StrictRequest
 from turncall_control.http.contract import Contract
+from turncall_control.http.observation import observed, request_seconds
 from turncall_control.http.paging import page_asked
-from turncall_control.http.request_id import request_ids
+from turncall_control.ingress.routes import INGRESS
 from turncall_control.keys.routes import KEYS
 from turncall_control.numbers.routes import NUMBERS
 from turncall_control.plane import ConnectBus, Plane, Slice, opened
 from turncall_control.projects.routes import PROJECTS
 from turncall_control.vendors import catalogue
 from turncall_control.vendors.catalogue import Catalogue
-from turncall_runtime import logs
+from turncall_runtime import logs, metrics
 from turncall_runtime.config import secrets_of
 
-SLICES: Final[tuple[Slice, ...]] = (PROJECTS, KEYS, AGENTS, NUMBERS)
+SLICES: Final[tuple[Slice, ...]] = (HEALTH, DOCS, PROJECTS, KEYS, AGENTS, NUMBERS, CALLS, INGRESS)
 """Lower ones first: a slice may use those before it. Tasks start in this order and stop in reverse."""
 
 Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
@@ -48,8 +52,12 @@ def create_app(
 
     ``vendors`` is the catalogue that came with the contract unless another one is given.
     """
-    resources = partial(opened, config, connect_bus, catalogue.packaged() if vendors is None else vendors)
+    registry = metrics.new_registry("control", __version__)
+    resources = partial(opened, config, connect_bus, catalogue.packaged() if vendors is None else vendors, registry)
     app = _assembled(slices, [_lifespan(resources, slices)], None)
+    # Around the router: Litestar's own middleware does not see requests that no route takes.
+    app.asgi_handler = observed(app.asgi_handler, request_seconds(registry))
+    app.state.metrics = registry
     app.state.reference = cache(lambda: reference(slices))
     return app
 
@@ -67,7 +75,7 @@ def reference(slices: Sequence[Slice] = SLICES) -> bytes:
 
 
 def _assembled(slices: Sequence[Slice], lifespan: list[Lifespan], described: OpenAPIConfig | None) -> Litestar:
-    app = Litestar(
+    return Litestar(
         route_handlers=[route for part in slices for route in part.routes],
         lifespan=list(lifespan),
         guards=[guard.admit],
@@ -85,9 +93,6 @@ def _assembled(slices: Sequence[Slice], lifespan: list[Lifespan], described: Ope
         logging_config=None,
         debug=False,
     )
-    # Around the router: Litestar's own middleware does not see requests that no route takes.
-    app.asgi_handler = request_ids(app.asgi_handler)
-    return app
 
 
 def _lifespan(resources: Callable[[], AbstractAsyncContextManager[Plane]], slices: Sequence[Slice]) -> Lifespan:

@@ -1,8 +1,19 @@
 """Every table of the control plane, imported in one place so that migrations see them all."""
 
 from turncall_control.agents.model import AgentRow, VersionRow
+from turncall_control.calls.model import CallEventRow, CallRow, CarrierCallbackRow, EpochRow
 from turncall_control.keys.model import KeyRow
 from turncall_control.numbers.model import NumberRow
 from turncall_control.projects.model import ProjectRow
 
-TABLES = (ProjectRow, KeyRow, AgentRow, VersionRow, NumberRow)
+TABLES = (
+    ProjectRow,
+    KeyRow,
+    AgentRow,
+    VersionRow,
+    NumberRow,
+    CallRow,
+    CallEventRow,
+    EpochRow,
+    CarrierCallbackRow,
+)

@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from turncall_control.calls import feed, hangups, placement
+from turncall_control.calls import hangups, news, placement
 from turncall_control.calls.facts import UNNUMBERED, own
 from turncall_control.calls.ledger import Appended, Connection
 from turncall_control.calls.plans import connect, plan
@@ -94,7 +94,7 @@ async def admit(plane: Plane, documents: Documents, ringing: Ringing, route: Rou
         else:
             answer = await connect(connection, plane, documents, placed)
         await connection.execute("update calls set answer = %s where id = %s", (answer, ids.parsed(ids.CALL, call_id)))
-    await feed.publish(plane.bus, appended)
+    await news.publish(plane.bus, appended)
     return Admitted(answer=answer, plan=placed.plan if placed else None)
 
 

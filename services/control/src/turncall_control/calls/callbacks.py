@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
-from turncall_control.calls import feed, ledger
+from turncall_control.calls import ledger, news
 from turncall_control.calls.facts import UNNUMBERED, own
 from turncall_control.calls.projector import record
 from turncall_control.plane import Plane
@@ -52,5 +52,5 @@ async def take(plane: Plane, said: Callback) -> bool:
             sip_code=said.sip_code,
         )
         appended = await record(connection, [own(reported)])
-    await feed.publish(plane.bus, appended)
+    await news.publish(plane.bus, appended)
     return True

@@ -2,10 +2,10 @@
 
 import re
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from turncall_control.calls.state import Standing
 from turncall_proto.codec import UnknownEvent, encode
@@ -16,17 +16,14 @@ UNNUMBERED: Final = 0
 
 
 class StoredFact(Struct, frozen=True, kw_only=True):
-    """A fact as users see it: ``call_seq`` counts the facts of one call in the order of storing, both planes' together.
+    """A fact about a call, numbered for its followers."""
 
-    ``data`` is the fact as it was stated, header included.
-    """
-
-    call_seq: int
-    type: str
-    epoch: int
-    seq: int
+    call_seq: Annotated[int, Meta(description="Its place among the call's facts, from 1, without gaps.")]
+    type: Annotated[str, Meta(examples=["transcript.final"])]
+    epoch: Annotated[int, Meta(description="0: stated by the control plane; later ones each have one worker.")]
+    seq: Annotated[int, Meta(description="Its number within the epoch.")]
     at: datetime
-    data: msgspec.Raw
+    data: Annotated[Any, Meta(description="The fact as it was stated, by the JSON Schema of its type.")]
 
 
 class Fact(Struct, frozen=True, kw_only=True):

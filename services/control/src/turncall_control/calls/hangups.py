@@ -4,7 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from turncall_control.calls import feed, ledger
+from turncall_control.calls import ledger, news
 from turncall_control.calls.facts import UNNUMBERED, own
 from turncall_control.calls.ledger import Appended, Connection, Ledger
 from turncall_control.calls.projector import record
@@ -74,7 +74,7 @@ class HangUps:
                 return encode(ActReply(is_taken=False, detail=f"the call is in epoch {call.standing.epoch}"))
             appended = await intend(connection, call, asked.reason, CallState.COMPLETED, due_in_s=0)
         self._asked.set()
-        await feed.publish(self._plane.bus, appended)
+        await news.publish(self._plane.bus, appended)
         return encode(ActReply(is_taken=True))
 
     async def wait(self, timeout_s: float) -> None:
@@ -121,7 +121,7 @@ class HangUps:
     async def _store(self, call: Ledger, word: CarrierReported | None) -> None:
         async with self._plane.database.pool.connection() as connection, connection.transaction():
             appended = await (record(connection, [own(word)]) if word else reap(connection, call.call_id))
-        await feed.publish(self._plane.bus, appended)
+        await news.publish(self._plane.bus, appended)
 
 
 async def _schedule_next(connection: Connection, due: list[Ledger]) -> dict[CallId, int]:

@@ -8,8 +8,9 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import Integer, LargeBinary
 
-from turncall_control.db.base import Id, Row, created_at
+from turncall_control.db.base import Id, Row, Word, created_at
 from turncall_proto import ids
+from turncall_proto.call import CallState, EndedReason
 from turncall_proto.ids import AgentId, CallId, NumberId, ProjectId, VersionId
 
 
@@ -46,8 +47,8 @@ class CallRow(Row):
     metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JSONB, server_default=text("'{}'"))
     created_at: Mapped[datetime] = created_at()
 
-    status: Mapped[str]
-    ended_reason: Mapped[str | None]
+    status: Mapped[CallState] = mapped_column(Word(CallState))
+    ended_reason: Mapped[EndedReason | None] = mapped_column(Word(EndedReason))
     epoch: Mapped[int] = mapped_column(server_default=text("0"))
     live_mark: Mapped[list[int]] = mapped_column(ARRAY(Integer), server_default=text("'{0,0}'"))
     end_mark: Mapped[list[int]] = mapped_column(ARRAY(Integer), server_default=text("'{0,0,0}'"))

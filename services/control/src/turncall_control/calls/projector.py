@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from prometheus_client import CollectorRegistry, Counter
 
 from turncall_bus.bus import Bus, Delivered, Subscription
-from turncall_control.calls import feed, ledger
+from turncall_control.calls import ledger, news
 from turncall_control.calls.facts import Fact
 from turncall_control.calls.ledger import Appended, Connection
 from turncall_control.calls.settlement import conclude
@@ -27,7 +27,7 @@ async def record(connection: Connection, facts: Sequence[Fact]) -> Appended:
     """Stores facts of any calls in the caller's transaction, and the last word where they complete a call.
 
     Locks the calls' rows. Facts that are stored already change nothing; facts of calls without a row are left out, and
-    so is their call from the answer. Publish the answer with `feed.publish` after the commit.
+    so is their call from the answer. Publish the answer with `news.publish` after the commit.
     """
     ledgers = await ledger.lock(connection, (fact.event.call_id for fact in facts))
     known = [fact for fact in facts if fact.event.call_id in ledgers]
@@ -63,7 +63,7 @@ class Projector:
         self._delivered.inc(len(facts))
         self._stored.inc(sum(len(stored) for stored in appended.facts.values()))
         self._unknown.inc(sum(isinstance(fact.event, UnknownEvent) for fact in facts))
-        await feed.publish(self._bus, appended)
+        await news.publish(self._bus, appended)
         strangers = {fact.event.call_id for fact in facts} - appended.ledgers.keys()
         if strangers:
             raise NoSuchCall(strangers)

@@ -3,7 +3,7 @@
 from typing import Final
 
 from turncall_bus.bus import Bus, BusError
-from turncall_control.calls import feed, hangups, ledger, placement
+from turncall_control.calls import hangups, ledger, news, placement
 from turncall_control.calls.admission import Admitted
 from turncall_control.calls.ledger import Appended, Connection, Ledger
 from turncall_control.calls.plans import connect, plan
@@ -42,7 +42,7 @@ async def advance(plane: Plane, documents: Documents, call_id: CallId, epoch: in
             " on conflict (call_id, epoch) do update set next_answer = excluded.next_answer",
             (ids.parsed(ids.CALL, call_id), ids.parsed(ids.PROJECT, call.project_id), epoch, admitted.answer),
         )
-    await feed.publish(plane.bus, appended)
+    await news.publish(plane.bus, appended)
     return admitted
 
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from turncall_bus.bus import Bus, BusError
-from turncall_control.calls import feed, ledger
+from turncall_control.calls import ledger, news
 from turncall_control.calls.facts import UNNUMBERED, own
 from turncall_control.calls.ledger import Appended, Connection, Ledger
 from turncall_control.calls.state import Standing, duration_ms, why_ended
@@ -150,7 +150,7 @@ async def sweep(pool: Pool, bus: Bus) -> None:
                 connection, "settled_at is null and over_at > %s", (over_since,), order_by="over_at", limit=SWEEP_PAGE
             )
             due, concluded = await _judged(connection, calls)
-        await feed.publish(bus, concluded)
+        await news.publish(bus, concluded)
         await _settle(pool, bus, due)
         if len(calls) < SWEEP_PAGE:
             return

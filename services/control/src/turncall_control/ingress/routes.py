@@ -13,7 +13,7 @@ from litestar.background_tasks import BackgroundTask
 from litestar.datastructures import FormMultiDict
 
 from turncall_control.auth import NOTHING, Permission, needs
-from turncall_control.calls import admission, callbacks, feed, hangups, ledger, placement, resume
+from turncall_control.calls import admission, callbacks, hangups, ledger, news, placement, resume
 from turncall_control.calls.admission import Admitted, Ringing, Unrouted
 from turncall_control.calls.callbacks import Callback
 from turncall_control.calls.state import CARRIER_ENDS
@@ -125,7 +125,7 @@ async def _give_up(plane: Plane, form: FormMultiDict) -> Admitted:
             connection, call, EndedReason.TELEPHONY_FAILED, CallState.FAILED, due_in_s=hangups.LOOK_AFTER_S
         )
     if appended:
-        await feed.publish(plane.bus, appended)
+        await news.publish(plane.bus, appended)
     return Admitted(answer=twilio.say_and_hang_up(OUT_OF_ORDER), plan=None)
 
 

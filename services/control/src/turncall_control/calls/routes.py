@@ -1,0 +1,134 @@
+"""/v1/calls: the calls of a project, and ending one."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final
+from uuid import uuid4
+
+from litestar import get, post
+from litestar.di import Provide
+from litestar.params import Parameter
+from msgspec import Meta
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from turncall_bus.bus import Away, NoAnswer, NobodyListens
+from turncall_control.auth import IN_PROJECT, Caller, Permission, in_path, needs
+from turncall_control.calls import duties, hangups, ledger, news, record_routes, repository
+from turncall_control.calls.repository import CallsWanted
+from turncall_control.calls.schemas import CallView, EndTaken
+from turncall_control.calls.views import call_view
+from turncall_control.db.engine import in_project
+from turncall_control.errors import Conflict, Invalid
+from turncall_control.http.paging import Page, PageAsked, paged
+from turncall_control.plane import Plane, Slice
+from turncall_proto import ids, subjects
+from turncall_proto.call import FINAL, CallState, Channel, Direction, EndedReason
+from turncall_proto.codec import MalformedMessage, decode, encode
+from turncall_proto.command import CommandReply, EndCall
+from turncall_proto.ids import AgentId, CallId, NumberId, VersionId
+
+END_WITHIN_S: Final = 2.0
+"""How long a worker has to confirm that it ends a call."""
+
+_Moment = Annotated[datetime, Meta(tz=True)]
+
+
+def calls_wanted(
+    status: CallState | None = None,
+    ended_reason: EndedReason | None = None,
+    direction: Direction | None = None,
+    channel: Channel | None = None,
+    agent_id: str | None = None,
+    version_id: str | None = None,
+    number_id: str | None = None,
+    created_from: Annotated[_Moment | None, Parameter(description="Calls made at this moment or later.")] = None,
+    created_until: Annotated[_Moment | None, Parameter(description="Calls made before this moment.")] = None,
+) -> CallsWanted:
+    """The filters of the list. Raises `Invalid` for an id of the wrong form."""
+    for name, prefix, text in (
+        ("agent_id", ids.AGENT, agent_id),
+        ("version_id", ids.VERSION, version_id),
+        ("number_id", ids.NUMBER, number_id),
+    ):
+        _check_id(name, prefix, text)
+    return CallsWanted(
+        status=status,
+        ended_reason=ended_reason,
+        direction=direction,
+        channel=channel,
+        agent_id=None if agent_id is None else AgentId(agent_id),
+        version_id=None if version_id is None else VersionId(version_id),
+        number_id=None if number_id is None else NumberId(number_id),
+        created_from=created_from,
+        created_until=created_until,
+    )
+
+
+@get(
+    "/v1/calls",
+    tags=["calls"],
+    opt=needs(Permission.CALLS_READ, IN_PROJECT),
+    dependencies={"wanted": Provide(calls_wanted, sync_to_thread=False)},
+)
+async def list_calls(session: AsyncSession, caller: Caller, page: PageAsked, wanted: CallsWanted) -> Page[CallView]:
+    """The project's calls, newest first."""
+    rows = await repository.page(session, caller.project_id, wanted, page)
+    return paged(rows, page, call_view, repository.call_key)
+
+
+@get("/v1/calls/{call_id:str}", tags=["calls"], opt=needs(Permission.CALLS_READ, in_path("call_id", ids.CALL)))
+async def get_call(session: AsyncSession, caller: Caller, call_id: str) -> CallView:
+    """One call."""
+    return call_view(await repository.get(session, caller.project_id, CallId(call_id)))
+
+
+@post(
+    "/v1/calls/{call_id:str}/end",
+    status_code=200,
+    tags=["calls"],
+    opt=needs(Permission.CALLS_WRITE, in_path("call_id", ids.CALL)),
+)
+async def end_call(plane: Plane, caller: Caller, call_id: str) -> EndTaken:
+    """Ends a live call: its worker confirms, or the carrier closes the line if no worker does. 409 once it is over."""
+    async with in_project(plane.database, caller.project_id) as session:
+        row = await repository.get(session, caller.project_id, CallId(call_id))
+    if row.status in FINAL:
+        raise Conflict("the call is over")
+    reply = await _worker_ends(plane, row.id)
+    if reply is not None and reply.outcome == "refused":
+        raise Conflict(reply.detail or "the call cannot be ended at this moment")
+    if reply is not None and reply.outcome == "done":
+        return EndTaken(taken_by="worker")
+    async with plane.database.pool.connection() as connection, connection.transaction():
+        call = (await ledger.lock(connection, [row.id]))[row.id]
+        if call.standing.is_final:
+            raise Conflict("the call is over")
+        intended = await hangups.intend(connection, call, EndedReason.API_ENDED_CALL, CallState.COMPLETED, due_in_s=0)
+    await news.publish(plane.bus, intended)
+    return EndTaken(taken_by="carrier")
+
+
+async def _worker_ends(plane: Plane, call_id: CallId) -> CommandReply | None:
+    """What the call's worker says to the command; None when no worker answers in time."""
+    deadline = datetime.now(UTC) + timedelta(seconds=END_WITHIN_S)
+    command = EndCall(command_id=uuid4().hex, call_id=call_id, deadline=deadline)
+    try:
+        answer = await plane.bus.ask(subjects.command(call_id), encode(command), timeout_s=END_WITHIN_S)
+        return decode(answer, CommandReply)
+    except (Away, NobodyListens, NoAnswer, MalformedMessage):
+        return None
+
+
+def _check_id(name: str, prefix: str, text: str | None) -> None:
+    if text is None:
+        return
+    try:
+        ids.parsed(prefix, text)
+    except ids.MalformedId as error:
+        raise Invalid.at(name, str(error)) from error
+
+
+CALLS: Final = Slice(
+    name="calls",
+    routes=(list_calls, get_call, end_call, *record_routes.ROUTES),
+    tasks=(duties.watch_workers, duties.project_facts, duties.settle_calls, duties.hang_up_calls),
+)

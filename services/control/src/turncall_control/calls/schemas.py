@@ -1,0 +1,104 @@
+"""A call and its record, as the API takes and shows them."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from turncall_proto.call import CallState, Channel, Direction, EndedReason
+from turncall_proto.ids import AgentId, CallId, NumberId, ProjectId, VersionId
+
+
+class CallView(Struct, frozen=True, kw_only=True):
+    """A call."""
+
+    id: CallId
+    project_id: ProjectId
+    agent_id: AgentId
+    version_id: Annotated[VersionId, Meta(description="The agent's version that served the call.")]
+    number_id: NumberId | None
+    channel: Channel
+    direction: Direction
+    from_number: Annotated[str, Meta(description="E.164, or whatever the carrier gives for a withheld caller.")]
+    to_number: str
+    status: CallState
+    ended_reason: Annotated[EndedReason | None, Meta(description="Null while the call lives.")]
+    provider: str
+    provider_call_id: Annotated[str | None, Meta(description="The carrier's own id of the call.")]
+    metadata: dict[str, Any]
+    created_at: datetime
+    answered_at: Annotated[datetime | None, Meta(description="When the carrier connected the two sides.")]
+    started_at: Annotated[datetime | None, Meta(description="When the agent was live.")]
+    ended_at: datetime | None
+    duration_ms: Annotated[int | None, Meta(description="From the answer to the end; null while the call lives.")]
+    event_count: Annotated[int, Meta(description="Facts stored so far, internal ones included.")]
+    missing_events: Annotated[int, Meta(description="Facts known to have existed and lost for good.")]
+
+
+class Utterance(Struct, frozen=True, kw_only=True):
+    """What one side said: the caller as understood, the agent as far as the caller heard it."""
+
+    speaker: Literal["caller", "agent"]
+    text: str
+    epoch: int
+    turn: Annotated[int, Meta(description="0 is the greeting; each utterance of the caller opens the next.")]
+    start_ms: Annotated[int, Meta(description="Since the epoch's audio began.")]
+    end_ms: int
+    is_interrupted: bool
+
+
+class Transcript(Struct, frozen=True, kw_only=True):
+    """Both sides, in the order in which they spoke."""
+
+    utterances: tuple[Utterance, ...]
+
+
+class ToolUse(Struct, frozen=True, kw_only=True):
+    """One invocation of a tool; the last four are null while it runs, and for good if its worker was lost."""
+
+    tool_call_id: str
+    tool: str
+    epoch: int
+    turn: int
+    arguments: dict[str, Any]
+    called_at: datetime
+    returned_at: datetime | None
+    is_ok: bool | None
+    output: Any
+    latency_ms: int | None
+
+
+class ToolUses(Struct, frozen=True, kw_only=True):
+    """Every invocation of a tool, in the order in which the model asked."""
+
+    tools: tuple[ToolUse, ...]
+
+
+class Turn(Struct, frozen=True, kw_only=True):
+    """Where the milliseconds of one reply went; null parts did not happen."""
+
+    epoch: int
+    turn: int
+    at: datetime
+    reply_ms: Annotated[int, Meta(description="What the caller waited: from the end of speech to the first audio.")]
+    endpointing_ms: int | None
+    stt_final_ms: int | None
+    llm_first_token_ms: int | None
+    tts_first_audio_ms: int | None
+
+
+class Turns(Struct, frozen=True, kw_only=True):
+    """The measured turns of a call, in order."""
+
+    turns: tuple[Turn, ...]
+
+
+class EndTaken(Struct, frozen=True, kw_only=True):
+    """Who ends the call."""
+
+    taken_by: Annotated[
+        Literal["worker", "carrier"],
+        Meta(
+            description="worker: the agent's pipeline confirmed it; carrier: nobody held the audio, the line is closed."
+        ),
+    ]
