@@ -1,0 +1,110 @@
+"""The REST API, one method a request. Every method raises `ApiError` and `Unreachable`."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import msgspec
+
+from turncall.client.shapes import (
+    AgentView,
+    CallView,
+    EndTaken,
+    KeyMade,
+    NumberView,
+    Page,
+    ProjectView,
+    Role,
+    StoredFact,
+    ToolUses,
+    Transcript,
+    Turns,
+    VersionView,
+)
+from turncall.client.transport import Transport
+from turncall_proto.agent import AgentSpec
+from turncall_proto.ids import AgentId, CallId, ProjectId
+
+Config = AgentSpec | Mapping[str, Any]
+
+
+class TurnCall(Transport):
+    """``async with TurnCall(url, key=…) as api``: one installation seen with one credential.
+
+    ``platform_key`` opens the operator's requests (projects and their first keys), ``key`` a project's own.
+    """
+
+    async def create_project(self, name: str) -> ProjectView:
+        """A new project. Needs the platform key."""
+        return await self.request("POST", "/v1/projects", ProjectView, body={"name": name})
+
+    async def create_first_key(self, project_id: ProjectId, name: str, role: Role) -> KeyMade:
+        """A key for any project. Needs the platform key."""
+        return await self.request("POST", f"/v1/projects/{project_id}/keys", KeyMade, body={"name": name, "role": role})
+
+    async def create_agent(self, name: str, config: Config) -> AgentView:
+        """A new agent whose first draft is ``config``."""
+        return await self.request("POST", "/v1/agents", AgentView, body={"name": name, "config": config})
+
+    async def agents(self, *, cursor: str | None = None) -> Page[AgentView]:
+        """The project's agents, newest first."""
+        return await self.request("GET", "/v1/agents", Page[AgentView], query={"cursor": cursor})
+
+    async def put_draft(self, agent_id: AgentId, config: Config) -> VersionView:
+        """Replaces the agent's draft, or starts one."""
+        return await self.request("PUT", f"/v1/agents/{agent_id}/draft", VersionView, body={"config": config})
+
+    async def publish_agent(self, agent_id: AgentId) -> VersionView:
+        """Makes the draft what answers calls."""
+        return await self.request("POST", f"/v1/agents/{agent_id}/publish", VersionView)
+
+    async def bind_number(self, number: str, agent_id: AgentId) -> NumberView:
+        """Points a number of the carrier's account (E.164 or the carrier's id) at an agent."""
+        return await self.request("POST", "/v1/numbers", NumberView, body={"number": number, "agent_id": agent_id})
+
+    async def numbers(self, *, cursor: str | None = None) -> Page[NumberView]:
+        """The project's numbers, newest first."""
+        return await self.request("GET", "/v1/numbers", Page[NumberView], query={"cursor": cursor})
+
+    async def calls(self, *, cursor: str | None = None, limit: int = 50, **filters: str | None) -> Page[CallView]:
+        """The project's calls, newest first; ``filters`` are the query parameters of the API, such as ``status``."""
+        return await self.request(
+            "GET", "/v1/calls", Page[CallView], query={"cursor": cursor, "limit": limit, **filters}
+        )
+
+    async def call(self, call_id: CallId) -> CallView:
+        """One call as it stands."""
+        return await self.request("GET", f"/v1/calls/{call_id}", CallView)
+
+    async def events(
+        self, call_id: CallId, *, cursor: str | None = None, limit: int = 200, internal: bool = False
+    ) -> Page[StoredFact]:
+        """What happened on a call, oldest first; ``internal`` adds what never leaves as a webhook."""
+        query = {"cursor": cursor, "limit": limit, "internal": "true" if internal else None}
+        return await self.request("GET", f"/v1/calls/{call_id}/events", Page[StoredFact], query=query)
+
+    async def transcript(self, call_id: CallId) -> Transcript:
+        """What both sides said."""
+        return await self.request("GET", f"/v1/calls/{call_id}/transcript", Transcript)
+
+    async def tools(self, call_id: CallId) -> ToolUses:
+        """The tools that the agent used."""
+        return await self.request("GET", f"/v1/calls/{call_id}/tools", ToolUses)
+
+    async def turns(self, call_id: CallId) -> Turns:
+        """How long the caller waited for each reply."""
+        return await self.request("GET", f"/v1/calls/{call_id}/turns", Turns)
+
+    async def recording(self, call_id: CallId, *, start: int | None = None, end: int | None = None) -> bytes:
+        """The recording as a stereo WAV file (caller left, agent right), or a range of its bytes."""
+        return await self.download(f"/v1/calls/{call_id}/recording", start=start, end=end)
+
+    async def end_call(self, call_id: CallId) -> EndTaken:
+        """Ends a live call."""
+        return await self.request("POST", f"/v1/calls/{call_id}/end", EndTaken)
+
+    async def follow(self, call_id: CallId, *, internal: bool = False) -> AsyncIterator[StoredFact]:
+        """What happened so far and then what happens, to ``call.ended``; passing talk without a number is left out."""
+        query = "?internal=true" if internal else ""
+        async for event in self.live(f"/v1/calls/{call_id}/events/stream{query}"):
+            if event.id:
+                yield msgspec.json.decode(event.data, type=StoredFact)

@@ -1,0 +1,185 @@
+"""What the API answers, as structs. Fields that a newer API adds are ignored; a test holds these to the OpenAPI."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from turncall_proto.agent import AgentSpec
+from turncall_proto.call import CallState, Channel, Direction, EndedReason
+from turncall_proto.ids import AgentId, CallId, KeyId, NumberId, ProjectId, VersionId
+
+Role = Literal["admin", "developer", "viewer"]
+
+
+class Page[T](Struct, frozen=True, kw_only=True):
+    """Some items of a list; ``next_cursor`` asks for the next ones and is None on the last page."""
+
+    items: tuple[T, ...]
+    next_cursor: str | None
+
+
+class ProjectView(Struct, frozen=True, kw_only=True):
+    """A project, the boundary between tenants."""
+
+    id: ProjectId
+    name: str
+    created_at: datetime
+
+
+class KeyView(Struct, frozen=True, kw_only=True):
+    """An API key without its text."""
+
+    id: KeyId
+    project_id: ProjectId
+    name: str
+    role: Role
+    prefix: str
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+class KeyMade(Struct, frozen=True, kw_only=True):
+    """A new key; ``secret`` is shown this once."""
+
+    key: KeyView
+    secret: str
+
+
+class VersionView(Struct, frozen=True, kw_only=True):
+    """One version of an agent."""
+
+    id: VersionId
+    agent_id: AgentId
+    number: int
+    state: Literal["draft", "published", "archived"]
+    config: AgentSpec
+    created_at: datetime
+    published_at: datetime | None
+    archived_at: datetime | None
+
+
+class AgentView(Struct, frozen=True, kw_only=True):
+    """An agent with its draft and what answers calls."""
+
+    id: AgentId
+    name: str
+    environment: Literal["development", "staging", "production"]
+    created_at: datetime
+    draft: VersionView | None
+    published: VersionView | None
+
+
+class NumberView(Struct, frozen=True, kw_only=True):
+    """A phone number bound to an agent."""
+
+    id: NumberId
+    e164: str
+    carrier: str
+    carrier_sid: str
+    agent_id: AgentId
+    created_at: datetime
+    configured_at: datetime | None
+
+
+class CallView(Struct, frozen=True, kw_only=True):
+    """A call as it stands."""
+
+    id: CallId
+    project_id: ProjectId
+    agent_id: AgentId
+    version_id: VersionId
+    number_id: NumberId | None
+    channel: Channel
+    direction: Direction
+    from_number: str
+    to_number: str
+    status: CallState
+    ended_reason: EndedReason | None
+    provider: str
+    provider_call_id: str | None
+    metadata: dict[str, Any]
+    created_at: datetime
+    answered_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    duration_ms: int | None
+    event_count: int
+    missing_events: int
+
+
+class Utterance(Struct, frozen=True, kw_only=True):
+    """What one side said."""
+
+    speaker: Literal["caller", "agent"]
+    text: str
+    epoch: int
+    turn: int
+    start_ms: int
+    end_ms: int
+    is_interrupted: bool
+
+
+class Transcript(Struct, frozen=True, kw_only=True):
+    """Both sides in the order in which they spoke."""
+
+    utterances: tuple[Utterance, ...]
+
+
+class ToolUse(Struct, frozen=True, kw_only=True):
+    """One invocation of a tool; what it returned is None while it runs."""
+
+    tool_call_id: str
+    tool: str
+    epoch: int
+    turn: int
+    arguments: dict[str, Any]
+    called_at: datetime
+    returned_at: datetime | None
+    is_ok: bool | None
+    output: Any
+    latency_ms: int | None
+
+
+class ToolUses(Struct, frozen=True, kw_only=True):
+    """The tools of a call in the order in which they were called."""
+
+    tools: tuple[ToolUse, ...]
+
+
+class Turn(Struct, frozen=True, kw_only=True):
+    """Where the milliseconds of one reply went; parts that did not happen are None."""
+
+    epoch: int
+    turn: int
+    at: datetime
+    reply_ms: int
+    endpointing_ms: int | None
+    stt_final_ms: int | None
+    llm_first_token_ms: int | None
+    tts_first_audio_ms: int | None
+
+
+class Turns(Struct, frozen=True, kw_only=True):
+    """The measured turns of a call in order."""
+
+    turns: tuple[Turn, ...]
+
+
+class StoredFact(Struct, frozen=True, kw_only=True):
+    """A fact about a call; ``data`` follows the JSON Schema of its ``type``."""
+
+    call_seq: int
+    type: str
+    epoch: int
+    seq: int
+    at: datetime
+    data: dict[str, Any]
+
+
+class EndTaken(Struct, frozen=True, kw_only=True):
+    """Who ends the call."""
+
+    taken_by: Literal["worker", "carrier"]
