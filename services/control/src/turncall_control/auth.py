@@ -1,11 +1,12 @@
 """Who may do what: roles, permissions, what a route must declare. No database here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final, Literal
 
 from msgspec import Struct
 
+from turncall_control.errors import ControlError
 from turncall_proto.ids import KeyId, ProjectId
 
 
@@ -80,9 +81,12 @@ def in_path(parameter: str, prefix: str, *, within: Finds | None = None) -> Find
     return Finds(how="path", parameter=parameter, prefix=prefix, within=within)
 
 
-def needs(permission: Permission, finds: Finds) -> dict[str, Any]:
-    """A route's declaration, for Litestar's ``opt``; an application with a route that lacks one does not start."""
-    return {"permission": permission, "finds": finds}
+def needs(permission: Permission, finds: Finds, *, fails: Sequence[type[ControlError]] = ()) -> dict[str, Any]:
+    """A route's declaration, for Litestar's ``opt``; an application with a route that lacks one does not start.
+
+    ``fails`` are the errors of its own that the reference shows, beside those that every such route has.
+    """
+    return {"permission": permission, "finds": finds, "fails": tuple(fails)}
 
 
 class Caller(Struct, frozen=True, kw_only=True):

@@ -19,6 +19,8 @@ from turncall_control.auth import NOTHING, Permission, needs
 from turncall_control.http.problems import MEDIA_TYPE, Problem
 
 _REF: Final = "#/components/schemas/{name}"
+_PAGE: Final = re.compile(rb"\bPage_(\w+?)(?:View|Summary)?_(?=\")")
+"""How msgspec names a page of something; clients get an ``AgentPage``."""
 
 
 def configuration() -> OpenAPIConfig:
@@ -55,14 +57,20 @@ def document(app: Litestar) -> bytes:
     schema_of = dict(zip(map(str, kinds), schemas, strict=True))
     for name, operation in operations.items():
         _replace(operation.get("requestBody", {}), schema_of.get(str(bodies[name])))
-        for status, response in operation["responses"].items():
+        # Litestar adds a 400 of its own shape wherever there is a parameter; ours is a 422.
+        told = {
+            status: answer for status, answer in operation["responses"].items() if not _is_litestars(status, answer)
+        }
+        operation["responses"] = told
+        for status, response in told.items():
             is_problem = MEDIA_TYPE in response.get("content", {})
             _replace(response, schema_of.get(str(Problem if is_problem else answers[name])))
             if status == "204":
                 response.pop("content", None)
     left = described["components"].get("schemas", {})
     described["components"]["schemas"] = _referenced(described["paths"], left | components)
-    return msgspec.json.format(msgspec.json.encode(described, order="deterministic"), indent=2) + b"\n"
+    written = msgspec.json.format(msgspec.json.encode(described, order="deterministic"), indent=2) + b"\n"
+    return _PAGE.sub(rb"\1Page", written)
 
 
 def _operations(described: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -74,6 +82,10 @@ def _handlers(app: Litestar) -> Iterator[HTTPRouteHandler]:
     for route in app.routes:
         if isinstance(route, HTTPRoute):
             yield from route.route_handlers
+
+
+def _is_litestars(status: str, response: dict[str, Any]) -> bool:
+    return status == "400" and MEDIA_TYPE not in response.get("content", {})
 
 
 def _kind(handler: HTTPRouteHandler, parameter: str) -> Any:

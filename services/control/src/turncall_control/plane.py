@@ -11,7 +11,6 @@ from redis.asyncio import Redis
 from turncall_blobs.opening import open_store
 from turncall_blobs.store import BlobStore
 from turncall_bus.bus import Bus
-from turncall_control import __version__
 from turncall_control.carriers import twilio
 from turncall_control.carriers.base import Carrier
 from turncall_control.config import ControlConfig
@@ -21,7 +20,6 @@ from turncall_control.errors import Unavailable
 from turncall_control.keyring import Keyring
 from turncall_control.vendors.catalogue import Catalogue
 from turncall_control.workers import Workers
-from turncall_runtime import metrics
 
 
 class Plane(Struct, frozen=True, kw_only=True):
@@ -62,7 +60,9 @@ ConnectBus = Callable[[ControlConfig], AbstractAsyncContextManager[Bus]]
 
 
 @asynccontextmanager
-async def opened(config: ControlConfig, connect_bus: ConnectBus, vendors: Catalogue) -> AsyncIterator[Plane]:
+async def opened(
+    config: ControlConfig, connect_bus: ConnectBus, vendors: Catalogue, registry: CollectorRegistry
+) -> AsyncIterator[Plane]:
     """The resources of a process, closed in reverse order. Nothing here waits for a server that is away."""
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(engine.opened(config.database_api_url, config.database_system_url))
@@ -81,7 +81,7 @@ async def opened(config: ControlConfig, connect_bus: ConnectBus, vendors: Catalo
                 open_store(config.blobs_url, config.blobs_access_key, config.blobs_secret_key.reveal())
             ),
             vendors=vendors,
-            metrics=metrics.new_registry("control", __version__),
+            metrics=registry,
             carriers=await _carriers(config, stack),
         )
 

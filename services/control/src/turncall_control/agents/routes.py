@@ -30,10 +30,18 @@ from turncall_proto.ids import AgentId, VersionId
 
 _AGENT: Final[Finds] = in_path("agent_id", ids.AGENT)
 _VERSION: Final[Finds] = in_path("version_id", ids.VERSION, within=_AGENT)
+
+
+class NameTaken(Conflict):
+    """Names are unique among a project's agents of one environment."""
+
+    name, title = "name-taken", "The name is taken"
+
+
 _READ, _WRITE = Permission.AGENTS_READ, Permission.AGENTS_WRITE
 
 
-@post("/v1/agents", tags=["agents"], opt=needs(_WRITE, IN_PROJECT))
+@post("/v1/agents", tags=["agents"], opt=needs(_WRITE, IN_PROJECT, fails=[NameTaken]))
 async def create_agent(plane: Plane, session: AsyncSession, caller: Caller, data: AgentNew) -> AgentView:
     """Makes an agent whose draft has this config. It answers calls once it is published."""
     check(plane.vendors, data.config)
@@ -84,7 +92,7 @@ async def get_agent(session: AsyncSession, caller: Caller, agent_id: str) -> Age
     return await _current_view(session, agent)
 
 
-@patch("/v1/agents/{agent_id:str}", tags=["agents"], opt=needs(_WRITE, _AGENT))
+@patch("/v1/agents/{agent_id:str}", tags=["agents"], opt=needs(_WRITE, _AGENT, fails=[NameTaken]))
 async def rename_agent(session: AsyncSession, caller: Caller, agent_id: str, data: AgentChange) -> AgentView:
     """Gives the agent another name."""
     agent = await repository.get(session, caller.project_id, AgentId(agent_id))
@@ -106,7 +114,12 @@ async def put_draft(
     return _version_view(draft)
 
 
-@post("/v1/agents/{agent_id:str}/publish", status_code=200, tags=["agents"], opt=needs(_WRITE, _AGENT))
+@post(
+    "/v1/agents/{agent_id:str}/publish",
+    status_code=200,
+    tags=["agents"],
+    opt=needs(_WRITE, _AGENT, fails=[service.NothingToPublish, service.VendorKeyMissing]),
+)
 async def publish_agent(plane: Plane, session: AsyncSession, caller: Caller, agent_id: str) -> VersionView:
     """Lets the draft answer calls from the next one on, and archives the version that did.
 
@@ -139,7 +152,7 @@ async def get_version(session: AsyncSession, caller: Caller, agent_id: str, vers
     "/v1/agents/{agent_id:str}/versions/{version_id:str}/restore",
     status_code=200,
     tags=["agents"],
-    opt=needs(_WRITE, _VERSION),
+    opt=needs(_WRITE, _VERSION, fails=[service.NotArchived, service.VendorKeyMissing]),
 )
 async def restore_version(
     plane: Plane, session: AsyncSession, caller: Caller, agent_id: str, version_id: str
@@ -157,8 +170,8 @@ async def restore_version(
     )
 
 
-def _name_taken(name: str, environment: Environment) -> Conflict:
-    return Conflict(f"the project has another agent named {name} in {environment}")
+def _name_taken(name: str, environment: Environment) -> NameTaken:
+    return NameTaken(f"the project has another agent named {name} in {environment}")
 
 
 async def _current_view(session: AsyncSession, agent: AgentRow) -> AgentView:

@@ -33,9 +33,11 @@ class Contract(ReceiveRoutePlugin):
                 raise ImproperlyConfiguredException(f"{handler} on {route.path} lacks opt=needs(permission, finds)")
             handler.security = [_SECURITY.get(permission, {"key": []})]
             described = _errors(permission, finds, has_data="data" in handler.parsed_fn_signature.parameters)
+            for failure in handler.opt.get("fails", ()):
+                described[failure.status] = " ".join(filter(None, [described.get(failure.status), f"{failure.title}."]))
             handler.responses = {
                 status: ResponseSpec(Problem, generate_examples=False, description=text, media_type=MEDIA_TYPE)
-                for status, text in described.items()
+                for status, text in sorted(described.items())
             } | dict(handler.responses or {})
 
 
@@ -50,4 +52,4 @@ def _errors(permission: Permission, finds: Finds, *, has_data: bool) -> dict[int
         described[404] = "There is no such object in the caller's project."
     if has_data:
         described |= _BODY
-    return dict(sorted(described.items()))
+    return described

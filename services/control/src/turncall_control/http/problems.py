@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from turncall_control import errors
 from turncall_control.db import failures
 from turncall_control.errors import ControlError, Fault
-from turncall_control.http.request_id import request_id
+from turncall_control.http.observation import request_id
 from turncall_runtime import logs
 
 MEDIA_TYPE: Final = "application/problem+json"

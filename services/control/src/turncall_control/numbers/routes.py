@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.auth import IN_PROJECT, Caller, Finds, Permission, in_path, needs
 from turncall_control.db.engine import in_project
+from turncall_control.errors import CarrierFailed, Unavailable
 from turncall_control.http.paging import Page, PageAsked, paged
 from turncall_control.numbers import repository, service
 from turncall_control.numbers.model import NumberRow
@@ -18,10 +19,15 @@ from turncall_proto import ids
 from turncall_proto.ids import AgentId, NumberId
 
 _NUMBER: Final[Finds] = in_path("number_id", ids.NUMBER)
+_CARRIER: Final = (CarrierFailed, Unavailable)
 _READ, _WRITE = Permission.NUMBERS_READ, Permission.NUMBERS_WRITE
 
 
-@post("/v1/numbers", tags=["numbers"], opt=needs(_WRITE, IN_PROJECT))
+@post(
+    "/v1/numbers",
+    tags=["numbers"],
+    opt=needs(_WRITE, IN_PROJECT, fails=[service.NumberTaken, *_CARRIER]),
+)
 async def bind_number(plane: Plane, caller: Caller, data: NumberNew) -> NumberView:
     """Binds a number of the carrier's account to an agent, and has the carrier send its calls here."""
     return _view(await service.bind(plane, caller.project_id, data.number, data.agent_id))
@@ -40,7 +46,7 @@ async def list_numbers(
     return paged(rows, page, _view, lambda row: (row.id,))
 
 
-@get("/v1/numbers/available", tags=["numbers"], opt=needs(_WRITE, IN_PROJECT))
+@get("/v1/numbers/available", tags=["numbers"], opt=needs(_WRITE, IN_PROJECT, fails=_CARRIER))
 async def list_owned_numbers(plane: Plane, caller: Caller) -> OwnedNumbers:
     """What the carrier's account owns, so that it can be bound."""
     carrier = plane.carrier(service.CARRIER)
@@ -76,13 +82,18 @@ async def point_number(plane: Plane, caller: Caller, number_id: str, data: Numbe
     return _view(await service.point(plane, caller.project_id, NumberId(number_id), data.agent_id))
 
 
-@post("/v1/numbers/{number_id:str}/configure", status_code=200, tags=["numbers"], opt=needs(_WRITE, _NUMBER))
+@post(
+    "/v1/numbers/{number_id:str}/configure",
+    status_code=200,
+    tags=["numbers"],
+    opt=needs(_WRITE, _NUMBER, fails=_CARRIER),
+)
 async def configure_number(plane: Plane, caller: Caller, number_id: str) -> NumberView:
     """Has the carrier send the number's calls here once more: after the public address moved, or by way of repair."""
     return _view(await service.configure(plane, caller.project_id, NumberId(number_id)))
 
 
-@delete("/v1/numbers/{number_id:str}", tags=["numbers"], opt=needs(_WRITE, _NUMBER))
+@delete("/v1/numbers/{number_id:str}", tags=["numbers"], opt=needs(_WRITE, _NUMBER, fails=_CARRIER))
 async def unbind_number(plane: Plane, caller: Caller, number_id: str) -> None:
     """Takes our addresses off the number at the carrier and forgets it; the account keeps it."""
     await service.unbind(plane, caller.project_id, NumberId(number_id))

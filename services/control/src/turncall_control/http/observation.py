@@ -1,4 +1,4 @@
-"""An id for each request: taken from the caller when it is harmless, made otherwise, echoed and logged."""
+"""Each request: its id, taken from the caller when harmless and echoed, its time, its one line in the access log."""
 
 import re
 import time
@@ -8,8 +8,10 @@ from uuid import uuid4
 from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from prometheus_client import CollectorRegistry, Histogram
 
 from turncall_runtime import logs
+from turncall_runtime.metrics import REQUEST_BUCKETS_S
 
 HEADER: Final = "X-Request-ID"
 _HARMLESS = re.compile(rb"[A-Za-z0-9._-]{8,128}")
@@ -23,10 +25,21 @@ def request_id(scope: Scope) -> str:
     return cast("str", scope["state"].get(_KEY, ""))
 
 
-def request_ids(app: ASGIApp) -> ASGIApp:
-    """Around the whole application: names the request and its log lines, writes one line when it is done.
+def request_seconds(registry: CollectorRegistry) -> Histogram:
+    """How long requests took, by route, method and status."""
+    return Histogram(
+        "turncall_http_request_seconds",
+        "From a request's arrival to the end of its answer.",
+        ("route", "method", "status"),
+        buckets=REQUEST_BUCKETS_S,
+        registry=registry,
+    )
 
-    The line holds no path parameter, query, body or address: the route's template, the status, the time it took.
+
+def observed(app: ASGIApp, seconds: Histogram) -> ASGIApp:
+    """Around the whole application: names the request and its log lines, times it, writes one line when it is done.
+
+    Neither holds a path parameter, query, body or address: the route's template, the status, the time it took.
     """
 
     async def named(scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,13 +63,12 @@ def request_ids(app: ASGIApp) -> ASGIApp:
             try:
                 await app(scope, receive, answered)
             finally:
-                log.info(
-                    "request",
-                    method=scope["method"],
-                    route=scope.get("path_template", ""),
-                    status=status,
-                    duration_ms=round((time.perf_counter() - started_s) * 1000, 1),
-                )
+                took_s = time.perf_counter() - started_s
+                # What no route takes may be named anything: it is counted as one.
+                route = scope.get("path_template") or "none"
+                method = scope["method"] if route != "none" else "any"
+                seconds.labels(route, method, status).observe(took_s)
+                log.info("request", method=method, route=route, status=status, duration_ms=round(took_s * 1000, 1))
 
     return named
 
