@@ -50,7 +50,10 @@ CONNECT_WITHIN_S: Final = 10.0
 
 
 class Worker:
-    """One process of the pool ``calls``. `start` and `drain` are what `turncall_runtime.lifecycle.run` wants."""
+    """One process of the pool ``calls``. `start` and `drain` are what `turncall_runtime.lifecycle.run` wants.
+
+    ``id`` is new for every process; ``port`` is the real one once `start` has returned.
+    """
 
     def __init__(
         self,
@@ -79,6 +82,7 @@ class Worker:
         )
         self._beats: Beats | None = None
         self._reception: Reception | None = None
+        self.port = config.media_port
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Opens everything in the order of need; the worker takes calls when it returns.
@@ -172,6 +176,7 @@ class Worker:
             MAX_STRANGERS,
         )
         server = await door.open(self._config.media_host, self._config.media_port)
+        self.port = server.sockets[0].getsockname()[1]
 
         async def close() -> None:
             server.close(close_connections=False)

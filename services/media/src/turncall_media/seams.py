@@ -56,6 +56,18 @@ class Outcome(Struct, frozen=True, kw_only=True):
     reason: EndedReason | None
 
 
+class Conversation(Protocol):
+    """What a session needs of the pipeline that it built."""
+
+    async def run(self) -> Outcome:
+        """Speaks and listens until the call ends, then says how. Never raises but for cancellation; leaves no task."""
+        ...
+
+    def end(self, reason: EndedReason) -> None:
+        """Ends the conversation for this reason; speech under way is cut. The first reason given stands."""
+        ...
+
+
 class Resources(Struct, frozen=True, kw_only=True):
     """What one call may reach beyond its wire and its reporter.
 

@@ -15,10 +15,9 @@ from turncall_media.commands import Commands
 from turncall_media.counters import Counters
 from turncall_media.errors import MediaError, NotOurs, WireError
 from turncall_media.ingress import claims
-from turncall_media.pipelines.conversation import Conversation
 from turncall_media.report.live import LiveFeed
 from turncall_media.report.reporter import EpochReporter
-from turncall_media.seams import MediaSocket, Outcome, Reporter, Resources, SocketClosed
+from turncall_media.seams import Conversation, MediaSocket, Outcome, Reporter, Resources, SocketClosed
 from turncall_media.wire.twilio import TwilioWire
 from turncall_proto import subjects
 from turncall_proto.call import CallStart, CallState, EndedReason

@@ -1,0 +1,56 @@
+"""A real worker process whose agent listens and says nothing: the whole edge, without models to load.
+
+``python quiet_worker.py`` with the environment of a media worker.
+"""
+
+import asyncio
+import os
+import sys
+
+from turncall_media import app
+from turncall_media.config import MediaConfig
+from turncall_media.seams import Outcome, SocketClosed
+from turncall_media.wire.stream import StreamStopped
+from turncall_proto.call import CallState, EndedReason
+from turncall_runtime import logs
+from turncall_runtime.config import load, secrets_of
+
+HUNG_UP = Outcome(state=CallState.COMPLETED, reason=EndedReason.CUSTOMER_ENDED_CALL)
+
+
+class Listener:
+    """A conversation that lasts until the caller hangs up or somebody ends it."""
+
+    def __init__(self, plan, wire, reporter, resources) -> None:
+        self._wire = wire
+        self._end = asyncio.get_running_loop().create_future()
+
+    async def run(self) -> Outcome:
+        reading = asyncio.create_task(self._read())
+        try:
+            await asyncio.wait({reading, self._end}, return_when=asyncio.FIRST_COMPLETED)
+            return HUNG_UP if reading.done() else Outcome(state=CallState.COMPLETED, reason=self._end.result())
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+    def end(self, reason: EndedReason) -> None:
+        if not self._end.done():
+            self._end.set_result(reason)
+
+    async def _read(self) -> None:
+        try:
+            while not isinstance(await self._wire.receive(), StreamStopped):
+                pass
+        except SocketClosed:
+            return
+
+
+def main() -> int:
+    config = load(MediaConfig, os.environ)
+    logs.configure("media", config.log_level, secrets_of(config))
+    return 0 if asyncio.run(app.run(config, Listener, lambda plan: None, None)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

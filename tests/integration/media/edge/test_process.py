@@ -1,0 +1,92 @@
+"""A worker process told to end, and one whose bus goes away."""
+
+import asyncio
+import signal
+
+import pytest
+
+from turncall_proto.events import EpochClosed, EpochOpened
+
+
+async def test_drain(a_process, a_plan, carrier, control):
+    """SIGTERM: the beat says so at once, nothing new gets in, the live call lasts until its caller hangs up, exit 0."""
+    plan = a_plan()
+    async with a_process() as child:
+        beat = await control.beat(lambda beat: True)
+        assert await control.offer(beat.worker, plan) == "accepted"
+        async with carrier.stream(child.port, plan) as stream:
+            await control.facts(plan, 1)
+            draining = asyncio.create_task(control.beat(lambda beat: beat.is_draining, within_s=2))
+            await asyncio.sleep(0.05)
+            child.tell(signal.SIGTERM)
+            assert (await draining).slots_used == 1
+            assert await control.offer(beat.worker, a_plan()) == "draining"
+            assert await asyncio.to_thread(child.page, "/ready") == 503
+            assert await asyncio.to_thread(child.page, "/health") == 200
+            async with carrier.socket(child.port, carrier.path(a_plan())) as late:
+                assert await carrier.closed_with(late) == 1012
+            assert stream.close_code is None
+            await carrier.hang_up(stream)
+        assert await child.ended(within_s=5) == 0
+        assert [type(fact) for fact in await control.facts(plan, 2)] == [EpochOpened, EpochClosed]
+        written = child.log.read_text()
+    assert "worker.draining" in written
+    assert carrier.path(plan).rpartition("/")[2] not in written
+    assert plan.from_number not in written
+
+
+async def test_a_drain_that_takes_too_long(a_process, a_plan, carrier, control):
+    """Calls that outlast the drain are ended: control is asked to hang up, the last fact says why, exit 0."""
+    plan = a_plan()
+    await control.publish(plan)
+    async with a_process(drain_s=0.2) as child:
+        async with carrier.stream(child.port, plan) as stream:
+            await control.facts(plan, 1)
+            child.tell(signal.SIGTERM)
+            async with asyncio.timeout(5):
+                await control.asked_to_hang_up.wait()
+            await carrier.hang_up(stream)
+        assert await child.ended(within_s=5) == 0
+    closed = (await control.facts(plan, 2))[-1]
+    assert (closed.reason, control.hang_ups[0].reason) == ("worker_lost", "worker_lost")
+
+
+async def test_stop_at_once(a_process, a_plan, carrier, control):
+    """SIGINT ends a process with a live call within seconds, and the call's last fact is on the stream."""
+    plan = a_plan()
+    await control.publish(plan)
+    async with a_process() as child:
+        async with carrier.stream(child.port, plan) as stream:
+            await control.facts(plan, 1)
+            child.tell(signal.SIGINT)
+            assert await carrier.closed_with(stream) in (1000, 1001)
+        await child.ended(within_s=5)
+    closed = (await control.facts(plan, 2))[-1]
+    assert isinstance(closed, EpochClosed)
+    assert closed.reason == "worker_lost"
+
+
+async def test_a_bus_that_dies_during_a_call(a_worker, a_plan, carrier, private_stack, control_of):
+    """The call does not notice; what happened meanwhile is on the stream when the bus is back."""
+    plan = a_plan()
+    async with control_of(private_stack.urls.nats_url) as control:
+        await control.publish(plan)
+        async with a_worker(nats_url=private_stack.urls.nats_url) as worker:
+            async with carrier.stream(worker.port, plan) as stream:
+                await control.facts(plan, 1)
+                await private_stack.nats.kill()
+                await asyncio.sleep(0.3)
+                assert stream.close_code is None
+                await carrier.hang_up(stream)
+            await private_stack.nats.start()
+            opened, closed = await control.facts(plan, 2, within_s=10)
+    assert isinstance(opened, EpochOpened)
+    assert isinstance(closed, EpochClosed)
+
+
+@pytest.mark.parametrize("name", ["TURNCALL_SEAL_PRIVATE_KEYS", "TURNCALL_STREAM_KEYS"])
+async def test_a_malformed_key_stops_the_start(a_worker, name):
+    """Not the first call, but the start of the process fails."""
+    with pytest.raises(Exception, match="key"):
+        async with a_worker(**{name.removeprefix("TURNCALL_").lower(): "nonsense"}):
+            pass
