@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from turncall.client.shapes import (
+    AgentSummary,
     AgentView,
     CallView,
     EndTaken,
@@ -22,7 +23,7 @@ from turncall.client.shapes import (
 )
 from turncall.client.transport import Transport
 from turncall_proto.agent import AgentSpec
-from turncall_proto.ids import AgentId, CallId, ProjectId
+from turncall_proto.ids import AgentId, CallId, NumberId, ProjectId
 
 Config = AgentSpec | Mapping[str, Any]
 
@@ -45,9 +46,9 @@ class TurnCall(Transport):
         """A new agent whose first draft is ``config``."""
         return await self.request("POST", "/v1/agents", AgentView, body={"name": name, "config": config})
 
-    async def agents(self, *, cursor: str | None = None) -> Page[AgentView]:
+    async def agents(self, *, cursor: str | None = None) -> Page[AgentSummary]:
         """The project's agents, newest first."""
-        return await self.request("GET", "/v1/agents", Page[AgentView], query={"cursor": cursor})
+        return await self.request("GET", "/v1/agents", Page[AgentSummary], query={"cursor": cursor})
 
     async def put_draft(self, agent_id: AgentId, config: Config) -> VersionView:
         """Replaces the agent's draft, or starts one."""
@@ -64,6 +65,10 @@ class TurnCall(Transport):
     async def numbers(self, *, cursor: str | None = None) -> Page[NumberView]:
         """The project's numbers, newest first."""
         return await self.request("GET", "/v1/numbers", Page[NumberView], query={"cursor": cursor})
+
+    async def configure_number(self, number_id: NumberId) -> NumberView:
+        """Tells the carrier once more where the number's calls go."""
+        return await self.request("POST", f"/v1/numbers/{number_id}/configure", NumberView)
 
     async def calls(self, *, cursor: str | None = None, limit: int = 50, **filters: str | None) -> Page[CallView]:
         """The project's calls, newest first; ``filters`` are the query parameters of the API, such as ``status``."""

@@ -72,6 +72,17 @@ class AgentView(Struct, frozen=True, kw_only=True):
     published: VersionView | None
 
 
+class AgentSummary(Struct, frozen=True, kw_only=True):
+    """An agent in a list."""
+
+    id: AgentId
+    name: str
+    environment: Literal["development", "staging", "production"]
+    created_at: datetime
+    draft_number: int | None
+    published_number: int | None
+
+
 class NumberView(Struct, frozen=True, kw_only=True):
     """A phone number bound to an agent."""
 

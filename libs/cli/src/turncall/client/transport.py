@@ -9,6 +9,8 @@ import msgspec
 from msgspec import Struct
 
 TIMEOUT_S: Final = 30.0
+QUIET_FEED_S: Final = 20.0
+"""A live feed that sends nothing for this long, not even its own signs of life, is broken."""
 
 Query = Mapping[str, str | int | bool | None]
 
@@ -97,12 +99,11 @@ class Transport:
         return response.content
 
     async def live(self, path: str, *, after: str = "") -> AsyncIterator[ServerSentEvent]:
-        """A live feed from the event after ``after``; ends when the server ends it. Raises `ApiError`, `Unreachable`."""
+        """A live feed from the event after ``after``; ends when the server ends it. Raises like `request`."""
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": after} if after else {})
+        patience = httpx.Timeout(TIMEOUT_S, read=QUIET_FEED_S)
         try:
-            async with self._http.stream(
-                "GET", path, headers=headers, timeout=httpx.Timeout(TIMEOUT_S, read=60)
-            ) as stream:
+            async with self._http.stream("GET", path, headers=headers, timeout=patience) as stream:
                 if stream.is_error:
                     _raise_for(stream, await stream.aread())
                 async for event in _parsed(stream.aiter_lines()):
