@@ -6,9 +6,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+import msgspec
+
 from turncall_bus.backoff import pause_s
-from turncall_bus.bus import BusError, Delivered
+from turncall_bus.bus import Bus, BusError, Delivered, Parked
 from turncall_bus.handlers import finish, where
+from turncall_proto import subjects
 
 FIRST_PAUSE_S: Final = 0.1
 OUTAGE_PAUSE_S: Final = 5.0
@@ -22,6 +25,26 @@ TRIALS_KEPT: Final = 4096
 _log = logging.getLogger(__name__)
 
 type Handle = Callable[[Sequence[Delivered]], Awaitable[None]]
+type Park = Callable[[Delivered, str], Awaitable[None]]
+
+
+def parking(bus: Bus, stream: str, durable: str) -> Park:
+    """What stores a poison message and its error in the dead stream as a `Parked`. It raises `BusError`."""
+
+    async def park(message: Delivered, error: str) -> None:
+        parked = Parked(
+            stream=stream,
+            durable=durable,
+            subject=message.subject,
+            stream_seq=message.stream_seq,
+            error=error,
+            data=message.data,
+        )
+        message_id = f"{stream}.{durable}.{message.stream_seq}"
+        # In base64 the largest message is 350 kB: more than others may be, less than the server's megabyte.
+        await bus.publish(subjects.dead(stream), msgspec.json.encode(parked), message_id=message_id)
+
+    return park
 
 
 class Source(Protocol):
@@ -37,10 +60,6 @@ class Source(Protocol):
 
     async def again(self, message: Delivered, delay_s: float) -> None:
         """Deliver it once more, not before ``delay_s``."""
-        ...
-
-    async def park(self, message: Delivered, error: str) -> None:
-        """Stores the message in the dead stream. Raises `BusError`."""
         ...
 
     async def close(self) -> None:
@@ -65,10 +84,11 @@ class Consumer:
     """
 
     def __init__(
-        self, source: Source, handle: Handle, *, name: str, batch: int, wait_s: float, park_after: int
+        self, source: Source, handle: Handle, park: Park, *, name: str, batch: int, wait_s: float, park_after: int
     ) -> None:
         self._source = source
         self._handle = handle
+        self._park = park
         self._name = name
         self._batch = batch
         self._wait_s = wait_s
@@ -95,6 +115,9 @@ class Consumer:
                 except BusError as error:
                     is_barren = True
                     _log.warning("bus: consumer %s waits: %s", self._name, error)
+                except Exception as error:  # noqa: BLE001 - the boundary of the task: it must not end in silence
+                    is_barren = True
+                    _log.error("bus: consumer %s stumbled: %s", self._name, where(error))
                 barren = barren + 1 if is_barren else 0
                 if is_barren and not self._is_closed:
                     await asyncio.sleep(pause_s(barren, first_s=FIRST_PAUSE_S, most_s=OUTAGE_PAUSE_S))
@@ -174,7 +197,7 @@ class Consumer:
 
     async def _parked(self, message: Delivered, error: Exception) -> bool:
         try:
-            await self._source.park(message, f"{type(error).__name__}: {error}")
+            await self._park(message, f"{type(error).__name__}: {error}")
         except BusError as refusal:
             _log.error("bus: consumer %s cannot park message %d: %s", self._name, message.stream_seq, refusal)
             return False

@@ -4,152 +4,13 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 
-import msgspec
-
-from turncall_bus.bus import (
-    Ack,
-    Away,
-    Delivered,
-    NoAnswer,
-    NobodyListens,
-    NotLast,
-    Parked,
-    Refused,
-    Stored,
-    Subscription,
-)
-from turncall_bus.consumer import Consumer
+from turncall_bus.bus import Ack, Away, Delivered, NoAnswer, NobodyListens, Refused, Stored, Subscription
+from turncall_bus.consumer import Consumer, parking
 from turncall_bus.handlers import Answering, Hearing, Reply
 from turncall_bus.matching import matches
-from turncall_proto import subjects
+from turncall_bus.memory_stream import Clock, Durable, MemorySource, MemoryStream
 from turncall_proto.subjects import StreamSpec
-
-type Clock = Callable[[], float]
-
-
-@dataclass(slots=True)
-class _Durable:
-    """How far a durable consumer is, shared by all who pull from it; ``pending`` maps a sequence to when it is due."""
-
-    filter: str
-    next_seq: int = 1
-    pending: dict[int, float] = field(default_factory=dict)
-    deliveries: dict[int, int] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Stream:
-    spec: StreamSpec
-    messages: dict[int, Stored] = field(default_factory=dict)
-    stored_at: dict[int, float] = field(default_factory=dict)
-    ids: dict[str, int] = field(default_factory=dict)
-    durables: dict[str, _Durable] = field(default_factory=dict)
-    size_bytes: int = 0
-    last_seq: int = 0
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def last_on(self, subject: str) -> Stored | None:
-        return next((found for found in reversed(self.messages.values()) if found.subject == subject), None)
-
-    def remove(self, seq: int) -> None:
-        message = self.messages.pop(seq, None)
-        if message is not None:
-            self.size_bytes -= len(message.data)
-            del self.stored_at[seq]
-
-    def age(self, now_s: float) -> None:
-        """Forgets messages and message ids whose time has passed; a dict keeps the order of storing."""
-        while self.stored_at and now_s - next(iter(self.stored_at.values())) > self.spec.max_age_s:
-            self.remove(next(iter(self.stored_at)))
-
-
-class _MemorySource:
-    """`turncall_bus.consumer.Source` over a stream in memory."""
-
-    def __init__(self, bus: "MemoryBus", stream: _Stream, durable: str, filter_: str, ack_wait_s: float) -> None:
-        self._bus = bus
-        self._stream = stream
-        self._name = durable
-        self._durable = stream.durables.setdefault(durable, _Durable(filter=filter_))
-        self._durable.filter = filter_
-        self._ack_wait_s = ack_wait_s
-        self._held: set[int] = set()
-
-    async def pull(self, batch: int, wait_s: float) -> list[Delivered]:
-        pulled: list[Delivered] = []
-        linger_until: float | None = None
-        while True:
-            self._bus.require_connection()
-            now_s = self._bus.clock()
-            pulled += self._take(batch - len(pulled), now_s)
-            if pulled and linger_until is None:
-                linger_until = now_s + wait_s
-            if len(pulled) >= batch or (linger_until is not None and now_s >= linger_until):
-                return pulled
-            wake_s = min(self._durable.pending.values(), default=now_s + 1.0) if linger_until is None else linger_until
-            self._stream.news.clear()
-            try:
-                async with asyncio.timeout(max(0.0, wake_s - now_s)):
-                    await self._stream.news.wait()
-            except TimeoutError:
-                pass
-
-    def _take(self, room: int, now_s: float) -> list[Delivered]:
-        durable = self._durable
-        due = sorted(seq for seq, due_s in durable.pending.items() if due_s <= now_s)
-        while len(due) < room and durable.next_seq <= self._stream.last_seq:
-            message = self._stream.messages.get(durable.next_seq)
-            if message is not None and matches(durable.filter, message.subject):
-                due.append(durable.next_seq)
-            durable.next_seq += 1
-        taken: list[Delivered] = []
-        for seq in due[:room]:
-            message = self._stream.messages.get(seq)
-            if message is None:  # purged while it waited
-                durable.pending.pop(seq, None)
-                continue
-            durable.pending[seq] = now_s + self._ack_wait_s
-            durable.deliveries[seq] = durable.deliveries.get(seq, 0) + 1
-            self._held.add(seq)
-            taken.append(
-                Delivered(subject=message.subject, stream_seq=seq, delivery=durable.deliveries[seq], data=message.data)
-            )
-        return taken
-
-    async def ack(self, message: Delivered) -> None:
-        self._held.discard(message.stream_seq)
-        if not self._bus.is_connected:
-            return
-        self._durable.pending.pop(message.stream_seq, None)
-        self._durable.deliveries.pop(message.stream_seq, None)
-        if self._stream.spec.retention == "workqueue":
-            self._stream.remove(message.stream_seq)
-
-    async def again(self, message: Delivered, delay_s: float) -> None:
-        self._held.discard(message.stream_seq)
-        if self._bus.is_connected and message.stream_seq in self._durable.pending:
-            self._durable.pending[message.stream_seq] = self._bus.clock() + delay_s
-            self._stream.news.set()
-
-    async def park(self, message: Delivered, error: str) -> None:
-        parked = Parked(
-            stream=self._stream.spec.name,
-            durable=self._name,
-            subject=message.subject,
-            stream_seq=message.stream_seq,
-            error=error,
-            data=message.data,
-        )
-        message_id = f"{parked.stream}.{parked.durable}.{parked.stream_seq}"
-        await self._bus.publish(subjects.dead(parked.stream), msgspec.json.encode(parked), message_id=message_id)
-
-    async def close(self) -> None:
-        for seq in self._held & self._durable.pending.keys():
-            self._durable.pending[seq] = self._bus.clock()
-        self._held.clear()
-        self._stream.news.set()
 
 
 class _Handler:
@@ -185,7 +46,7 @@ class MemoryBus:
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self.clock = clock
-        self._streams: dict[str, _Stream] = {}
+        self._streams: dict[str, MemoryStream] = {}
         self._handlers: list[_Handler] = []
         self._is_away = False
         self._is_closed = False
@@ -226,13 +87,12 @@ class MemoryBus:
             if spec.name in self._streams:
                 self._streams[spec.name].spec = spec
             else:
-                self._streams[spec.name] = _Stream(spec=spec)
+                self._streams[spec.name] = MemoryStream(spec, self.clock)
 
-    def _stream_of(self, subject: str) -> _Stream:
+    def _stream_of(self, subject: str) -> MemoryStream:
         self.require_connection()
         for stream in self._streams.values():
             if any(matches(pattern, subject) for pattern in stream.spec.subjects):
-                stream.age(self.clock())
                 return stream
         raise Refused(f"no stream holds {subject}")
 
@@ -240,26 +100,9 @@ class MemoryBus:
         self, subject: str, data: bytes, *, message_id: str, expect_last: int | None = None, timeout_s: float = 2.0
     ) -> Ack:
         """Stores a message in its stream; see `turncall_bus.bus.Bus.publish`."""
-        stream = self._stream_of(subject)
-        now_s = self.clock()
-        if expect_last is not None:
-            last = stream.last_on(subject)
-            found = last.stream_seq if last else 0
-            if found != expect_last:
-                raise NotLast(f"{subject}: the last sequence is {found}, not {expect_last}")
-        first = stream.ids.get(message_id)
-        if first is not None and now_s - stream.stored_at.get(first, now_s) <= stream.spec.duplicate_window_s:
-            return Ack(stream=stream.spec.name, stream_seq=first, is_duplicate=True)
-        if stream.size_bytes + len(data) > stream.spec.max_bytes:
-            raise Refused(f"stream {stream.spec.name} is full")
-        stream.last_seq += 1
-        stream.messages[stream.last_seq] = Stored(subject=subject, stream_seq=stream.last_seq, data=data)
-        stream.stored_at[stream.last_seq] = now_s
-        stream.ids[message_id] = stream.last_seq
-        stream.size_bytes += len(data)
-        stream.news.set()
-        self._deliver(subject, data, _nowhere)  # core listeners hear stored messages too
-        return Ack(stream=stream.spec.name, stream_seq=stream.last_seq, is_duplicate=False)
+        ack = self._stream_of(subject).store(subject, data, message_id=message_id, expect_last=expect_last)
+        self._deliver(subject, data, _nowhere)  # core listeners hear what is published to a stream, repeats included
+        return ack
 
     def _deliver(self, subject: str, data: bytes, reply: Reply) -> int:
         """Hands a message to every plain subscriber and to one of each queue group; returns how many took it."""
@@ -326,9 +169,20 @@ class MemoryBus:
         self.require_connection()
         if stream not in self._streams:
             raise Refused(f"consumer {durable} of {stream} was not made: stream not found")
-        source = _MemorySource(self, self._streams[stream], durable, subject, redeliver_after_s)
+        holder = self._streams[stream]
+        state = holder.durables.setdefault(durable, Durable(filter=subject))
+        state.filter = subject
+
+        source = MemorySource(
+            holder,
+            state,
+            ack_wait_s=redeliver_after_s,
+            clock=self.clock,
+            is_connected=lambda: self.is_connected,
+        )
         name = f"{stream}/{durable}"
-        consumer = Consumer(source, handle, name=name, batch=batch, wait_s=wait_s, park_after=park_after)
+        park = parking(self, stream, durable)
+        consumer = Consumer(source, handle, park, name=name, batch=batch, wait_s=wait_s, park_after=park_after)
         return self._added("", "", consumer)
 
     async def last(self, subject: str) -> bytes | None:
@@ -338,12 +192,12 @@ class MemoryBus:
 
     async def story(self, subject: str) -> list[Stored]:
         """Every stored message under a filter; see `turncall_bus.bus.Bus.story`."""
-        return [found for found in self._stream_of(subject).messages.values() if matches(subject, found.subject)]
+        return self._stream_of(subject).under(subject)
 
     async def purge(self, subject: str) -> None:
         """Deletes every stored message under a subject filter."""
         stream = self._stream_of(subject)
-        for found in await self.story(subject):
+        for found in stream.under(subject):
             stream.remove(found.stream_seq)
 
     async def close(self) -> None:

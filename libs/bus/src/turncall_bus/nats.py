@@ -24,18 +24,16 @@ from turncall_bus.bus import (
     NoAnswer,
     NobodyListens,
     NotLast,
-    Parked,
     Refused,
     Stored,
     Subscription,
 )
-from turncall_bus.consumer import Consumer
+from turncall_bus.consumer import Consumer, parking
 from turncall_bus.direct import NONE_FOUND, read_story, status
 from turncall_bus.handlers import Answering, Hearing
 from turncall_bus.jetstream import Problem, ensure_consumer, prepare_stream, purge_subject
 from turncall_bus.matching import matches
 from turncall_bus.pull import PullSource
-from turncall_proto import subjects
 from turncall_proto.subjects import STREAMS, StreamSpec
 
 OLDEST_SERVER: Final = (2, 11)
@@ -61,11 +59,17 @@ class _PublishReply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _PromptTransport(TcpTransport):
-    """Drops the socket on close. The stock one first waits until a dead peer has taken what is buffered: minutes."""
+    """A socket that is dropped at once on close, and that lets its writer feel that the peer is slow."""
 
     def close(self) -> None:
+        # The stock one waits until the peer has taken what is buffered: minutes, when the peer is dead.
         if self._io_writer is not None:
             self._io_writer.transport.abort()
+
+    def writelines(self, payload: list[bytes]) -> None:
+        # CPython 3.12's writelines does not pause its writer: 85 MB were buffered for a frozen server, measured.
+        assert self._io_writer is not None
+        self._io_writer.write(b"".join(payload))
 
     def __bool__(self) -> bool:
         return True  # so that the client keeps this one and does not make its own
@@ -157,11 +161,15 @@ class NatsBus:
         _log.warning("bus: nats: %s", error or type(error).__name__)
 
     async def on_disconnect(self) -> None:
-        """Forgets what the lost connection had not sent; nats-py would say it to the next one."""
-        self._client._pending.clear()
-        self._client._pending_data_size = 0
+        """Tells the person on call, and lets the past be past."""
+        self._forget_unsent()
         if not self._is_closing:
             _log.warning("bus: connection to nats lost")
+
+    def _forget_unsent(self) -> None:
+        """Drops what the connection has not sent: nats-py would say it to the next one, minutes later."""
+        self._client._pending.clear()
+        self._client._pending_data_size = 0
 
     async def on_reconnect(self) -> None:
         """Lets the consumers ask the new connection."""
@@ -277,22 +285,11 @@ class NatsBus:
         async def ensure() -> None:
             await ensure_consumer(self._api, stream, durable, subject=subject, redeliver_after_s=redeliver_after_s)
 
-        async def park(message: Delivered, error: str) -> None:
-            parked = Parked(
-                stream=stream,
-                durable=durable,
-                subject=message.subject,
-                stream_seq=message.stream_seq,
-                error=error,
-                data=message.data,
-            )
-            message_id = f"{stream}.{durable}.{message.stream_seq}"
-            await self.publish(subjects.dead(stream), msgspec.json.encode(parked), message_id=message_id)
-
-        source = PullSource(self._client, stream, durable, ensure=ensure, park=park)
+        source = PullSource(self._client, stream, durable, ensure=ensure)
         await source.open()
         name = f"{stream}/{durable}"
-        consumer = Consumer(source, handle, name=name, batch=batch, wait_s=wait_s, park_after=park_after)
+        park = parking(self, stream, durable)
+        consumer = Consumer(source, handle, park, name=name, batch=batch, wait_s=wait_s, park_after=park_after)
         interest = _Interest(self, consumer)
         self._open[interest] = source
         return interest
@@ -328,14 +325,17 @@ class NatsBus:
         try:
             async with asyncio.timeout(CLOSE_WITHIN_S - 1):
                 async with asyncio.TaskGroup() as closing:
-                    for subscription in list(self._open):
-                        closing.create_task(subscription.close())
+                    for interest in list(self._open):
+                        closing.create_task(interest.close())
                 await self._settle()
         except TimeoutError:
             _log.warning("bus: handlers were still running when the bus closed")
-        # Not drain(): it waits for its whole time-out once a pull request has run out (nats-py 2.16).
-        async with asyncio.timeout(1.0):
+        finally:
+            # Not drain(): it waits for its whole time-out once a pull request has run out (nats-py 2.16).
+            self._forget_unsent()
             await self._client.close()
+            for flush in self._flushes:
+                flush.cancel()
 
     def _require_connection(self) -> None:
         if not self.is_connected:

@@ -34,8 +34,8 @@ class _AgainAfter(msgspec.Struct, frozen=True, kw_only=True):
 class PullSource:
     """One durable consumer as seen by one process. `turncall_bus.consumer.Consumer` is its only caller.
 
-    ``ensure`` creates or updates the consumer at the server and ``park`` stores a poison message; both raise
-    `BusError`. What was delivered and not acked comes again after the consumer's ack wait, whatever happens here.
+    ``ensure`` creates or updates the consumer at the server and raises `BusError`. What was delivered and not acked
+    comes again after the consumer's ack wait, whatever happens here.
     """
 
     def __init__(
@@ -45,12 +45,10 @@ class PullSource:
         durable: str,
         *,
         ensure: Callable[[], Awaitable[None]],
-        park: Callable[[Delivered, str], Awaitable[None]],
     ) -> None:
         self._client = client
         self._next_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
         self._ensure = ensure
-        self._park = park
         self._inbox = client.new_inbox()
         self._subscription: Subscription | None = None
         self._requests = 0
@@ -137,10 +135,6 @@ class PullSource:
     async def again(self, message: Delivered, delay_s: float) -> None:
         """Deliver it once more, not before ``delay_s``."""
         await self._reply(message, b"-NAK " + msgspec.json.encode(_AgainAfter(delay=int(delay_s * NS))))
-
-    async def park(self, message: Delivered, error: str) -> None:
-        """Stores the message in the dead stream. Raises `BusError`."""
-        await self._park(message, error)
 
     async def _reply(self, message: Delivered, verdict: bytes) -> None:
         reply = self._replies.pop(message.stream_seq, None)
