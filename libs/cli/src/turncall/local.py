@@ -101,6 +101,11 @@ async def published(folder: Path, state: State) -> AsyncIterator[None]:
         path.unlink(missing_ok=True)
 
 
+def with_key(state: State, api_key: str) -> State:
+    """The state with the key of a project, for commands that speak to the API."""
+    return msgspec.structs.replace(state, api_key=api_key)
+
+
 def made(folder: Path) -> Path:
     """The folder, there and its owner's alone."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

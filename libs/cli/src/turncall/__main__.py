@@ -1,0 +1,136 @@
+"""The ``turncall`` command."""
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+
+from turncall import local
+from turncall.client import ApiError, TurnCall, Unreachable
+from turncall.demo.desk import desk_at_work
+from turncall.demo.provision import provisioned
+from turncall.demo.run import appeared, demonstrate
+from turncall.installation import InstallationFailed
+from turncall.local import FOLDER, NotRunning
+from turncall.process import ProcessFailed
+from turncall_devstack.server import ServerFailed
+from turncall_devstack.stack import FolderInUse
+from turncall_phone.client import CarrierClient, CarrierRefused
+from turncall_phone.terminal import dial_interactively
+
+UP_PORT = 8080
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="turncall", description="A voice-AI platform of your own.")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the local installation keeps its data")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("demo", help="start everything, phone the demonstration's agent, show the record, stop")
+    up = verbs.add_parser("up", help="start everything and keep it running until Ctrl-C or `turncall down`")
+    up.add_argument("--port", type=int, default=UP_PORT, help="where the REST API listens")
+    verbs.add_parser("down", help="stop what `turncall up` started")
+    phone = verbs.add_parser("phone", help="the emulated carrier").add_subparsers(dest="phone_verb", required=True)
+    dial = phone.add_parser("dial", help="phone an agent of the running installation from this terminal")
+    dial.add_argument("number", nargs="?", default=local.NUMBER, help="a number that the carrier owns")
+    return parser
+
+
+def tell(line: str) -> None:
+    """Prints a line at once, also into a pipe."""
+    print(line, flush=True)
+
+
+async def up(folder: Path, port: int) -> int:
+    """Runs everything with the demonstration's agent on its number until SIGINT or SIGTERM."""
+    asked_to_end = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, asked_to_end.set)
+    async with local.running(folder, tell, control_port=port) as house, desk_at_work() as (_, tool_url):
+        made = await provisioned(folder, house.state, tool_url)
+        state = local.with_key(house.state, made.api_key)
+        async with local.published(folder, state):
+            tell(f"agent     Receptionist answers {made.number.e164}")
+            tell(f"API key   in {folder / local.STATE_FILE}; reference at {state.control_url}/docs")
+            tell("talk      .venv/bin/turncall phone dial")
+            await asked_to_end.wait()
+            tell("stopping; live calls are finished first")
+    return 0
+
+
+async def dial(folder: Path, number: str) -> int:
+    """Lets the person at the terminal be the caller; returns when the call is over."""
+    state = local.found(folder)
+    async with CarrierClient(state.phone_url) as carrier, TurnCall(state.control_url, key=state.api_key) as api:
+        remote = await carrier.dial(to=number, from_=local.CALLER)
+        call = await appeared(api, remote)
+
+        async def agent_words() -> AsyncIterator[str]:
+            async for fact in api.follow(call.id):
+                if fact.type == "transcript.final":
+                    speaker = "" if fact.data["speaker"] == "agent" else "(understood) "
+                    yield f"{speaker}{fact.data['text']}"
+
+        await dial_interactively(remote, _typed_lines(), tell, agent_words())
+        tell(f"record: GET {state.control_url}/v1/calls/{call.id}")
+    return 0
+
+
+async def _typed_lines() -> AsyncIterator[str]:
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while line := await reader.readline():
+        yield line.decode(errors="replace").rstrip("\n")
+
+
+async def down(folder: Path) -> int:
+    """Stops what runs in the folder."""
+    await local.stop(folder)
+    return 0
+
+
+async def run(options: argparse.Namespace) -> int:
+    """Carries out one verb; its exit code."""
+    folder: Path = local.made(options.folder)
+    match options.verb:
+        case "demo":
+            return await demonstrate(folder, tell)
+        case "up":
+            return await up(folder, options.port)
+        case "down":
+            return await down(folder)
+        case _:
+            return await dial(folder, options.number)
+
+
+EXPECTED = (
+    ApiError,
+    Unreachable,
+    NotRunning,
+    FolderInUse,
+    ServerFailed,
+    ProcessFailed,
+    InstallationFailed,
+    CarrierRefused,
+    httpx.HTTPError,
+    TimeoutError,
+)
+"""Failures that a sentence explains better than a traceback."""
+
+
+def main() -> None:
+    """Entry of the ``turncall`` script."""
+    try:
+        sys.exit(asyncio.run(run(arguments().parse_args())))
+    except EXPECTED as error:
+        sys.exit(f"turncall: {error or type(error).__name__}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
