@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final
 
 from litestar import Request, get
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import HeaderParameter, Parameter
 from litestar.response import Stream
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -89,7 +89,7 @@ async def get_call_recording(
     plane: Plane,
     caller: Caller,
     call_id: str,
-    range_header: Annotated[str | None, Parameter(header="Range", description="One range of bytes.")] = None,
+    range_header: Annotated[str | None, HeaderParameter(name="Range", description="One range of bytes.")] = None,
 ) -> Stream:
     """The recording as one WAV file: stereo, the caller left, the agent right. One byte range is served."""
     async with in_project(plane.database, caller.project_id) as session:
@@ -123,7 +123,7 @@ async def follow_call(
     call_id: str,
     internal: _Internal = False,
     last_event_id: Annotated[
-        str | None, Parameter(header="Last-Event-ID", description="The last `call_seq` that was received.")
+        str | None, HeaderParameter(name="Last-Event-ID", description="The last `call_seq` that was received.")
     ] = None,
 ) -> Stream:
     """Server-sent events: what happened so far, then what happens, until `call.ended`. The id is the `call_seq`."""
