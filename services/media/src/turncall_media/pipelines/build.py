@@ -1,11 +1,133 @@
 """From the plan of a call to its conversation."""
 
-from turncall_media.pipelines.conversation import Conversation
+import asyncio
+from functools import partial
+from typing import Any
+
+from msgspec import ValidationError, convert
+from pipecat.processors.aggregators.llm_context import LLMContext
+from pipecat.processors.frame_processor import FrameProcessor
+
+from turncall_blobs.keys import recording_part
+from turncall_egress import EgressClient, Wall
+from turncall_media import registry
+from turncall_media.errors import VendorUnusable
+from turncall_media.kinds import BuildContext, Kind, VendorModule
+from turncall_media.pipelines import toolbox
+from turncall_media.pipelines.cascade import Vendors, build_worker
+from turncall_media.pipelines.conversation import Conversation, Parts
+from turncall_media.pipelines.ending import Ending
+from turncall_media.pipelines.faults import Faults
+from turncall_media.pipelines.listening import CallerInput
+from turncall_media.pipelines.speaking import AgentOutput
+from turncall_media.pipelines.speech import Speech
+from turncall_media.report.events import Narrator, Stage, Usage
+from turncall_media.report.recorder import Recorder
 from turncall_media.seams import Reporter, Resources
+from turncall_media.sound import RATE_HZ
+from turncall_media.tools.shape import CallReach
+from turncall_media.turns import policy, silero
+from turncall_media.turns.voice import VoiceDetector
 from turncall_media.wire.twilio import TwilioWire
+from turncall_proto.agent import Cascade, VendorRef
 from turncall_proto.call import CallStart
+
+SIGNING_SECRET = "webhook"
+"""Under this name `CallStart.secrets` holds what signs requests to the user's own server (whsec_…), sealed like a
+vendor's key."""
 
 
 def build_conversation(plan: CallStart, wire: TwilioWire, reporter: Reporter, resources: Resources) -> Conversation:
     """The conversation that ``plan`` asks for. Raises `MediaError` when a vendor, an option or a secret is unusable."""
-    raise NotImplementedError
+    agent = plan.agent
+    vendors = _vendors(plan, resources)
+    narrator = Narrator(
+        reporter,
+        (plan.call_id, plan.epoch),
+        _usage(agent.pipeline, vendors),
+        asyncio.get_running_loop().time,
+        wire.opened_at_s,
+    )
+    ending, speech, faults = Ending(), Speech(), Faults()
+    recorder = _recorder(plan, resources) if agent.recording == "on" else None
+    output = AgentOutput(wire, recorder, narrator, ending.stream_ended)
+    voice = VoiceDetector(policy.voice_settings(agent.turn_taking), silero.Ear(silero.load()))
+    caller = CallerInput(wire, voice, recorder, narrator, output.mark_returned, ending.stream_ended)
+    egress = EgressClient(Wall(resources.egress_allow))
+    reach = CallReach(
+        call_id=plan.call_id,
+        speech_heard=speech.heard,
+        end=ending.because,
+        egress=egress,
+        signing_secrets=_signing_secrets(plan, resources),
+    )
+    context = LLMContext(
+        messages=[{"role": "system", "content": agent.prompt}] if agent.prompt else [],
+        tools=toolbox.schemas(agent.tools, reach, narrator),
+    )
+    worker = build_worker(caller, output, vendors, agent.turn_taking, context, narrator, speech, faults)
+    return Conversation(
+        Parts(
+            agent=agent,
+            worker=worker,
+            stages=vendors.stages(),
+            ending=ending,
+            narrator=narrator,
+            speech=speech,
+            faults=faults,
+            recorder=recorder,
+            egress=egress,
+            resources=resources,
+        )
+    )
+
+
+def _vendors(plan: CallStart, resources: Resources) -> Vendors:
+    pipeline = plan.agent.pipeline
+    module = registry.load("llm", pipeline.llm.vendor)
+    expects = getattr(module, "expects", None)
+    phrases = tuple(expects(_options(module, "llm", pipeline.llm))) if expects is not None else ()
+
+    def built(kind: Kind, ref: VendorRef) -> FrameProcessor:
+        module = registry.load(kind, ref.vendor)
+        sealed = plan.secrets.get(ref.vendor)
+        context = BuildContext(
+            rate_hz=RATE_HZ,
+            language=plan.agent.language,
+            secret=None if sealed is None else resources.open_secret(sealed),
+            expected_phrases=phrases,
+            egress_allow=resources.egress_allow,
+        )
+        return module.build(_options(module, kind, ref), context)
+
+    return Vendors(stt=built("stt", pipeline.stt), llm=built("llm", pipeline.llm), tts=built("tts", pipeline.tts))
+
+
+def _options(module: VendorModule, kind: Kind, ref: VendorRef) -> Any:
+    try:
+        return convert(ref.options, module.Options)
+    except ValidationError as error:
+        raise VendorUnusable(f"{ref.vendor} refuses its options as {kind}: {error}") from error
+
+
+def _usage(pipeline: Cascade, vendors: Vendors) -> dict[Stage, Usage]:
+    return {
+        "stt": Usage(pipeline.stt.vendor, _model(vendors.stt)),
+        "llm": Usage(pipeline.llm.vendor, _model(vendors.llm)),
+        "tts": Usage(pipeline.tts.vendor, _model(vendors.tts)),
+    }
+
+
+def _model(service: FrameProcessor) -> str:
+    model = getattr(getattr(service, "settings", None), "model", None)
+    return model if isinstance(model, str) else ""
+
+
+def _recorder(plan: CallStart, resources: Resources) -> Recorder:
+    key = partial(recording_part, plan.project_id, plan.call_id, plan.epoch)
+    return Recorder(key, resources.blobs, resources.recordings_spool)
+
+
+def _signing_secrets(plan: CallStart, resources: Resources) -> tuple[str, ...]:
+    sealed = plan.secrets.get(SIGNING_SECRET)
+    return () if sealed is None else (resources.open_secret(sealed),)

@@ -1,16 +1,181 @@
 """One call's conversation, from the opened wire to the outcome."""
 
-from turncall_media.seams import Outcome
+import asyncio
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack, suppress
+from typing import Any, Final
+
+from msgspec import Struct
+from pipecat.frames.frames import ErrorFrame, LLMRunFrame, StartFrame
+from pipecat.pipeline.worker import PipelineWorker
+from pipecat.processors.frame_processor import FrameProcessor
+from pipecat.utils.asyncio.task_manager import TaskManager
+from pipecat.utils.errors import ErrorCategory
+from pipecat.workers.runner import WorkerRunner
+
+from turncall_egress import EgressClient
+from turncall_media.pipelines.apologies import apology
+from turncall_media.pipelines.cascade import CANCEL_WITHIN_S
+from turncall_media.pipelines.ending import Ending
+from turncall_media.pipelines.faults import Faults
+from turncall_media.pipelines.speech import Speech
+from turncall_media.report.events import Narrator, Stage
+from turncall_media.report.recorder import Recorder
+from turncall_media.seams import Outcome, Resources
+from turncall_proto.agent import AgentSpec
 from turncall_proto.call import EndedReason
+from turncall_runtime import logs
+
+APOLOGY_WITHIN_S: Final = 15.0
+RECORDING_WITHIN_S: Final = 10.0
+"""For the rest of a recording to reach the store once the call is over; then it waits in the spool."""
+_DEAD_WITHIN_S: Final = 2.0
+_log = logs.logger(__name__)
+
+
+class Parts(Struct, frozen=True, kw_only=True):
+    """What a conversation is made of. ``recorder`` is None when nothing is recorded."""
+
+    agent: AgentSpec
+    worker: PipelineWorker
+    stages: dict[FrameProcessor, Stage]
+    ending: Ending
+    narrator: Narrator
+    speech: Speech
+    faults: Faults
+    recorder: Recorder | None
+    egress: EgressClient
+    resources: Resources
 
 
 class Conversation:
     """Runs once. The wire must be open before `run`."""
 
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._tasks: set[asyncio.Task[None]] = set()
+
     async def run(self) -> Outcome:
-        """Speaks and listens until the call ends, then says how. Never raises but for cancellation; leaves no task."""
-        raise NotImplementedError
+        """Speaks and listens until the call ends, then says how. Never raises but for cancellation; leaves no task.
+
+        On return the whole story is reported and control was asked to hang up, unless the caller did.
+        """
+        parts = self._parts
+        recording = None if parts.recorder is None else asyncio.create_task(parts.recorder.run(), name="recorder")
+        try:
+            async with AsyncExitStack() as stack:
+                await stack.enter_async_context(parts.egress)
+                outcome = await self._converse()
+            await self._wrap_up(outcome, recording)
+            return outcome
+        finally:
+            await _end_all([recording] if recording is not None else [])
 
     def end(self, reason: EndedReason) -> None:
         """Ends the conversation for this reason; speech under way is cut. The first reason given stands."""
-        raise NotImplementedError
+        self._parts.ending.because(reason)
+
+    async def _converse(self) -> Outcome:
+        ending, worker = self._parts.ending, self._parts.worker
+        manager = TaskManager()
+        worker.add_event_handler("on_pipeline_started", self._greet)
+        worker.add_event_handler("on_pipeline_error", self._judge)
+        worker.add_event_handler("on_setup_timeout", self._blocked)
+        worker.add_event_handler("on_pipeline_timeout", self._blocked)
+        running = asyncio.create_task(self._run_worker(manager), name="pipeline")
+        running.add_done_callback(self._ran_out)
+        try:
+            async with asyncio.timeout(self._parts.agent.max_duration_s):
+                return await ending.wait()
+        except TimeoutError:
+            ending.because(EndedReason.MAX_DURATION_REACHED)
+            return await ending.wait()
+        finally:
+            await self._stop(running, manager)
+
+    def _ran_out(self, running: asyncio.Task[None]) -> None:
+        """The pipeline ended; if nobody meant it to, something broke."""
+        if not running.cancelled() and running.exception() is not None:
+            _log.error("pipeline.broke", why="its runner failed", exc_info=running.exception())
+        self._parts.ending.because(EndedReason.PIPELINE_ERROR)
+
+    async def _run_worker(self, manager: TaskManager) -> None:
+        runner = WorkerRunner(handle_sigint=False, check_dangling_tasks=False, task_manager=manager)
+        await runner.add_workers(self._parts.worker)
+        await runner.run()
+
+    async def _stop(self, running: asyncio.Task[None], manager: TaskManager) -> None:
+        """Cancels the pipeline, in good order within `CANCEL_WITHIN_S`, and then whatever is left of it.
+
+        Pipecat's own end frame has no deadline, and a vendor that swallows a cancellation would hold the call for ever.
+        """
+        await _end_all(list(self._tasks))
+        if not running.done():
+            await self._parts.worker.cancel()
+            await asyncio.wait({running}, timeout=CANCEL_WITHIN_S)
+        await _end_all([running, *manager.current_tasks()])
+
+    async def _wrap_up(self, outcome: Outcome, recording: asyncio.Task[None] | None) -> None:
+        parts = self._parts
+        parts.narrator.closed()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_ask(parts.resources, outcome.reason))
+            if parts.recorder is not None and recording is not None:
+                stored = await parts.recorder.close(recording, RECORDING_WITHIN_S)
+                if stored is not None:
+                    parts.narrator.recorded(stored)
+
+    async def _greet(self, _: PipelineWorker, __: StartFrame) -> None:
+        self._parts.narrator.started()
+        if self._parts.agent.first_message:
+            await self._parts.speech.say(self._parts.agent.first_message, is_kept=True)
+
+    async def _judge(self, worker: PipelineWorker, error: ErrorFrame) -> None:
+        """Something in the pipeline failed: a vendor, or we did."""
+        if error.category is ErrorCategory.APPLICATION or self._parts.ending.outcome is not None:
+            return
+        stage = self._parts.stages.get(error.processor) if error.processor is not None else None
+        if stage is None:
+            _log.error("pipeline.broke", processor=str(error.processor), why=error.error, exc_info=error.exception)
+            self._parts.ending.because(EndedReason.PIPELINE_ERROR)
+            return
+        is_usable = error.processor is not None and error.processor.is_usable
+        verdict = self._parts.faults.failed(stage, is_usable=is_usable)
+        self._parts.narrator.vendor_failed(stage, error.error, is_fatal=verdict == "give_up")
+        if verdict == "retry":
+            await worker.queue_frame(LLMRunFrame())
+        elif verdict == "give_up":
+            self._start(self._give_up(stage))
+
+    async def _give_up(self, stage: Stage) -> None:
+        """Nobody else serves this stage: the caller hears an apology, if there still is a voice, and the call ends."""
+        if stage != "tts":
+            with suppress(TimeoutError):
+                async with asyncio.timeout(APOLOGY_WITHIN_S):
+                    await self._parts.speech.say(apology(self._parts.agent.language), is_kept=False)
+                    await self._parts.speech.heard()
+        self._parts.ending.because(EndedReason.VENDOR_ERROR)
+
+    async def _blocked(self, *_: object) -> None:
+        """A vendor did not connect in time, or lets nothing through."""
+        self._parts.ending.because(EndedReason.VENDOR_ERROR)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _ask(resources: Resources, reason: EndedReason | None) -> None:
+    """Whether control takes it on is the session's concern, which asks again and gets the same answer."""
+    if reason not in (None, EndedReason.CUSTOMER_ENDED_CALL):
+        await resources.hang_up(reason)
+
+
+async def _end_all(tasks: list[asyncio.Task[Any]]) -> None:
+    """Cancels what still runs and waits until it is gone, but not for ever."""
+    running = {task for task in tasks if not task.done() and task is not asyncio.current_task()}
+    for task in running:
+        task.cancel()
+    if running:
+        await asyncio.wait(running, timeout=_DEAD_WITHIN_S)

@@ -18,6 +18,7 @@ from pipecat.frames.frames import (
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
 from turncall_media.errors import WireError
+from turncall_media.pipelines.ending import StreamEnd
 from turncall_media.report.events import Narrator
 from turncall_media.report.recorder import Recorder
 from turncall_media.seams import SocketClosed
@@ -33,9 +34,6 @@ STALL_S: Final = 1.0
 
 _KEYPAD: Final = frozenset(key.value for key in KeypadEntry)
 """Telephones have no A to D; Pipecat has no word for them."""
-
-StreamEnd = StreamStopped | SocketClosed | WireError
-"""How a stream ends: in good order, abruptly, or because the peer makes no sense."""
 
 
 class CallerInput(FrameProcessor):

@@ -50,8 +50,9 @@ _ENDS_UTTERANCE: Final = (TTSStoppedFrame, LLMFullResponseEndFrame, LLMAssistant
 
 @dataclass
 class HeardFrame(ControlFrame):
-    """Sent down behind speech, it sets ``heard`` when the caller has heard that speech to its end."""
+    """Sent down behind speech, it sets ``heard`` when the caller has heard that speech to its end or interrupted it."""
 
+    interruptible: bool = field(default=False, init=False)
     heard: asyncio.Event = field(default_factory=asyncio.Event)
 
 

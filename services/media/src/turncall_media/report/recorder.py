@@ -5,7 +5,6 @@ the same spool.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -16,6 +15,7 @@ from turncall_blobs.store import BlobError, BlobStore
 from turncall_media.report.tracks import Tracks, wav
 from turncall_media.sound import RATE_HZ, SAMPLES_PER_MS
 from turncall_proto.events import RecordingPart
+from turncall_runtime import logs
 
 PART_SAMPLES: Final = 10 * RATE_HZ
 SETTLE_SAMPLES: Final = 2 * RATE_HZ
@@ -25,7 +25,7 @@ _RETRY_S: Final = (0.5, 15.0)
 _WAITING_PARTS: Final = 4
 _SLASH: Final = ","
 _CONTENT_TYPE: Final = "audio/wav"
-_log = logging.getLogger(__name__)
+_log = logs.logger(__name__)
 
 
 class Recording(Struct, frozen=True, kw_only=True):
@@ -94,7 +94,7 @@ class Recorder:
                 await self._cut_parts.put(None)
                 await asyncio.shield(running)
         except TimeoutError:
-            _log.warning("%d parts of a recording wait in the spool: the object store is away", len(self._unstored))
+            _log.warning("recording.waits", parts=len(self._unstored), why="the object store is away")
             return None
         if not self._written or not self._is_whole:
             return None
@@ -107,7 +107,7 @@ class Recorder:
                 self._cut_parts.put_nowait(part)
             except asyncio.QueueFull:
                 if self._is_whole:
-                    _log.error("a recording loses parts: the disk of the spool does not keep up")
+                    _log.error("recording.loses_parts", why="the disk of the spool does not keep up")
                 self._is_whole = False
 
     async def _write(self, stereo: bytes) -> None:
@@ -116,7 +116,7 @@ class Recorder:
         try:
             await asyncio.to_thread(_write_whole, _spooled(self._spool, key), file)
         except OSError as error:
-            _log.error("a part of a recording is lost, the spool takes no file: %s", error.strerror)
+            _log.error("recording.loses_parts", why=f"the spool takes no file: {error.strerror}")
             self._is_whole = False
             return
         duration_ms = len(stereo) // 4 // SAMPLES_PER_MS

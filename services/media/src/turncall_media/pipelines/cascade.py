@@ -1,0 +1,163 @@
+"""The cascade: wire in, speech to text, the caller's turns, a model, a voice, wire out, what was heard.
+
+Only the vendors and the caller's turns have queues and tasks of their own; everything else runs within its neighbours.
+The caller's audio ends at the speech-to-text, the agent's at the wire.
+"""
+
+from typing import Any
+
+from msgspec import Struct
+from pipecat.frames.frames import (
+    Frame,
+    FunctionCallsStartedFrame,
+    InputAudioRawFrame,
+    InterimTranscriptionFrame,
+    InterruptionFrame,
+    LLMContextUserTurnFrame,
+    LLMTextFrame,
+    MetricsFrame,
+    TranscriptionFrame,
+    UserStartedSpeakingFrame,
+)
+from pipecat.metrics.metrics import LLMUsageMetricsData
+from pipecat.pipeline.pipeline import Pipeline
+from pipecat.pipeline.worker import PipelineParams, PipelineWorker
+from pipecat.processors.aggregators.dtmf_aggregator import DTMFAggregator
+from pipecat.processors.aggregators.llm_context import LLMContext
+from pipecat.processors.aggregators.llm_response_universal import LLMAssistantAggregator, LLMUserAggregator
+from pipecat.processors.frame_processor import FrameProcessor
+from pipecat.services.tts_service import TTSService
+
+from turncall_media.pipelines.faults import Faults
+from turncall_media.pipelines.listening import CallerInput
+from turncall_media.pipelines.speaking import AgentOutput
+from turncall_media.pipelines.speech import Speech
+from turncall_media.pipelines.tap import Tap, by_class
+from turncall_media.report.events import Narrator, Stage
+from turncall_media.sound import BYTES_PER_MS, RATE_HZ
+from turncall_media.turns import policy
+from turncall_proto.agent import TurnTaking
+
+CONNECT_WITHIN_S = 10.0
+"""For all vendors together, before the first word."""
+CANCEL_WITHIN_S = 3.0
+
+
+class Vendors(Struct, frozen=True, kw_only=True):
+    """One Pipecat service for each stage, built for one call."""
+
+    stt: FrameProcessor
+    llm: FrameProcessor
+    tts: FrameProcessor
+
+    def stages(self) -> dict[FrameProcessor, Stage]:
+        """Which stage a processor belongs to, those inside a service included."""
+        services: tuple[tuple[Stage, FrameProcessor], ...] = (("stt", self.stt), ("llm", self.llm), ("tts", self.tts))
+        return {part: stage for stage, service in services for part in _parts(service)}
+
+
+def build_worker(
+    caller: CallerInput,
+    agent: AgentOutput,
+    vendors: Vendors,
+    taking: TurnTaking,
+    context: LLMContext,
+    narrator: Narrator,
+    speech: Speech,
+    faults: Faults,
+) -> PipelineWorker:
+    """The pipeline of one call, not started. Pipecat's own extras (RTVI, turn tracking, idle watch) are off: they cost
+    a third of the work for each frame (measured), and what they tell is told by ``narrator``."""
+    mouth = Tap("Mouth", _mouth(narrator, speech, faults))
+    speech.mouth = mouth
+    if isinstance(vendors.tts, TTSService):
+        _count_characters(vendors.tts, narrator)
+    pipeline = Pipeline(
+        [
+            caller,
+            vendors.stt,
+            Tap("Ear", _ear(narrator, faults), swallows=(InputAudioRawFrame,)),
+            DTMFAggregator(enable_direct_mode=True),
+            LLMUserAggregator(context, params=policy.user_params(taking)),
+            Tap("Floor", _floor(narrator)),
+            vendors.llm,
+            mouth,
+            vendors.tts,
+            agent,
+            LLMAssistantAggregator(context, enable_direct_mode=True),
+        ]
+    )
+    return PipelineWorker(
+        pipeline,
+        params=PipelineParams(audio_in_sample_rate=RATE_HZ, audio_out_sample_rate=RATE_HZ, enable_usage_metrics=True),
+        enable_rtvi=False,
+        enable_turn_tracking=False,
+        idle_timeout_secs=None,
+        check_dangling_tasks=False,
+        setup_timeout_secs=CONNECT_WITHIN_S,
+        start_timeout_secs=CONNECT_WITHIN_S,
+        cancel_timeout_secs=CANCEL_WITHIN_S,
+    )
+
+
+def _parts(processor: FrameProcessor) -> list[FrameProcessor]:
+    return [processor, *(part for inner in processor.processors for part in _parts(inner))]
+
+
+def _ear(narrator: Narrator, faults: Faults) -> Any:
+    usage = narrator.usage["stt"]
+
+    def audio(frame: InputAudioRawFrame) -> None:
+        usage.audio_ms += len(frame.audio) // BYTES_PER_MS
+
+    def final(frame: TranscriptionFrame) -> None:
+        faults.worked("stt")
+        narrator.caller_final()
+
+    def partial(frame: InterimTranscriptionFrame) -> None:
+        narrator.caller_partial(frame.text)
+
+    return by_class({InputAudioRawFrame: audio, TranscriptionFrame: final, InterimTranscriptionFrame: partial})
+
+
+def _floor(narrator: Narrator) -> Any:
+    return by_class(
+        {
+            UserStartedSpeakingFrame: lambda _: narrator.caller_turn_began(),
+            LLMContextUserTurnFrame: lambda frame: narrator.caller_said(frame.text),
+            InterruptionFrame: lambda _: narrator.reply_abandoned(),
+        }
+    )
+
+
+def _mouth(narrator: Narrator, speech: Speech, faults: Faults) -> Any:
+    usage = narrator.usage["llm"]
+
+    def spoke(_: Frame) -> None:
+        faults.worked("llm")
+        narrator.model_spoke()
+
+    def counted(frame: MetricsFrame) -> None:
+        for data in frame.data:
+            if isinstance(data, LLMUsageMetricsData):
+                usage.input_tokens += data.value.prompt_tokens
+                usage.output_tokens += data.value.completion_tokens
+
+    listed = by_class(
+        {LLMTextFrame: spoke, FunctionCallsStartedFrame: lambda _: faults.worked("llm"), MetricsFrame: counted}
+    )
+
+    def notice(frame: Frame) -> None:
+        speech.notice(frame)
+        listed(frame)
+
+    return notice
+
+
+def _count_characters(tts: TTSService, narrator: Narrator) -> None:
+    usage = narrator.usage["tts"]
+
+    async def asked(_: TTSService, __: str, text: str) -> None:
+        usage.characters += len(text)
+
+    tts.add_event_handler("on_tts_request", asked)

@@ -1,0 +1,29 @@
+"""How often a vendor may fail before the call gives up on it: each stage has one vendor, so nobody steps in."""
+
+from collections import Counter
+from typing import Final, Literal
+
+from turncall_media.report.events import Stage
+
+Verdict = Literal["bear", "retry", "give_up"]
+IN_A_ROW: Final[dict[Stage, int]] = {"stt": 3, "llm": 2, "tts": 3}
+"""Failures without a success between them. A model's failure leaves the caller without a reply, so it gets one retry;
+speech services reconnect by themselves and lose some words."""
+
+
+class Faults:
+    """The failures of one call's vendors."""
+
+    def __init__(self) -> None:
+        self._in_a_row: Counter[Stage] = Counter()
+
+    def failed(self, stage: Stage, *, is_usable: bool) -> Verdict:
+        """What to do about a failure. ``is_usable``: the vendor may work again, with the same key and options."""
+        self._in_a_row[stage] += 1
+        if not is_usable or self._in_a_row[stage] >= IN_A_ROW[stage]:
+            return "give_up"
+        return "retry" if stage == "llm" else "bear"
+
+    def worked(self, stage: Stage) -> None:
+        """The vendor did its work."""
+        del self._in_a_row[stage]

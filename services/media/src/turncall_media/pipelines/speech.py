@@ -1,0 +1,45 @@
+"""What the agent says besides the model's replies, and when it has said it all."""
+
+import asyncio
+
+from pipecat.frames.frames import (
+    Frame,
+    InterruptionFrame,
+    LLMFullResponseEndFrame,
+    LLMFullResponseStartFrame,
+    TTSSpeakFrame,
+)
+from pipecat.processors.frame_processor import FrameProcessor
+
+from turncall_media.pipelines.speaking import HeardFrame
+
+
+class Speech:
+    """Speaks through ``mouth``, the processor just before the voice. `notice` gets all that passes there."""
+
+    def __init__(self) -> None:
+        self.mouth: FrameProcessor | None = None
+        self._no_reply_under_way = asyncio.Event()
+        self._no_reply_under_way.set()
+
+    def notice(self, frame: Frame) -> None:
+        """Follows the model's replies."""
+        if isinstance(frame, LLMFullResponseStartFrame):
+            self._no_reply_under_way.clear()
+        elif isinstance(frame, LLMFullResponseEndFrame | InterruptionFrame):
+            self._no_reply_under_way.set()
+
+    async def say(self, text: str, *, is_kept: bool) -> None:
+        """Has ``text`` spoken behind what is being said. ``is_kept``: the model is to remember it."""
+        await self._push(TTSSpeakFrame(text, append_to_context=is_kept))
+
+    async def heard(self) -> None:
+        """Returns when the caller has heard all that is being said, or has interrupted it."""
+        await self._no_reply_under_way.wait()
+        behind = HeardFrame()
+        await self._push(behind)
+        await behind.heard.wait()
+
+    async def _push(self, frame: Frame) -> None:
+        assert self.mouth is not None  # set when the pipeline is put together
+        await self.mouth.push_frame(frame)

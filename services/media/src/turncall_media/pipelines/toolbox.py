@@ -1,0 +1,100 @@
+"""An agent's tools as functions that Pipecat's models can call. Whatever goes wrong becomes an answer, not an error."""
+
+import asyncio
+from typing import Any, Final
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError, ValidationError
+from pipecat.adapters.llm.schemas.function_schema import FunctionSchema
+from pipecat.adapters.llm.schemas.tools_schema import ToolsSchema
+from pipecat.frames.frames import FunctionCallResultProperties
+from pipecat.services.llm_service import FunctionCallParams
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+
+from turncall_media.report.events import Narrator
+from turncall_media.tools.shape import CallReach, Invocation, ToolFailed, ToolModule, load
+from turncall_proto.agent import Tool
+from turncall_runtime import logs
+
+LARGEST_ARGUMENTS_CHARACTERS: Final = 16_000
+_NOTHING_REMOTE: Final = Registry[Any]()
+"""A ``$ref`` to a URL would otherwise be fetched, past the egress wall."""
+_BROKEN: Final = "The function failed."
+_log = logs.logger(__name__)
+
+
+def schemas(tools: tuple[Tool, ...], reach: CallReach, narrator: Narrator) -> ToolsSchema:
+    """One function for each tool, its handler included."""
+    return ToolsSchema(standard_tools=[_function(tool, reach, narrator) for tool in tools])
+
+
+class WholeSchema(FunctionSchema):
+    """Pipecat's function, with everything that the user's JSON Schema says (``$defs``, ``additionalProperties``…)."""
+
+    def __init__(self, tool: Tool, parameters: dict[str, Any], handler: Any) -> None:
+        super().__init__(
+            name=tool.name,
+            description=tool.description,
+            properties=parameters.get("properties", {}),
+            required=parameters.get("required", []),
+            handler=handler,
+        )
+        self._parameters = parameters
+
+    def to_default_dict(self) -> dict[str, Any]:
+        """Name, description and parameters, as models take them."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "parameters": {"type": "object", "properties": {}, "required": [], **self._parameters},
+        }
+
+
+def _function(tool: Tool, reach: CallReach, narrator: Narrator) -> FunctionSchema:
+    module = load(tool)
+    parameters = module.parameters(tool)
+
+    async def handle(params: FunctionCallParams) -> None:
+        arguments = dict(params.arguments)
+        invocation = Invocation(tool_call_id=params.tool_call_id, arguments=arguments, reach=reach)
+        clock = asyncio.get_running_loop().time
+        began_s, is_ok, output = clock(), False, {"error": "The caller interrupted it."}
+        narrator.tool_called(params.tool_call_id, tool.name, arguments)
+        try:
+            is_ok, output = await _answer(tool, module, parameters, invocation)
+        finally:
+            narrator.tool_returned(params.tool_call_id, tool.name, output, clock() - began_s, is_ok=is_ok)
+        goes_on = not (is_ok and module.ENDS_REPLY)
+        result = output or {"result": output}  # Pipecat does not go on after an empty one
+        await params.result_callback(result, properties=FunctionCallResultProperties(run_llm=goes_on))
+
+    return WholeSchema(tool, parameters, handle)
+
+
+async def _answer(
+    tool: Tool, module: ToolModule, parameters: dict[str, Any], invocation: Invocation
+) -> tuple[bool, Any]:
+    """Whether it worked, and the answer or the reason, for the model."""
+    try:
+        check(parameters, invocation.arguments)
+        return True, await module.run(tool, invocation)
+    except ToolFailed as failure:
+        return False, {"error": str(failure)}
+    except Exception:  # noqa: BLE001 - the boundary of one tool: the conversation goes on
+        _log.exception("tool.broke", tool=tool.name)
+        return False, {"error": _BROKEN}
+
+
+def check(parameters: dict[str, Any], arguments: dict[str, Any]) -> None:
+    """Raises `ToolFailed` with what is wrong with ``arguments``, so that the model can call again."""
+    if len(repr(arguments)) > LARGEST_ARGUMENTS_CHARACTERS:
+        raise ToolFailed("The arguments are too long.")
+    try:
+        Draft202012Validator.check_schema(parameters)
+        Draft202012Validator(parameters, registry=_NOTHING_REMOTE).validate(arguments)
+    except (SchemaError, Unresolvable) as error:
+        raise ToolFailed("This function is not set up: its parameters are no JSON Schema.") from error
+    except ValidationError as error:
+        where = ".".join(str(step) for step in error.absolute_path)
+        raise ToolFailed(f"The arguments do not fit: {where + ': ' if where else ''}{error.message[:300]}") from error

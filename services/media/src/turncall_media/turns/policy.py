@@ -1,0 +1,43 @@
+"""From an agent's turn taking to Pipecat's turn strategies and our voice detector.
+
+The silence that ends a turn has two parts: the detector's stop window, which finds that the voice ended, and the rest,
+in which words may still come. Together they last ``silence_timeout_ms``.
+"""
+
+from typing import Final
+
+from pipecat.processors.aggregators.llm_response_universal import LLMUserAggregatorParams
+from pipecat.turns.user_mute import AlwaysUserMuteStrategy
+from pipecat.turns.user_start import TranscriptionUserTurnStartStrategy, VADUserTurnStartStrategy
+from pipecat.turns.user_stop import SpeechTimeoutUserTurnStopStrategy
+from pipecat.turns.user_turn_strategies import UserTurnStrategies
+
+from turncall_media.turns.voice import VoiceSettings
+from turncall_proto.agent import TurnTaking
+
+STOP_WINDOW_MS: Final = 200
+"""What speech services expect before they are asked for a final transcript (Pipecat's own figure)."""
+LOST_TRANSCRIPT_S: Final = 3.0
+"""A voice without words, such as a cough: how long the turn waits for a transcript that does not come."""
+
+
+def voice_settings(taking: TurnTaking) -> VoiceSettings:
+    """How the detector decides."""
+    return VoiceSettings(
+        confidence=taking.vad_confidence,
+        start_ms=taking.vad_start_ms,
+        stop_ms=min(STOP_WINDOW_MS, taking.silence_timeout_ms),
+    )
+
+
+def user_params(taking: TurnTaking) -> LLMUserAggregatorParams:
+    """When the caller's turn begins and ends, and whether the caller is heard while the agent speaks."""
+    rest_s = max(0, taking.silence_timeout_ms - STOP_WINDOW_MS) / 1000
+    return LLMUserAggregatorParams(
+        user_turn_strategies=UserTurnStrategies(
+            start=[VADUserTurnStartStrategy(), TranscriptionUserTurnStartStrategy()],
+            stop=[SpeechTimeoutUserTurnStopStrategy(user_speech_timeout=rest_s)],
+        ),
+        user_mute_strategies=[] if taking.barge_in else [AlwaysUserMuteStrategy()],  # type: ignore[no-untyped-call]  # Pipecat leaves it unannotated
+        user_turn_stop_timeout=LOST_TRANSCRIPT_S,
+    )
