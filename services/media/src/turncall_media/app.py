@@ -40,7 +40,7 @@ from turncall_runtime import lifecycle, logs, metrics, seal
 
 _log = logs.logger(__name__)
 
-WRAP_UP_S: Final = 20.0
+WRAP_UP_S: Final = 40.0
 """After the drain's time is up: for goodbyes, hang-ups and closing recordings."""
 CUT_OFF_S: Final = 2.0
 """What calls get to end by themselves when the process is told to stop at once."""
@@ -111,6 +111,7 @@ class Worker:
             open_secret=self._open_secret,
             blobs=blobs,
             egress_allow=config.egress_allow,
+            recordings_spool=Path(config.spool_dir) / "recordings",
             owned=set(),
             now=_now,
             counters=self._counters,

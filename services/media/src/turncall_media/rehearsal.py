@@ -106,7 +106,11 @@ async def _taken(reason: EndedReason) -> bool:
 
 def _resources(station: Station) -> Resources:
     return Resources(
-        open_secret=station.open_secret, blobs=station.blobs, egress_allow=station.egress_allow, hang_up=_taken
+        open_secret=station.open_secret,
+        blobs=station.blobs,
+        egress_allow=station.egress_allow,
+        recordings_spool=station.recordings_spool,
+        hang_up=_taken,
     )
 
 

@@ -1,6 +1,7 @@
 """The few shapes that the parts of the media plane meet in: a socket, a reporter of facts, and how a call ended."""
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -72,7 +73,8 @@ class Resources(Struct, frozen=True, kw_only=True):
     """What one call may reach beyond its wire and its reporter.
 
     ``open_secret`` opens a vendor's key that control sealed; raises `SecretUnusable`. ``egress_allow`` are the networks
-    (CIDR) that the operator opened for URLs supplied by users. ``hang_up`` asks control to end the call at the carrier
+    (CIDR) that the operator opened for URLs supplied by users. ``recordings_spool`` is a folder where parts of a
+    recording wait for the store. ``hang_up`` asks control to end the call at the carrier
     and says whether control took it on; it asks once for a call, so later callers get the first one's answer, and it
     gives up after some seconds. Call it when the last words were heard, and leave the socket open: the carrier closes
     it. Whoever does not call it need not worry: the session does, for every end that the caller did not make.
@@ -81,4 +83,5 @@ class Resources(Struct, frozen=True, kw_only=True):
     open_secret: Callable[[str], str]
     blobs: BlobStore
     egress_allow: tuple[str, ...]
+    recordings_spool: Path
     hang_up: Callable[[EndedReason], Awaitable[bool]]

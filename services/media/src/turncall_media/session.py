@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
@@ -55,6 +56,7 @@ class Station(Struct, frozen=True, kw_only=True):
     open_secret: Callable[[str], str]
     blobs: BlobStore
     egress_allow: tuple[str, ...]
+    recordings_spool: Path
     owned: set[tuple[CallId, int]]
     now: Callable[[], datetime]
     counters: Counters
@@ -149,6 +151,7 @@ class CallSession:
             open_secret=self._station.open_secret,
             blobs=self._station.blobs,
             egress_allow=self._station.egress_allow,
+            recordings_spool=self._station.recordings_spool,
             hang_up=hang_up,
         )
         try:

@@ -35,19 +35,19 @@ async def test_drain(a_process, a_plan, carrier, control):
     assert plan.from_number not in written
 
 
-async def test_a_drain_that_takes_too_long(a_process, a_plan, carrier, control):
-    """Calls that outlast the drain are ended: control is asked to hang up, the last fact says why, exit 0."""
+async def test_a_drain_that_takes_too_long(a_worker, a_plan, carrier, control):
+    """Calls that outlast the drain are ended: control is asked to hang up, and the last fact says why."""
     plan = a_plan()
     await control.publish(plan)
-    async with a_process(drain_s=0.2) as child:
-        async with carrier.stream(child.port, plan) as stream:
-            await control.facts(plan, 1)
-            child.tell(signal.SIGTERM)
-            async with asyncio.timeout(5):
-                await control.asked_to_hang_up.wait()
-            await carrier.hang_up(stream)
-        assert await child.ended(within_s=5) == 0
-    closed = (await control.facts(plan, 2))[-1]
+    async with a_worker(drain_s=0.2) as worker, carrier.stream(worker.port, plan) as stream:
+        await control.facts(plan, 1)
+        draining = asyncio.create_task(worker.drain())
+        async with asyncio.timeout(5):
+            await control.asked_to_hang_up.wait()
+        await carrier.hang_up(stream)
+        async with asyncio.timeout(5):
+            await draining
+        closed = (await control.facts(plan, 2))[-1]
     assert (closed.reason, control.hang_ups[0].reason) == ("worker_lost", "worker_lost")
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -138,6 +139,7 @@ class Edge:
             open_secret=lambda sealed: sealed,
             blobs=MemoryStore(),
             egress_allow=(),
+            recordings_spool=Path("/nonexistent"),
             owned=set(),
             now=self.now,
             counters=counters,

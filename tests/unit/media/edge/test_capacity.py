@@ -124,7 +124,7 @@ def test_an_unfit_plan_is_refused_with_its_reason(capacity, offer):
 
 def test_two_sockets_of_one_epoch_take_two_seats(capacity):
     """Until one of them has started, both cost a slot; leaving gives back one each."""
-    first, second = capacity.enter(CallId("call_1"), 1), capacity.enter(CallId("call_1"), 1)
+    first, second = (capacity.enter(CallId("call_1"), 1) for _ in range(2))
     assert first is not None
     assert second is not None
     assert capacity.used == 2
@@ -132,6 +132,23 @@ def test_two_sockets_of_one_epoch_take_two_seats(capacity):
     assert capacity.used == 1
     capacity.leave(second)
     assert capacity.used == 0
+
+
+def test_one_token_cannot_fill_a_worker(clock, a_plan):
+    """Of many sockets for one epoch two get seats, however many slots are free."""
+    noon = a_plan().planned_at
+    roomy = Capacity(
+        worker=WorkerId("wrk_1"),
+        slots=10,
+        unfit=lambda plan: None,
+        clock_s=clock,
+        now=lambda: noon,
+        counters=Counters(CollectorRegistry()),
+    )
+    seats = [roomy.enter(CallId("call_1"), 1) for _ in range(5)]
+    assert [seat is not None for seat in seats] == [True, True, False, False, False]
+    assert roomy.used == 2
+    assert roomy.enter(CallId("call_2"), 1) is not None
 
 
 async def test_offers_are_answered_off_the_bus(capacity, offer):

@@ -3,6 +3,7 @@
 from collections import Counter as Multiset
 from collections.abc import Callable
 from datetime import datetime
+from typing import Final
 
 from msgspec import Struct
 
@@ -11,6 +12,9 @@ from turncall_proto.call import CallStart
 from turncall_proto.codec import decode, encode
 from turncall_proto.ids import CallId, WorkerId
 from turncall_proto.placement import HOLD_SLOT_S, CallOffer, OfferReply
+
+SOCKETS_PER_EPOCH: Final = 2
+"""A carrier's second stream for an epoch may overtake a first one that went silent; a third has no reason."""
 
 
 class Seat(Struct, frozen=True, kw_only=True):
@@ -85,9 +89,14 @@ class Capacity:
         return OfferReply(worker=self._worker, answer="accepted")
 
     def enter(self, call_id: CallId, epoch: int) -> Seat | None:
-        """A seat for a media socket: the one reserved for it, also while draining, or a free one. None: no seat."""
+        """A seat for a media socket: the one reserved for it, also while draining, or a free one. None: no seat.
+
+        One token opens any number of sockets while it lives; they may not fill the worker.
+        """
         self._expire()
         key = (call_id, epoch)
+        if self._live[key] >= SOCKETS_PER_EPOCH:
+            return None
         reserved = self._reserved.pop(key, None)
         if reserved is None and (self.is_draining or self.used >= self._slots):
             return None

@@ -24,7 +24,7 @@ MAX_MESSAGE_BYTES: Final = 64 * 1024
 QUEUED_FRAMES: Final = (64, 16)
 """Frames that wait for a slow pipeline before the carrier is held back, and how few let it go on: 1.3 s of audio."""
 WRITE_WITHIN_S: Final = 5.0
-"""A carrier that takes nothing for this long has gone."""
+"""A carrier that leaves the write buffer full (32 KiB, 2 s of audio) for this long has gone."""
 PING_EVERY_S: Final = 20.0
 OPEN_WITHIN_S: Final = 5.0
 """From the connection to the end of the handshake."""
@@ -90,13 +90,9 @@ class CarrierSocket:
     async def send(self, text: str) -> None:
         """Writes one text frame. Raises `SocketClosed`, also after `WRITE_WITHIN_S` without room to write."""
         try:
-            async with asyncio.timeout(WRITE_WITHIN_S):
-                await self._connection.send(text)
+            await self._connection.send(text)
         except ConnectionClosed as error:
             raise SocketClosed(self._connection.close_code or 1006) from error
-        except TimeoutError as error:
-            self._connection.transport.abort()
-            raise SocketClosed(1006) from error
 
     async def close(self, code: int, reason: str) -> None:
         """Closes once, and returns when the peer has agreed or `CLOSE_WITHIN_S` has passed."""
@@ -118,25 +114,12 @@ class Door:
 
     async def open(self, host: str, port: int) -> Server:
         """Starts to listen. The caller closes the server; its port is ``server.sockets[0].getsockname()[1]``."""
-        door = self
-
-        class Connection(ServerConnection):
-            """Counts as a stranger from its first byte until its token is accepted, or until it is gone."""
-
-            def connection_made(self, transport: asyncio.BaseTransport) -> None:
-                super().connection_made(transport)
-                door._meet(self)
-
-            def connection_lost(self, exc: Exception | None) -> None:
-                super().connection_lost(exc)
-                door._strangers.discard(self)
-
         return await serve(
             self._welcome,
             host,
             port,
             process_request=self._judge,
-            create_connection=Connection,
+            create_connection=self._connection_class(),
             compression=None,
             server_header=None,
             open_timeout=OPEN_WITHIN_S,
@@ -148,6 +131,38 @@ class Door:
             logger=_quiet_logger(),
         )
 
+    def _connection_class(self) -> type[ServerConnection]:
+        door = self
+
+        class Connection(ServerConnection):
+            """A stranger until its token is accepted or it is gone, and dropped when it lets a write wait too long."""
+
+            _dropping: asyncio.TimerHandle | None = None
+
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                super().connection_made(transport)
+                door._meet(self)
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                super().connection_lost(exc)
+                door._strangers.discard(self)
+                self._let_be()
+
+            def pause_writing(self) -> None:
+                # A deadline per frame would be a timer per frame, and 20 us of it: this one is armed by a full buffer.
+                super().pause_writing()
+                self._dropping = self.loop.call_later(WRITE_WITHIN_S, self.transport.abort)
+
+            def resume_writing(self) -> None:
+                super().resume_writing()
+                self._let_be()
+
+            def _let_be(self) -> None:
+                if self._dropping is not None:
+                    self._dropping.cancel()
+
+        return Connection
+
     def _meet(self, connection: ServerConnection) -> None:
         if len(self._strangers) >= self._max_strangers:
             self._counters.sockets.labels("crowded").inc()
@@ -158,6 +173,8 @@ class Door:
     def _judge(self, connection: ServerConnection, request: Request) -> Response | None:
         """None lets the upgrade go on. Nothing here logs the path: it ends with a token."""
         path = request.path.partition("?")[0]
+        if request.method != "GET":
+            return _response(Answer(body=b"GET only.\n", status=HTTPStatus.METHOD_NOT_ALLOWED))
         page = self._pages.get(path)
         if page is not None:
             return _response(page(request.headers.get("Accept", "")))
