@@ -1,6 +1,5 @@
 """The life of a call: states, legal moves, why it ended, and the plan that a worker serves."""
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
@@ -8,7 +7,7 @@ from msgspec import Meta, Struct, field
 
 from turncall_proto.agent import AgentSpec
 from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId, WorkerId
-from turncall_proto.marks import PhoneNumber
+from turncall_proto.marks import Instant, PhoneNumber
 
 Direction = Literal["inbound", "outbound"]
 Channel = Literal["phone", "browser", "whatsapp"]
@@ -90,7 +89,7 @@ class CallStart(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.s
     to_number: PhoneNumber
     provider: str
     provider_call_id: str
-    planned_at: datetime
+    planned_at: Instant
     secrets: dict[str, str] = field(default_factory=dict)
     offered_to: WorkerId | None = None
 
@@ -101,4 +100,4 @@ class Claim(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.claim
     call_id: CallId
     epoch: int
     worker: WorkerId
-    at: datetime
+    at: Instant

@@ -1,12 +1,13 @@
 """Bytes on the bus: JSON by msgspec, one encoder, typed decoders, and room for tags from a newer release."""
 
-from datetime import datetime
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
 from turncall_proto.events import CallEvent, Event
 from turncall_proto.ids import CallId, ProjectId
+from turncall_proto.marks import Instant
 from turncall_proto.subjects import MAX_MESSAGE_BYTES
 
 _encoder: Final = msgspec.json.Encoder()
@@ -48,9 +49,9 @@ class _Header(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     call_id: CallId
     project_id: ProjectId
-    epoch: int
-    seq: int
-    at: datetime
+    epoch: Annotated[int, Meta(ge=0)]
+    seq: Annotated[int, Meta(ge=1)]
+    at: Instant
 
 
 _header_decoder: Final = msgspec.json.Decoder(_Header)

@@ -3,13 +3,13 @@
 Both are request and reply with an id: a repeat of the same id is answered alike and done once.
 """
 
-from datetime import datetime
 from typing import Literal
 
 from msgspec import Struct
 
 from turncall_proto.call import EndedReason
 from turncall_proto.ids import CallId
+from turncall_proto.marks import Instant
 
 
 class Command(Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -17,7 +17,7 @@ class Command(Struct, frozen=True, kw_only=True, tag_field="type"):
 
     command_id: str
     call_id: CallId
-    deadline: datetime
+    deadline: Instant
 
 
 class EndCall(Command, frozen=True, kw_only=True, tag="end"):
@@ -43,7 +43,7 @@ class HangUpAsked(Struct, frozen=True, kw_only=True, tag_field="type", tag="hang
     call_id: CallId
     epoch: int
     reason: EndedReason
-    deadline: datetime
+    deadline: Instant
 
 
 class ActReply(Struct, frozen=True, kw_only=True):

@@ -5,14 +5,13 @@ worker as its only author. A consumer that sees the same number twice has seen t
 Adding a field with a default is the one allowed change; a new meaning is a new tag.
 """
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
 from turncall_proto.call import CallState, Channel, Direction, EndedReason
 from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId, WorkerId
-from turncall_proto.marks import PERSONAL, CallMs, Milliseconds, PhoneNumber, Speech
+from turncall_proto.marks import PERSONAL, CallMs, Instant, Milliseconds, PhoneNumber, Speech
 
 
 class CallEvent(Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -22,7 +21,7 @@ class CallEvent(Struct, frozen=True, kw_only=True, tag_field="type"):
     project_id: ProjectId
     epoch: Annotated[int, Meta(ge=0)]
     seq: Annotated[int, Meta(ge=1)]
-    at: datetime
+    at: Instant
 
 
 # Facts that control states (epoch 0).

@@ -1,5 +1,6 @@
 """Marks that annotate fields of the contract and survive into its JSON Schema."""
 
+from datetime import datetime
 from typing import Annotated, Final
 
 from msgspec import Meta
@@ -13,5 +14,7 @@ PhoneNumber = Annotated[
     PERSONAL,
 ]
 Speech = Annotated[str, Meta(description="Words that a person or an agent said."), PERSONAL]
+Instant = Annotated[datetime, Meta(tz=True)]
+"""A moment with its time zone; one without would be another moment on another machine."""
 Milliseconds = Annotated[int, Meta(ge=0, description="Milliseconds.")]
 CallMs = Annotated[int, Meta(ge=0, description="Milliseconds since this epoch's audio began.")]

@@ -1,12 +1,12 @@
 """How a call finds a worker: beats, offers and their answers."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from turncall_proto.call import CallStart
 from turncall_proto.ids import WorkerId
+from turncall_proto.marks import Instant
 
 Pool = Literal["calls", "text"]
 BEAT_EVERY_S = 0.5
@@ -39,7 +39,7 @@ class CallOffer(Struct, frozen=True, kw_only=True, tag_field="type", tag="offer"
     """Control asks one worker to reserve a slot. Dropped when it arrives after ``deadline`` (aware UTC)."""
 
     plan: CallStart
-    deadline: datetime
+    deadline: Instant
 
 
 class OfferReply(Struct, frozen=True, kw_only=True):
