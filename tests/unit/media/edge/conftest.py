@@ -128,14 +128,14 @@ class Edge:
         self.build_fails_with: Exception | None = None
         self.station = self.station_of("wrk_" + "1" * 32)
 
-    def station_of(self, worker: str) -> Station:
+    def station_of(self, worker: str, build=None) -> Station:
         counters = Counters(CollectorRegistry()) if hasattr(self, "station") else Counters(self.registry)
         return Station(
             worker=WorkerId(worker),
             bus=self.bus,
             append=self.spooled.append,
             feed=LiveFeed(self.bus, counters),
-            build=self._build,
+            build=build or self._build,
             open_secret=lambda sealed: sealed,
             blobs=MemoryStore(),
             egress_allow=(),
