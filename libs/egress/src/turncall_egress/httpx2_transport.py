@@ -8,14 +8,15 @@ import httpcore2
 import httpx2
 
 from turncall_egress.dialling import CONNECTIONS, IDLE_CONNECTIONS, IDLE_S, dial
+from turncall_egress.errors import Failed
 from turncall_egress.wall import Wall, checked_url
 
 
 class WalledTransport(httpx2.AsyncHTTPTransport):
     """A transport whose connections go to checked addresses, while TLS still verifies the name.
 
-    What the wall forbids raises `Refused` or `Failed` in the middle of the SDK's request. Give it to a client without
-    ``trust_env``, as `walled_client` does: a proxy variable would lead around it.
+    What the wall forbids raises `Refused` in the middle of the SDK's request, which is no error that SDKs retry. Give
+    it to a client without ``trust_env``, as `walled_client` does: a proxy variable would lead around it.
     """
 
     def __init__(self, wall: Wall) -> None:
@@ -66,6 +67,8 @@ class _WalledNetwork(httpcore2.AsyncNetworkBackend):
             return await dial(self._wall, host, timeout, connect, unreachable)
         except TimeoutError as error:
             raise httpcore2.ConnectTimeout(f"the name {host} was not resolved in time") from error
+        except Failed as error:
+            raise httpcore2.ConnectError(str(error)) from error
 
     async def sleep(self, seconds: float) -> None:
         """Between attempts to connect."""

@@ -1,0 +1,336 @@
+"""The client for users' URLs against real sockets on this machine."""
+
+import asyncio
+import gzip
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
+
+import httpx
+import httpx2
+import openai
+import pytest
+from aiohttp import web
+
+from turncall_egress import EgressClient, Failed, Refused, TimedOut, TooLarge, Wall, httpx2_transport, httpx_transport
+
+LIMITS = {"timeout_s": 5, "max_bytes": 10_000}
+
+
+class Target:
+    """A server on every interface of this machine, which counts who connects and keeps what was asked."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.port = 0
+        self.over = asyncio.Event()
+        self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
+
+    def url(self, host: str = "127.0.0.1", path: str = "/") -> str:
+        return f"http://{host}:{self.port}{path}"
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append((request.method, request.path, dict(request.headers), await request.read()))
+        if request.path == "/redirect":
+            return web.Response(status=302, headers={"Location": self.url(path="/secret"), "Set-Cookie": "a=b"})
+        if request.path == "/large":
+            return web.Response(body=b"x" * 10_001)
+        if request.path == "/endless":
+            return await _endless(request)
+        if request.path == "/compressed":
+            return web.Response(body=gzip.compress(b"x" * 1_000_000), headers={"Content-Encoding": "gzip"})
+        if request.path == "/silent":
+            await self.over.wait()
+        return web.json_response({"ok": True}, status=201)
+
+
+async def _endless(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    while True:
+        await response.write(b"x" * 1000)
+
+
+@pytest.fixture
+async def target() -> AsyncIterator[Target]:
+    """Reachable as 127.0.0.1, 127.0.0.2, ::1 and so on."""
+    made = Target()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", made.answer)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    await runner.setup()
+    server = runner.server
+    assert server is not None
+
+    def counted() -> asyncio.Protocol:
+        made.connections += 1
+        return server()
+
+    everywhere = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    listener = await asyncio.get_running_loop().create_server(counted, sock=everywhere)
+    made.port = everywhere.getsockname()[1]
+    yield made
+    made.over.set()
+    listener.close()
+    await runner.cleanup()
+
+
+def _resolver(**found: Sequence[Sequence[str]]) -> Callable[[str], Awaitable[Sequence[str]]]:
+    """Answers each name with its next list of addresses, then with its last one for ever."""
+    left = {name: list(answers) for name, answers in found.items()}
+
+    async def resolve(host: str) -> Sequence[str]:
+        answers = left.get(host.partition(".")[0])
+        if answers is None:
+            raise OSError("no such name")
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+    return resolve
+
+
+OPEN = Wall(["127.0.0.1/32"], _resolver(hook=[["127.0.0.1"]]))
+
+
+async def test_an_allowed_host_gets_the_request(target: Target) -> None:
+    """Method, path, headers and body arrive, under the name and not the address; the answer comes back whole."""
+    async with EgressClient(OPEN) as client:
+        answer = await client.request(
+            "POST",
+            target.url("hook.test", "/a?b=c"),
+            body=b'{"x":1}',
+            headers={"Content-Type": "application/json"},
+            **LIMITS,
+        )
+
+    assert (answer.status, answer.body) == (201, b'{"ok": true}')
+    assert answer.headers["content-type"].startswith("application/json")
+    [(method, path, headers, body)] = target.requests
+    assert (method, path, body) == ("POST", "/a", b'{"x":1}')
+    assert headers["Host"] == f"hook.test:{target.port}"
+    assert headers["Content-Type"] == "application/json"
+
+
+async def test_redirects_are_answers(target: Target) -> None:
+    """Where a redirect leads is never visited, and a cookie it sets never comes back."""
+    async with EgressClient(OPEN) as client:
+        answer = await client.request("GET", target.url("hook.test", "/redirect"), **LIMITS)
+        await client.request("GET", target.url("hook.test", "/next"), **LIMITS)
+
+    assert answer.status == 302
+    assert [path for _, path, _, _ in target.requests] == ["/redirect", "/next"]
+    assert "Cookie" not in target.requests[1][2]
+
+
+@pytest.mark.parametrize("path", ["/large", "/endless"])
+async def test_long_answers_are_cut(target: Target, path: str) -> None:
+    """An answer over the cap ends the request, whether it says its length or not."""
+    async with EgressClient(OPEN) as client:
+        with pytest.raises(TooLarge):
+            await client.request("GET", target.url("hook.test", path), **LIMITS)
+
+
+async def test_compressed_answers_are_not_taken(target: Target) -> None:
+    """We ask for none, and one that comes all the same cannot swell here."""
+    async with EgressClient(OPEN) as client:
+        with pytest.raises(Failed, match="compressed"):
+            await client.request("GET", target.url("hook.test", "/compressed"), **LIMITS)
+    assert target.requests[0][2]["Accept-Encoding"] == "identity"
+
+
+async def test_the_deadline_covers_everything(target: Target) -> None:
+    """A silent server and a name server that hangs both end in time."""
+
+    async def hang(_: str) -> Sequence[str]:
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+    async with EgressClient(OPEN) as client:
+        with pytest.raises(TimedOut):
+            await client.request("GET", target.url("hook.test", "/silent"), timeout_s=0.1, max_bytes=10)
+    async with EgressClient(Wall(["127.0.0.1/32"], hang)) as client:
+        with pytest.raises(TimedOut):
+            await client.request("GET", target.url("hook.test"), timeout_s=0.1, max_bytes=10)
+
+
+async def test_broken_connections_fail(target: Target) -> None:
+    """A closed port and an unknown name are failures that name the host and nothing else."""
+    async with EgressClient(OPEN) as client:
+        with pytest.raises(Failed, match=r"hook\.test"):
+            await client.request("GET", "http://hook.test:19999/?token=abc", **LIMITS)
+        with pytest.raises(Failed, match=r"nowhere\.test"):
+            await client.request("GET", target.url("nowhere.test"), **LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Host", "internal"),
+        ("content-length", "5"),
+        ("Transfer-Encoding", "chunked"),
+        ("Connection", "close"),
+        ("X-A", "b\r\nX-C: d"),
+        ("X A", "b"),
+        ("", "b"),
+        ("X-Ä", "b"),
+        ("X-A", "\x00"),
+    ],
+)
+async def test_headers_cannot_move_or_split_a_request(target: Target, name: str, value: str) -> None:
+    """A user's header changes neither where a request goes nor how long it is."""
+    async with EgressClient(OPEN) as client:
+        with pytest.raises(Refused) as refused:
+            await client.request("GET", target.url("hook.test"), headers={name: value}, **LIMITS)
+    assert refused.value.reason == "header"
+    assert target.connections == 0
+
+
+LOCAL_FORMS = [
+    *["127.0.0.1", "127.0.0.2", "127.1.2.3", "127.255.255.254", "0.0.0.0", "localhost", "localhost."],
+    *["LOCALHOST", "127.1", "127.0.1", "0", "2130706433", "0x7f000001", "0x7f.0.0.1", "0x7f.1"],
+    *["0X7F.0.0.1", "0177.0.0.1", "0177.1", "017700000001", "00000177.0.0.1", "127.0.0.001"],
+    *["127.0.0.1.", "127.000.000.1", "0x7f.0x0.0x0.0x1", "4294967295", "①②⑦.⓪.⓪.①", "127。0。0。1"],
+    *["127.0.0.1", "１２７.0.0.1", "ⓛⓞⓒⓐⓛⓗⓞⓢⓣ", "loCaLhoſt", "%31%32%37.0.0.1", "127%2e0.0.1", "[::1]"],
+    *["[::]", "[0:0:0:0:0:0:0:1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[0:0:0:0:0:ffff:127.0.0.1]"],
+    *["[::127.0.0.1]", "[::7f00:1]", "[64:ff9b::127.0.0.1]", "[64:ff9b::7f00:1]", "[64:ff9b:1::7f00:1]"],
+    *["[2002:7f00:1::]", "[2001:0:7f00:1::]", "[::ffff:0:127.0.0.1]", "[fe80::1]", "[fe80::1%25lo]"],
+    *["[::1%25lo]", "[0000::0001]"],
+]
+INTERNAL_HOSTS = [
+    *["10.0.0.1", "172.16.0.1", "192.168.0.1", "100.64.0.1", "169.254.169.254", "169.254.170.2"],
+    *["100.100.100.200", "168.63.129.16", "192.0.0.192", "198.18.0.1", "224.0.0.1", "255.255.255.255"],
+    *["240.0.0.1", "0.0.0.1", "192.88.99.1", "[fd00:ec2::254]", "[fc00::1]", "[fec0::1]", "[ff02::1]"],
+    *["[2001:db8::1]", "[::ffff:169.254.169.254]", "[100::1]", "[::ffff:a9fe:a9fe]"],
+    *["[64:ff9b::169.254.169.254]", "[2002:a9fe:a9fe::]", "[3fff::1]", "[5f00::1]", "[::a9fe:a9fe]"],
+    *["0xa9fea9fe", "2852039166", "0251.0376.0251.0376", "169.254.43518", "0xA9.0xFE.0xA9.0xFE"],
+    *["169。254。169。254"],
+]
+NAMES = {
+    "loop": ["127.0.0.1"],
+    "loop6": ["::1"],
+    "metadata": ["169.254.169.254"],
+    "mixed": ["8.8.8.8", "127.0.0.1"],
+    "mapped": ["::ffff:127.0.0.1"],
+    "nat64": ["64:ff9b::7f00:1"],
+    "sixtofour": ["2002:7f00:1::"],
+    "unspecified": ["0.0.0.0"],
+    "private": ["10.0.0.1"],
+    "unique": ["fd00::1"],
+    "teredo": ["2001:0:7f00:1::"],
+    "multicast": ["ff02::1"],
+    "shared": ["100.64.0.1"],
+}
+FORBIDDEN = [
+    *[f"http://{host}:{{port}}/" for host in LOCAL_FORMS],
+    *[f"http://{host}/latest/meta-data/" for host in INTERNAL_HOSTS],
+    *[f"http://{name}.test:{{port}}/" for name in NAMES],
+    *[f"https://{name}.test/" for name in NAMES],
+    "http://user:pw@127.0.0.1:{port}/",
+    "http://example.com:{port}@127.0.0.1:{port}/",
+    "http://127.0.0.1:{port}#@example.com/",
+    "http://127.0.0.1:{port}\\@example.com/",
+    "http://[::1]:{port}/?@example.com",
+    "ftp://127.0.0.1:{port}/",
+    "gopher://127.0.0.1:{port}/_GET",
+    "file:///etc/passwd",
+    "ws://127.0.0.1:{port}/",
+    "//127.0.0.1:{port}/",
+    "http:127.0.0.1:{port}",
+    "http:///127.0.0.1:{port}/",
+    "HTTP://LOOP.TEST:{port}/",
+]
+
+
+def _named(name: str) -> Sequence[str]:
+    return NAMES.get(name.lower().partition(".")[0], ["127.0.0.1"])
+
+
+async def _hostile(host: str) -> Sequence[str]:
+    """Every name there is leads inside."""
+    return _named(host)
+
+
+async def test_forbidden_urls_reach_nobody(target: Target) -> None:
+    """Encodings, families, metadata addresses and names that lead inside: refused, and no connection is made."""
+    assert len(FORBIDDEN) >= 120
+    async with EgressClient(Wall([], _hostile)) as client:
+        for form in FORBIDDEN:
+            with pytest.raises((Refused, Failed)):
+                await client.request("GET", form.replace("{port}", str(target.port)), **LIMITS)
+
+    assert target.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("walled_client", "library"),
+    [(httpx2_transport.walled_client, httpx2), (httpx_transport.walled_client, httpx)],
+    ids=["httpx2", "httpx"],
+)
+async def test_sdk_clients_stand_behind_the_same_wall(
+    target: Target, walled_client: Callable[..., Any], library: Any
+) -> None:
+    """What our own client refuses, an SDK's client refuses too, before any connection."""
+    refusals = (Refused, library.InvalidURL, library.UnsupportedProtocol, library.ConnectError)
+    async with walled_client(Wall([], _hostile), 5) as client:
+        for form in FORBIDDEN:
+            with pytest.raises(refusals):
+                await client.get(form.replace("{port}", str(target.port)))
+    assert target.connections == 0
+
+    async with walled_client(OPEN, 5) as client:
+        assert (await client.get(target.url("hook.test"))).status_code == 201
+        assert (await client.get(target.url("hook.test", "/redirect"))).status_code == 302
+        with pytest.raises(Refused):
+            await client.get(target.url("127.0.0.2"))
+    assert [path for _, path, _, _ in target.requests] == ["/", "/redirect"]
+
+
+async def test_an_sdk_talks_through_the_wall(target: Target) -> None:
+    """The openai SDK with a user's base URL reaches an allowed host and no other."""
+    for wall, reached in [(Wall([], _hostile), 0), (OPEN, 1)]:
+        async with httpx2_transport.walled_client(wall, 5) as http:
+            sdk = openai.AsyncOpenAI(
+                base_url=target.url("hook.test", "/v1"), api_key="sk-test", http_client=http, max_retries=0
+            )
+            if reached:
+                await sdk.models.list()
+            else:
+                with pytest.raises(Refused):
+                    await sdk.models.list()
+        assert target.connections == reached
+
+
+async def test_rebinding_names_gain_nothing(target: Target) -> None:
+    """A name that is public when checked and internal a moment later: the checked address is what is connected to.
+
+    127.0.0.1 plays the public address here, 127.0.0.2 the internal one.
+    """
+    async with EgressClient(Wall(["127.0.0.1/32"], _resolver(flip=[["127.0.0.1"], ["127.0.0.2"]]))) as client:
+        answer = await client.request("GET", target.url("flip.test", "/first"), **LIMITS)
+        assert answer.status == 201
+    async with EgressClient(Wall(["127.0.0.1/32"], _resolver(flip=[["127.0.0.2"], ["127.0.0.1"]]))) as client:
+        with pytest.raises(Refused):
+            await client.request("GET", target.url("flip.test", "/second"), **LIMITS)
+
+    assert [path for _, path, _, _ in target.requests] == ["/first"]
+    assert target.connections == 1
+
+
+async def test_unreachable_addresses_are_passed_over(target: Target) -> None:
+    """A host whose first address cannot be reached is reached at its second one, by either client."""
+    wall = Wall(["127.0.0.0/8", "255.255.255.255/32"], _resolver(dual=[["255.255.255.255", "127.0.0.1"]]))
+    async with EgressClient(wall) as client, httpx2_transport.walled_client(wall, 5) as sdk:
+        assert (await client.request("GET", target.url("dual.test"), **LIMITS)).status == 201
+        assert (await sdk.get(target.url("dual.test"))).status_code == 201
+
+
+async def test_proxy_variables_are_not_heeded(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ambient proxy would connect on our behalf, past the wall."""
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, target.url("127.0.0.1"))
+    async with EgressClient(Wall([], _hostile)) as client, httpx2_transport.walled_client(Wall([], _hostile), 5) as sdk:
+        with pytest.raises(Refused):
+            await client.request("GET", "http://loop.test/", **LIMITS)
+        with pytest.raises(Refused):
+            await sdk.get("http://loop.test/")
+
+    assert target.connections == 0

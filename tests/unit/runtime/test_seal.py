@@ -1,0 +1,69 @@
+"""Sealed boxes."""
+
+from base64 import b64decode, b64encode
+
+import pytest
+
+from turncall_runtime.seal import BadKey, CannotOpen, new_keypair, open_sealed, public_key_of, seal
+from turncall_runtime.secret import Secret
+
+
+def test_what_is_sealed_opens_with_the_private_key() -> None:
+    """The text comes back, hidden, whatever characters it holds."""
+    pair = new_keypair()
+
+    assert open_sealed(seal("sk-ключ", pair.public_key), [pair.private_key]) == Secret("sk-ключ")
+
+
+def test_two_keys_live_while_they_rotate() -> None:
+    """What was sealed to the older key still opens after the newer one came."""
+    older, newer = new_keypair(), new_keypair()
+    both = [newer.private_key, older.private_key]
+
+    assert open_sealed(seal("old", older.public_key), both) == Secret("old")
+    assert open_sealed(seal("new", newer.public_key), both) == Secret("new")
+
+
+def test_sealing_twice_gives_different_texts() -> None:
+    """Equal secrets do not show that they are equal."""
+    pair = new_keypair()
+
+    assert seal("same", pair.public_key) != seal("same", pair.public_key)
+
+
+def test_other_keys_open_nothing() -> None:
+    """A retired key's box stays shut, and the error says so without the text."""
+    with pytest.raises(CannotOpen, match="retired"):
+        open_sealed(seal("x", new_keypair().public_key), [new_keypair().private_key])
+    with pytest.raises(CannotOpen):
+        open_sealed(seal("x", new_keypair().public_key), [])
+
+
+def test_altered_boxes_open_nothing() -> None:
+    """One flipped bit anywhere is noticed."""
+    pair = new_keypair()
+    sealed = b64decode(seal("x", pair.public_key))
+    for place in (0, 31, 32, len(sealed) - 1):
+        altered = bytearray(sealed)
+        altered[place] ^= 1
+        with pytest.raises(CannotOpen):
+            open_sealed(b64encode(altered).decode(), [pair.private_key])
+    for text in ("", "not base64!", b64encode(sealed[:40]).decode()):
+        with pytest.raises(CannotOpen):
+            open_sealed(text, [pair.private_key])
+
+
+@pytest.mark.parametrize("key", ["", "x", "!!!!", b64encode(b"short").decode(), b64encode(b"l" * 33).decode()])
+def test_malformed_keys_are_told_apart(key: str) -> None:
+    """A wrong configuration is not mistaken for a wrong box, and the key is not shown."""
+    with pytest.raises(BadKey):
+        seal("x", key)
+    with pytest.raises(BadKey):
+        open_sealed(seal("x", new_keypair().public_key), [Secret(key)])
+
+
+def test_the_public_half_is_found_from_the_private_one() -> None:
+    """An operator who keeps the private key needs no second note."""
+    pair = new_keypair()
+
+    assert public_key_of(pair.private_key) == pair.public_key
