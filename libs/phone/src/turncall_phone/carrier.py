@@ -15,6 +15,9 @@ from turncall_phone.rest.face import add_rest_face
 from turncall_phone.speech import Speak
 from turncall_phone.switchboard import Switchboard
 
+# Room for minutes of PCM that a client lets a caller say.
+MAX_BODY_BYTES = 64 << 20
+
 
 class Carrier(Switchboard):
     """A Twilio in this process. Enter it to start its server (port 0 takes a free one); leave it to end and stop."""
@@ -59,7 +62,7 @@ class Carrier(Switchboard):
 
     async def open(self, stack: AsyncExitStack) -> None:
         """Start the HTTP server with the REST face and the control face."""
-        app = web.Application()
+        app = web.Application(client_max_size=MAX_BODY_BYTES)
         add_rest_face(app, self, is_strict=self.is_strict)
         add_control_face(app, self)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)

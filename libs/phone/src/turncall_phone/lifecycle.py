@@ -65,7 +65,8 @@ class _Far:
         exchange.ticker.add(call.line)
         if call.direction != "inbound":
             exchange.progress(call, "answered", CallStatus.IN_PROGRESS)
-        self._start(follow(self._script, call, exchange.speak))
+        if self._script:
+            self._start(follow(self._script, call, exchange.speak))
         if call.plan.time_limit_s is not None:
             self._start(self._limit(call.plan.time_limit_s))
 

@@ -1,7 +1,10 @@
 """Text to 8 kHz audio for <Say> and for callers: espeak-ng where its wheel is installed, else a hum."""
 
 import ctypes
+import functools
 import importlib
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -23,18 +26,30 @@ _LIBRARY_LOCK = threading.Lock()
 _CHUNK_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
+@functools.cache
+def _started(library_path: str, data_path: str) -> tuple[ctypes.CDLL, int]:
+    """The library and its rate, started once per process: started twice it says a sixth of each text.
+
+    Its state belongs to the loaded file, so a copy is loaded: another user of the wheel in this process starts its own.
+    """
+    with tempfile.NamedTemporaryFile(suffix=".so") as copy:
+        shutil.copyfile(library_path, copy.name)
+        library = ctypes.CDLL(copy.name)
+    rate_hz: int = library.espeak_Initialize(_SYNCHRONOUS, 0, data_path.encode(), 0)
+    if rate_hz <= 0:
+        raise RuntimeError(f"espeak-ng did not start: no voice data under {data_path}")
+    return library, rate_hz
+
+
 class EspeakVoice:
-    """espeak-ng in this process."""
+    """espeak-ng in this process; raises RuntimeError when its voice data is missing."""
 
     def __init__(self, library_path: str, data_path: str) -> None:
-        self._library = ctypes.CDLL(library_path)
+        with _LIBRARY_LOCK:
+            self._library, self._rate_hz = _started(library_path, data_path)
         self._chunks: list[bytes] = []
         # Held for as long as the library may call it.
         self._callback = _CHUNK_CALLBACK(self._keep)
-        with _LIBRARY_LOCK:
-            self._rate_hz: int = self._library.espeak_Initialize(_SYNCHRONOUS, 0, data_path.encode(), 0)
-        if self._rate_hz <= 0:
-            raise RuntimeError(f"espeak-ng did not start: no voice data under {data_path}")
 
     def __call__(self, text: str) -> bytes:
         """Mono s16le at 8 kHz; empty for a text without words."""

@@ -4,18 +4,17 @@ import asyncio
 import base64
 import socket
 from contextlib import suppress
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import aiohttp
 import msgspec
-from aiohttp import ClientWebSocketResponse, WSMsgType
+from aiohttp import WSMessage, WSMsgType
 
 from turncall_phone import mulaw
 from turncall_phone import stream_messages as wire
 from turncall_phone.calls import Call
-from turncall_phone.exchange import Exchange
-from turncall_phone.faults import StreamFault
-from turncall_phone.journal import StreamCleared, StreamClosed, StreamMark, StreamOpened
+from turncall_phone.faults import FaultPlan, StreamFault
+from turncall_phone.journal import Alert, Journal, StreamCleared, StreamClosed, StreamMark, StreamOpened
 from turncall_phone.line import FRAME_MS
 from turncall_phone.playout import RATE_HZ, Playout
 
@@ -39,14 +38,37 @@ class StreamPlan(msgspec.Struct, frozen=True, kw_only=True):
     parameters: tuple[tuple[str, str], ...] = ()
 
 
+class MediaSocket(Protocol):
+    """What a stream asks of its socket; aiohttp's client socket is one."""
+
+    async def send_str(self, data: str) -> None:
+        """Send a text frame; waits while the peer reads too slowly."""
+        ...
+
+    async def receive(self) -> WSMessage:
+        """The next frame, or how the socket ended."""
+        ...
+
+    async def close(self) -> bool:
+        """Take leave, within the socket's own time limit."""
+        ...
+
+    def get_extra_info(self, name: str) -> Any:
+        """The connection's `socket`."""
+        ...
+
+
 class MediaStream:
     """One open socket from `start` to `stop`. `run` is its life; the line calls it for each frame."""
 
-    def __init__(self, socket_: ClientWebSocketResponse, plan: StreamPlan, call: Call, exchange: Exchange) -> None:
-        self._socket = socket_
+    def __init__(
+        self, media_socket: MediaSocket, plan: StreamPlan, call: Call, journal: Journal, faults: FaultPlan
+    ) -> None:
+        self._socket = media_socket
         self._plan = plan
         self._call = call
-        self._exchange = exchange
+        self._journal = journal
+        self._faults = faults
         self._playout = Playout(capacity_samples=CAPACITY_SAMPLES)
         self._outbox: asyncio.Queue[msgspec.Struct | None] = asyncio.Queue(BACKLOG)
         self._encoder = msgspec.json.Encoder()
@@ -85,7 +107,7 @@ class MediaStream:
                 await self._leave(writer, by)
             finally:
                 writer.cancel()
-                self._exchange.journal.add(self._summary(by), self._call.sid)
+                self._journal.add(self._summary(by), self._call.sid)
 
     def return_marks(self, names: tuple[str, ...]) -> None:
         """Send back marks that were played."""
@@ -117,7 +139,7 @@ class MediaStream:
         self._post(wire.Connected())
         self._post(wire.Start(sequence_number=self._next(), stream_sid=sid, start=body))
         opened = StreamOpened(stream_sid=sid, url=self._plan.url, parameters=self._plan.parameters)
-        self._exchange.journal.add(opened, call.sid)
+        self._journal.add(opened, call.sid)
 
     def _send_key(self, digit: str) -> None:
         body = wire.DtmfBody(digit=digit)
@@ -130,7 +152,7 @@ class MediaStream:
 
     def _note_mark(self, name: str, event: Literal["received", "played", "cleared"]) -> None:
         mark = StreamMark(stream_sid=self._plan.stream_sid, name=name, event=event, at_ms=self._call.line.at_ms)
-        self._exchange.journal.add(mark, self._call.sid)
+        self._journal.add(mark, self._call.sid)
 
     def _next(self) -> str:
         self._sequence += 1
@@ -150,8 +172,8 @@ class MediaStream:
 
     async def _read(self) -> StreamEnd:
         while True:
-            await self._may_read.wait()
             message = await self._socket.receive()
+            await self._may_read.wait()
             match message.type:
                 case WSMsgType.TEXT:
                     self._take(message.data)
@@ -199,17 +221,17 @@ class MediaStream:
         dropped_ms = self._playout.queued_samples * 1000 // RATE_HZ
         names = self._playout.clear()
         cleared = StreamCleared(stream_sid=self._plan.stream_sid, dropped_ms=dropped_ms, at_ms=self._call.line.at_ms)
-        self._exchange.journal.add(cleared, self._call.sid)
+        self._journal.add(cleared, self._call.sid)
         for name in names:
             self._return_mark(name, "cleared")
 
     def _alert(self, code: int, detail: str) -> None:
         if code not in self._alerted:
             self._alerted.add(code)
-            self._exchange.alert(self._call, code, detail)
+            self._journal.add(Alert(code=code, detail=detail), self._call.sid)
 
     async def _misbehave(self) -> None:
-        fault = self._exchange.faults.strike(StreamFault, lambda f: f.effect != "refuse", self._call.sid)
+        fault = self._faults.strike(StreamFault, lambda f: f.effect != "refuse", self._call.sid)
         if fault is None:
             return
         await self._call.line.wait_ms(fault.at_ms)

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
+import msgspec
 
 from turncall_phone.accounts import Account, Number, NumberBook
 from turncall_phone.caller import Answers, AnyPhone, AnyStep
@@ -131,16 +132,15 @@ class Switchboard:
         number = self.numbers.find(phone_number)
         if number is None:
             raise NotOurNumber("no account of this carrier owns that number: add it first")
-        changed = Number(
-            sid=number.sid,
-            account_sid=number.account_sid,
-            phone_number=number.phone_number,
-            friendly_name=number.friendly_name,
-            created_at=number.created_at,
-            updated_at=self.clock.now(),
+        changed = msgspec.structs.replace(
+            number,
             voice_url=voice_url,
+            voice_method="POST",
             voice_fallback_url=voice_fallback_url,
+            voice_fallback_method="POST",
             status_callback=status_callback,
+            status_callback_method="POST",
+            updated_at=self.clock.now(),
         )
         return self.numbers.replace(changed)
 

@@ -68,7 +68,7 @@ async def _stream(noun: Element, leg: Leg) -> bool:
     ended_by = "carrier"
     fault: LossFault | None = None
     try:
-        ended_by = await MediaStream(socket, plan, leg.call, leg.exchange).run()
+        ended_by = await MediaStream(socket, plan, leg.call, leg.exchange.journal, leg.exchange.faults).run()
         fault = leg.exchange.faults.strike(LossFault, lambda _: True, leg.call.sid)
     finally:
         if fault is None or fault.effect != "unnoticed":
