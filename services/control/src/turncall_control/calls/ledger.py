@@ -126,10 +126,10 @@ async def append(connection: Connection, ledgers: Mapping[CallId, Ledger], facts
     known = await _stored_numbers(connection, facts)
     pages = {call_id: _Page(ledger) for call_id, ledger in ledgers.items()}
     for fact in facts:
-        event = fact.event
-        if (event.call_id, event.epoch, event.seq) not in known:
-            known.add((event.call_id, event.epoch, event.seq))
-            pages[event.call_id].write(fact)
+        number = (fact.event.call_id, fact.event.epoch, fact.event.seq)
+        if fact.event.seq == UNNUMBERED or number not in known:
+            known.add(number)
+            pages[fact.event.call_id].write(fact)
     written = [page for page in pages.values() if page.facts]
     if written:
         await _insert(connection, written)

@@ -3,8 +3,9 @@
 from typing import Annotated, Any, Final
 
 from litestar import Request, get
+from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import HeaderParameter, Parameter
+from litestar.params import FromPath, HeaderParameter, QueryParameter
 from litestar.response import Stream
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -23,8 +24,9 @@ from turncall_proto import ids
 from turncall_proto.events import RecordingReady, ToolCalled, ToolReturned, TranscriptFinal, TurnMeasured
 from turncall_proto.ids import CallId
 
-_OPT: Final = needs(Permission.CALLS_READ, in_path("call_id", ids.CALL))
-_Internal = Annotated[bool, Parameter(description="Also the facts that are never sent to webhooks.")]
+_CALL: Final = in_path("call_id", ids.CALL)
+_OPT: Final = needs(Permission.CALLS_READ, _CALL)
+_Internal = Annotated[bool, QueryParameter(description="Also the facts that are never sent to webhooks.")]
 _LARGEST_SEQ: Final = 2**31 - 1
 
 
@@ -34,9 +36,19 @@ class RangeNotSatisfiable(ControlError):
     status, name, title = 416, "range-not-satisfiable", "The range lies outside the recording"
 
 
+class RatesDiffer(Conflict):
+    """Parts with different sample rates make no single file."""
+
+    name, title = "rates-differ", "The recording changes its sample rate"
+
+
 @get("/v1/calls/{call_id:str}/events", tags=["calls"], opt=_OPT)
 async def list_call_events(
-    session: AsyncSession, caller: Caller, call_id: str, page: PageAsked, internal: _Internal = False
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    call_id: FromPath[str],
+    page: NamedDependency[PageAsked],
+    internal: _Internal = False,
 ) -> Page[StoredFact]:
     """What happened on a call, in the order of `call_seq`, oldest first."""
     call = await repository.get(session, caller.project_id, CallId(call_id))
@@ -52,14 +64,18 @@ async def list_call_events(
 
 
 @get("/v1/calls/{call_id:str}/transcript", tags=["calls"], opt=_OPT)
-async def get_call_transcript(session: AsyncSession, caller: Caller, call_id: str) -> Transcript:
+async def get_call_transcript(
+    session: NamedDependency[AsyncSession], caller: NamedDependency[Caller], call_id: FromPath[str]
+) -> Transcript:
     """What both sides said, as far as it is known; it grows while the call lives."""
     call = await repository.get(session, caller.project_id, CallId(call_id))
     return views.transcript(await repository.facts_of(session, caller.project_id, call.id, TranscriptFinal))
 
 
 @get("/v1/calls/{call_id:str}/tools", tags=["calls"], opt=_OPT)
-async def list_call_tools(session: AsyncSession, caller: Caller, call_id: str) -> ToolUses:
+async def list_call_tools(
+    session: NamedDependency[AsyncSession], caller: NamedDependency[Caller], call_id: FromPath[str]
+) -> ToolUses:
     """Every tool that the agent used: arguments, output, latency."""
     call = await repository.get(session, caller.project_id, CallId(call_id))
     called = await repository.facts_of(session, caller.project_id, call.id, ToolCalled)
@@ -68,7 +84,9 @@ async def list_call_tools(session: AsyncSession, caller: Caller, call_id: str) -
 
 
 @get("/v1/calls/{call_id:str}/turns", tags=["calls"], opt=_OPT)
-async def list_call_turns(session: AsyncSession, caller: Caller, call_id: str) -> Turns:
+async def list_call_turns(
+    session: NamedDependency[AsyncSession], caller: NamedDependency[Caller], call_id: FromPath[str]
+) -> Turns:
     """How long the caller waited for each reply, and for what."""
     call = await repository.get(session, caller.project_id, CallId(call_id))
     return views.turns(await repository.facts_of(session, caller.project_id, call.id, TurnMeasured))
@@ -77,18 +95,17 @@ async def list_call_turns(session: AsyncSession, caller: Caller, call_id: str) -
 @get(
     "/v1/calls/{call_id:str}/recording",
     tags=["calls"],
-    opt=_OPT,
+    opt=needs(Permission.CALLS_READ, _CALL, fails=[RangeNotSatisfiable, RatesDiffer]),
     media_type="audio/wav",
     responses={
         206: ResponseSpec(bytes, generate_examples=False, description="The bytes asked for.", media_type="audio/wav"),
-        416: ResponseSpec(None, generate_examples=False, description="The range lies outside the recording."),
     },
 )
 async def get_call_recording(
     request: Request[Any, Any, Any],
-    plane: Plane,
-    caller: Caller,
-    call_id: str,
+    plane: NamedDependency[Plane],
+    caller: NamedDependency[Caller],
+    call_id: FromPath[str],
     range_header: Annotated[str | None, HeaderParameter(name="Range", description="One range of bytes.")] = None,
 ) -> Stream:
     """The recording as one WAV file: stereo, the caller left, the agent right. One byte range is served."""
@@ -98,7 +115,7 @@ async def get_call_recording(
     try:
         whole = recording.assembled(ready)
     except MixedRates as error:
-        raise Conflict(str(error)) from error
+        raise RatesDiffer(str(error)) from error
     if whole is None:
         raise NotFound("the call has no recording")
     start, end, status_code = _asked_bytes(whole, range_header, request.headers.get("if-range"))
@@ -117,10 +134,10 @@ async def get_call_recording(
     media_type="text/event-stream",
 )
 async def follow_call(
-    plane: Plane,
-    session: AsyncSession,
-    caller: Caller,
-    call_id: str,
+    plane: NamedDependency[Plane],
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    call_id: FromPath[str],
     internal: _Internal = False,
     last_event_id: Annotated[
         str | None, HeaderParameter(name="Last-Event-ID", description="The last `call_seq` that was received.")

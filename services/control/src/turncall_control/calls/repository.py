@@ -114,7 +114,7 @@ async def facts(
         statement = statement.where(CallEventRow.type.in_(PUBLIC_TAGS))
     return [
         StoredFact(call_seq=call_seq, type=tag, epoch=epoch, seq=seq, at=at, data=msgspec.Raw(payload.encode()))
-        for call_seq, tag, epoch, seq, at, payload in (await session.execute(statement)).tuples()
+        for call_seq, tag, epoch, seq, at, payload in await session.execute(statement)
     ]
 
 

@@ -5,8 +5,8 @@ from typing import Annotated, Final
 from uuid import uuid4
 
 from litestar import get, post
-from litestar.di import Provide
-from litestar.params import Parameter
+from litestar.di import NamedDependency, Provide
+from litestar.params import FromPath, FromQuery, QueryParameter
 from msgspec import Meta
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -32,16 +32,28 @@ END_WITHIN_S: Final = 2.0
 _Moment = Annotated[datetime, Meta(tz=True)]
 
 
+class CallOver(Conflict):
+    """There is nothing left to end."""
+
+    name, title = "call-over", "The call is over"
+
+
+class EndRefused(Conflict):
+    """The worker that holds the call did not end it; the detail is its own."""
+
+    name, title = "end-refused", "The call cannot be ended at this moment"
+
+
 def calls_wanted(
-    status: CallState | None = None,
-    ended_reason: EndedReason | None = None,
-    direction: Direction | None = None,
-    channel: Channel | None = None,
-    agent_id: str | None = None,
-    version_id: str | None = None,
-    number_id: str | None = None,
-    created_from: Annotated[_Moment | None, Parameter(description="Calls made at this moment or later.")] = None,
-    created_until: Annotated[_Moment | None, Parameter(description="Calls made before this moment.")] = None,
+    status: FromQuery[CallState | None] = None,
+    ended_reason: FromQuery[EndedReason | None] = None,
+    direction: FromQuery[Direction | None] = None,
+    channel: FromQuery[Channel | None] = None,
+    agent_id: FromQuery[str | None] = None,
+    version_id: FromQuery[str | None] = None,
+    number_id: FromQuery[str | None] = None,
+    created_from: Annotated[_Moment | None, QueryParameter(description="Calls made at this moment or later.")] = None,
+    created_until: Annotated[_Moment | None, QueryParameter(description="Calls made before this moment.")] = None,
 ) -> CallsWanted:
     """The filters of the list. Raises `Invalid` for an id of the wrong form."""
     for name, prefix, text in (
@@ -69,14 +81,21 @@ def calls_wanted(
     opt=needs(Permission.CALLS_READ, IN_PROJECT),
     dependencies={"wanted": Provide(calls_wanted, sync_to_thread=False)},
 )
-async def list_calls(session: AsyncSession, caller: Caller, page: PageAsked, wanted: CallsWanted) -> Page[CallView]:
+async def list_calls(
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    page: NamedDependency[PageAsked],
+    wanted: NamedDependency[CallsWanted],
+) -> Page[CallView]:
     """The project's calls, newest first."""
     rows = await repository.page(session, caller.project_id, wanted, page)
     return paged(rows, page, call_view, repository.call_key)
 
 
 @get("/v1/calls/{call_id:str}", tags=["calls"], opt=needs(Permission.CALLS_READ, in_path("call_id", ids.CALL)))
-async def get_call(session: AsyncSession, caller: Caller, call_id: str) -> CallView:
+async def get_call(
+    session: NamedDependency[AsyncSession], caller: NamedDependency[Caller], call_id: FromPath[str]
+) -> CallView:
     """One call."""
     return call_view(await repository.get(session, caller.project_id, CallId(call_id)))
 
@@ -85,23 +104,23 @@ async def get_call(session: AsyncSession, caller: Caller, call_id: str) -> CallV
     "/v1/calls/{call_id:str}/end",
     status_code=200,
     tags=["calls"],
-    opt=needs(Permission.CALLS_WRITE, in_path("call_id", ids.CALL)),
+    opt=needs(Permission.CALLS_WRITE, in_path("call_id", ids.CALL), fails=[CallOver, EndRefused]),
 )
-async def end_call(plane: Plane, caller: Caller, call_id: str) -> EndTaken:
+async def end_call(plane: NamedDependency[Plane], caller: NamedDependency[Caller], call_id: FromPath[str]) -> EndTaken:
     """Ends a live call: its worker confirms, or the carrier closes the line if no worker does. 409 once it is over."""
     async with in_project(plane.database, caller.project_id) as session:
         row = await repository.get(session, caller.project_id, CallId(call_id))
     if row.status in FINAL:
-        raise Conflict("the call is over")
+        raise CallOver
     reply = await _worker_ends(plane, row.id)
     if reply is not None and reply.outcome == "refused":
-        raise Conflict(reply.detail or "the call cannot be ended at this moment")
+        raise EndRefused(reply.detail)
     if reply is not None and reply.outcome == "done":
         return EndTaken(taken_by="worker")
     async with plane.database.pool.connection() as connection, connection.transaction():
         call = (await ledger.lock(connection, [row.id]))[row.id]
         if call.standing.is_final:
-            raise Conflict("the call is over")
+            raise CallOver
         intended = await hangups.intend(connection, call, EndedReason.API_ENDED_CALL, CallState.COMPLETED, due_in_s=0)
     await news.publish(plane.bus, intended)
     return EndTaken(taken_by="carrier")

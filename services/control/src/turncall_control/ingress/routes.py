@@ -11,6 +11,8 @@ from typing import Any, Final
 from litestar import Request, Response, post
 from litestar.background_tasks import BackgroundTask
 from litestar.datastructures import FormMultiDict
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from turncall_control.auth import NOTHING, Permission, needs
 from turncall_control.calls import admission, callbacks, hangups, ledger, news, placement, resume
@@ -43,21 +45,23 @@ class SignatureRefused(ControlError):
 
 
 @post("/webhooks/twilio/voice/inbound", status_code=200, opt=_OPT, include_in_schema=False)
-async def answer_inbound(request: Request[Any, Any, Any], plane: Plane) -> Response[str]:
+async def answer_inbound(request: Request[Any, Any, Any], plane: NamedDependency[Plane]) -> Response[str]:
     """Twilio asks what to do with a call that rings."""
     form = await _signed_form(request, plane)
     return await _document(plane, _answer(plane, form))
 
 
 @post("/webhooks/twilio/voice/resume/{call_id:str}/{epoch:int}", status_code=200, opt=_OPT, include_in_schema=False)
-async def answer_resume(request: Request[Any, Any, Any], plane: Plane, call_id: str, epoch: int) -> Response[str]:
+async def answer_resume(
+    request: Request[Any, Any, Any], plane: NamedDependency[Plane], call_id: FromPath[str], epoch: FromPath[int]
+) -> Response[str]:
     """Twilio asks what comes next: the media socket of an epoch has ended."""
     form = await _signed_form(request, plane)
     return await _document(plane, _continue(plane, form, call_id, epoch))
 
 
 @post("/webhooks/twilio/voice/fallback", status_code=200, opt=_OPT, include_in_schema=False)
-async def answer_fallback(request: Request[Any, Any, Any], plane: Plane) -> Response[str]:
+async def answer_fallback(request: Request[Any, Any, Any], plane: NamedDependency[Plane]) -> Response[str]:
     """Twilio could not reach us, or could not use our answer."""
     form = await _signed_form(request, plane)
     log.error("twilio.fallback", error_code=form.get("ErrorCode"), provider_call_id=form.get("CallSid"))
@@ -65,7 +69,7 @@ async def answer_fallback(request: Request[Any, Any, Any], plane: Plane) -> Resp
 
 
 @post("/webhooks/twilio/voice/status", status_code=204, opt=_OPT, include_in_schema=False)
-async def take_status(request: Request[Any, Any, Any], plane: Plane) -> None:
+async def take_status(request: Request[Any, Any, Any], plane: NamedDependency[Plane]) -> None:
     """Twilio says how a call stands. A failure of ours is a 5xx here: Twilio asks again where the URL says so."""
     form = await _signed_form(request, plane)
     if not await callbacks.take(plane, _callback(form)):

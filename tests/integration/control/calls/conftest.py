@@ -1,0 +1,438 @@
+"""A control plane over real servers, with a worker of a few lines, and a carrier that remembers what it was asked."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from inspect import isawaitable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+from uuid import uuid4
+
+import httpx
+import msgspec
+import nats as nats_client
+import pytest
+import pytest_asyncio
+from aiohttp import web
+from granian.constants import HTTPModes, Interfaces
+from granian.server.embed import Server
+from nats.js.errors import NotFoundError
+from psycopg.types.json import Jsonb
+from twilio.request_validator import RequestValidator
+
+from turncall_bus import nats
+from turncall_bus.bus import Bus
+from turncall_control.app import create_app
+from turncall_control.auth import Role
+from turncall_control.config import ControlConfig
+from turncall_control.keyring import new_key
+from turncall_control.plane import Plane
+from turncall_control.vendors import catalogue
+from turncall_devstack import DatabaseUrls, create_database, drop_database
+from turncall_proto import ids, subjects
+from turncall_proto.agent import AgentSpec, Cascade, VendorRef
+from turncall_proto.call import CallStart, CallState, EndedReason
+from turncall_proto.codec import decode, encode
+from turncall_proto.events import CallEvent, CallStarted, EpochClosed, EpochOpened
+from turncall_proto.ids import AgentId, CallId, NumberId, ProjectId, VersionId, WorkerId
+from turncall_proto.placement import CallOffer, OfferReply, WorkerBeat
+from turncall_runtime.seal import new_keypair
+from turncall_runtime.secret import Secret
+from turncall_testkit.stack import Migrate, Stack
+
+ACCOUNT = "AC" + "a" * 32
+AUTH_TOKEN = "turncall-test-token"
+PUBLIC_URL = "https://voice.example.com"
+STREAM_KEYS = "t1:a-secret-of-this-test"
+AGENT = AgentSpec(
+    pipeline=Cascade(stt=VendorRef(vendor="deepgram"), llm=VendorRef(vendor="echo"), tts=VendorRef(vendor="local")),
+    first_message="Hello.",
+)
+
+
+@dataclass
+class RestFace:
+    """Twilio's REST for calls: keeps what it was asked; ``answers`` are used up in turn, then it is content."""
+
+    asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    answers: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    base_url: str = ""
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """One request."""
+        form = {name: str(value) for name, value in (await request.post()).items()}
+        sid = request.path.rsplit("/", 1)[-1].removesuffix(".json")
+        self.asked.append((request.method, sid, form))
+        status, body = self.answers.pop(0) if self.answers else (200, {"status": "completed"})
+        return web.json_response({"sid": sid, **body}, status=status)
+
+    def ended(self, sid: str) -> int:
+        """How often the call was asked to end."""
+        return sum(asked == ("POST", sid, {"Status": "completed"}) for asked in self.asked)
+
+
+@dataclass
+class Desk:
+    """A running control plane and a project in it with one number, ``number``, answered by a published agent."""
+
+    plane: Plane
+    http: httpx.AsyncClient
+    bus: Bus
+    rest: RestFace
+    project_id: ProjectId
+    agent_id: AgentId
+    version_id: VersionId
+    number_id: NumberId
+    number: str
+    key: str
+    seal_private_key: Secret
+
+    async def twilio_asks(self, path: str, form: Sequence[tuple[str, str]], **headers: str) -> httpx.Response:
+        """A request with Twilio's signature over the public URL."""
+        signature = RequestValidator(AUTH_TOKEN).compute_signature(PUBLIC_URL + path, _Multi(form))
+        return await self.http.post(
+            path,
+            content=urlencode(form),
+            headers={
+                "Content-Type": "application/x-www-form-urlencoded",
+                "X-Twilio-Signature": signature,
+                **headers,
+            },
+        )
+
+    async def rings(self, sid: str, **changes: str) -> httpx.Response:
+        """Twilio's first webhook for a call."""
+        return await self.twilio_asks("/webhooks/twilio/voice/inbound", self.form(sid, **changes))
+
+    async def says(self, sid: str, status: str, **changes: str) -> httpx.Response:
+        """Twilio's status callback."""
+        return await self.twilio_asks("/webhooks/twilio/voice/status", self.form(sid, CallStatus=status, **changes))
+
+    def form(self, sid: str, **changes: str) -> list[tuple[str, str]]:
+        """What Twilio sends with every webhook of a call."""
+        values = {
+            "CallSid": sid,
+            "AccountSid": ACCOUNT,
+            "From": "+15550001111",
+            "To": self.number,
+            "CallStatus": "ringing",
+            "Direction": "inbound",
+            "FromCity": "",
+            **changes,
+        }
+        return list(values.items())
+
+    async def get(self, path: str, **options: Any) -> httpx.Response:
+        """A request of the project's user."""
+        return await self.http.get(path, headers={**self.bearer, **options.pop("headers", {})}, **options)
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        """The user's key."""
+        return {"Authorization": f"Bearer {self.key}"}
+
+    async def call(self, call_id: CallId) -> dict[str, Any]:
+        """The call as the API shows it."""
+        answer = await self.get(f"/v1/calls/{call_id}")
+        assert answer.status_code == 200, answer.text
+        shown: dict[str, Any] = answer.json()
+        return shown
+
+    async def becomes(self, call_id: CallId, timeout_s: float = 5.0, **wanted: Any) -> dict[str, Any]:
+        """The call once its fields are as wanted."""
+        shown: dict[str, Any] = {}
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    shown = await self.call(call_id)
+                    if {name: shown[name] for name in wanted} == wanted:
+                        return shown
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"{wanted} did not come true: {shown}") from None
+
+    async def types(self, call_id: CallId) -> list[str]:
+        """The types of the call's facts in ``call_seq`` order."""
+        answer = await self.get(f"/v1/calls/{call_id}/events", params={"internal": True, "limit": 200})
+        return [event["type"] for event in answer.json()["items"]]
+
+    async def comes(self, call_id: CallId, tag: str, timeout_s: float = 5.0) -> list[str]:
+        """The types of the call's facts once one of the type is among them."""
+        types: list[str] = []
+        try:
+            async with asyncio.timeout(timeout_s):
+                while tag not in types:
+                    types = await self.types(call_id)
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"{tag} did not come; only {types}") from None
+        return types
+
+    async def comes_true(self, claim: Callable[[], Any], timeout_s: float = 5.0) -> None:
+        """Returns once the claim holds; it may be a coroutine function."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                holds = claim()
+                if await holds if isawaitable(holds) else holds:
+                    return
+                await asyncio.sleep(0.02)
+
+    async def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """What the database holds."""
+        async with self.plane.database.pool.connection() as connection:
+            return await (await connection.execute(query.encode(), parameters)).fetchall()
+
+    async def execute(self, query: str, *parameters: object) -> None:
+        """Changes what the database holds."""
+        async with self.plane.database.pool.connection() as connection:
+            await connection.execute(query.encode(), parameters)
+
+
+class _Multi:
+    """A form as the vendor's validator reads it."""
+
+    def __init__(self, form: Sequence[tuple[str, str]]) -> None:
+        self._form = form
+
+    def __iter__(self) -> Any:
+        return iter([name for name, _ in self._form])
+
+    def getall(self, name: str) -> list[str]:
+        """Every value of a name."""
+        return [value for given, value in self._form if given == name]
+
+
+class Worker:
+    """A media worker of a few lines: beats, answers offers with ``answer``, states facts."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.id = WorkerId(ids.mint(ids.WORKER))
+        self.answer: str = "accepted"
+        self.offers: list[CallOffer] = []
+        self._bus = bus
+        self._seqs: dict[tuple[CallId, int], int] = {}
+        self.is_draining = False
+
+    async def offered(self, data: bytes) -> bytes:
+        """Answers an offer."""
+        self.offers.append(decode(data, CallOffer))
+        return encode(OfferReply(worker=self.id, answer=self.answer))  # type: ignore[arg-type]
+
+    async def beat(self) -> None:
+        """Tells control that it lives."""
+        beat = WorkerBeat(
+            worker=self.id,
+            pool="calls",
+            slots_total=10,
+            slots_used=0,
+            lag_ms=1.0,
+            version="test",
+            media_url="wss://media.example.com",
+            is_draining=self.is_draining,
+        )
+        await self._bus.tell(subjects.beat("calls", self.id), encode(beat))
+
+    def fact(self, kind: type[CallEvent], plan: CallStart, seq: int | None = None, **facts: Any) -> CallEvent:
+        """A fact of this worker's epoch, numbered on."""
+        key = (plan.call_id, plan.epoch)
+        number = seq if seq is not None else self._seqs.get(key, 0) + 1
+        self._seqs[key] = max(number, self._seqs.get(key, 0))
+        header = {"call_id": plan.call_id, "project_id": plan.project_id, "epoch": plan.epoch, "seq": number}
+        return kind(**header, at=datetime.now(UTC), **facts)
+
+    async def publish(self, *facts: CallEvent, suffix: str = "") -> None:
+        """Publishes facts; with a ``suffix`` the server does not know a repeat for one."""
+        for fact in facts:
+            message_id = subjects.message_id(fact.call_id, fact.epoch, fact.seq) + suffix
+            subject = subjects.call(fact.project_id, fact.call_id, "event")
+            await self._bus.publish(subject, encode(fact), message_id=message_id)
+
+    async def opens(self, plan: CallStart) -> None:
+        """Takes the epoch's audio and goes live."""
+        await self.publish(self.fact(EpochOpened, plan, worker=self.id), self.fact(CallStarted, plan, setup_ms=12))
+
+    async def closes(self, plan: CallStart, state: CallState | None = None, reason: EndedReason | None = None) -> None:
+        """Closes the epoch."""
+        await self.publish(self.fact(EpochClosed, plan, state=state, reason=reason))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def desk(stack: Stack, migrate: Migrate, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
+    """One control plane for the tests of a module; each test has calls of its own."""
+    name = f"calls_{uuid4().hex[:12]}"
+    database = await create_database(stack.urls.database, name, await stack.template(migrate))
+    await _clean(stack.urls.nats_url)
+    pair = new_keypair()
+    async with _rest_face() as rest:
+        config = _config(stack, database, rest, pair.public_key, tmp_path_factory.mktemp("blobs"))
+        try:
+            async with _served(config) as (plane, base_url), httpx.AsyncClient(base_url=base_url) as http:
+                bus = await nats.connect(stack.urls.nats_url, name="test")
+                try:
+                    desk = await _furnished(plane, http, bus, rest, pair.private_key)
+                    yield desk
+                finally:
+                    await bus.close()
+        finally:
+            await drop_database(stack.urls.database, name)
+            await _clean(stack.urls.nats_url)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def worker(desk: Desk) -> AsyncIterator[Worker]:
+    """A worker that control knows; it drains when the test ends."""
+    worker = Worker(desk.bus)
+    serving = await desk.bus.serve(subjects.offer(worker.id), worker.offered)
+    beating = asyncio.create_task(_beat(worker))
+    try:
+        await desk.comes_true(lambda: worker.id in [beat.worker for beat in desk.plane.workers.alive("calls")])
+        yield worker
+    finally:
+        beating.cancel()
+        worker.is_draining = True
+        await worker.beat()
+        await serving.close()
+
+
+@pytest.fixture
+def sid() -> str:
+    """A call of the test's own, as the carrier names it."""
+    return "CA" + uuid4().hex
+
+
+@pytest.fixture
+def call_id(sid: str) -> CallId:
+    """The id that the call gets."""
+    return ids.inbound_call_id("twilio", ACCOUNT, sid)
+
+
+async def _beat(worker: Worker) -> None:
+    while True:
+        await worker.beat()
+        await asyncio.sleep(0.2)
+
+
+def _config(stack: Stack, database: DatabaseUrls, rest: RestFace, seal_public_key: str, blobs: Path) -> ControlConfig:
+    return ControlConfig(
+        env="development",
+        public_url=PUBLIC_URL,
+        database_api_url=Secret(database.api),
+        database_system_url=Secret(database.system),
+        redis_url=Secret(stack.urls.redis_url),
+        nats_url=Secret(stack.urls.nats_url),
+        blobs_url=f"file://{blobs}",
+        key_pepper=Secret("pepper-of-this-test"),
+        stream_keys=Secret(STREAM_KEYS),
+        seal_public_key=seal_public_key,
+        twilio_account_sid=ACCOUNT,
+        twilio_auth_token=Secret(AUTH_TOKEN),
+        twilio_base_url=rest.base_url,
+        vendor_keys={"deepgram": Secret("deepgram-key")},
+    )
+
+
+@asynccontextmanager
+async def _rest_face() -> AsyncIterator[RestFace]:
+    face = RestFace()
+    app = web.Application()
+    app.router.add_route("*", "/2010-04-01/Accounts/{account}/Calls/{call}", face.handle)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        face.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield face
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def _served(config: ControlConfig) -> AsyncIterator[tuple[Plane, str]]:
+    """The application on a real HTTP server of this process, so that streams stream."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    app = create_app(config, vendors=catalogue.parsed(b'{"stt":{},"llm":{},"tts":{}}'))
+    server = Server(
+        app, address="127.0.0.1", port=port, interface=Interfaces.ASGI, http=HTTPModes.http1, log_enabled=False
+    )
+    serving = asyncio.create_task(server.serve())
+    try:
+        async with asyncio.timeout(10), httpx.AsyncClient() as http:
+            while True:
+                try:
+                    await http.get(f"http://127.0.0.1:{port}/v1/calls")
+                    break
+                except httpx.TransportError:
+                    await asyncio.sleep(0.02)
+        yield app.state.plane, f"http://127.0.0.1:{port}"
+    finally:
+        server.stop()
+        await serving
+
+
+async def _furnished(plane: Plane, http: httpx.AsyncClient, bus: Bus, rest: RestFace, private_key: Secret) -> Desk:
+    """A project with a key, a published agent and a number."""
+    made = new_key(plane.config.key_pepper)
+    desk = Desk(
+        plane=plane,
+        http=http,
+        bus=bus,
+        rest=rest,
+        project_id=ProjectId(ids.mint(ids.PROJECT)),
+        agent_id=AgentId(ids.mint(ids.AGENT)),
+        version_id=VersionId(ids.mint(ids.VERSION)),
+        number_id=NumberId(ids.mint(ids.NUMBER)),
+        number=f"+1555{uuid4().int % 10**7:07d}",
+        key=made.text.reveal(),
+        seal_private_key=private_key,
+    )
+    project, agent = ids.parsed(ids.PROJECT, desk.project_id), ids.parsed(ids.AGENT, desk.agent_id)
+    await desk.execute("insert into projects (id, name) values (%s, 'Test')", project)
+    await desk.execute(
+        "insert into api_keys (id, project_id, name, role, prefix, hash) values (%s, %s, 'test', %s, %s, %s)",
+        uuid4(),
+        project,
+        Role.DEVELOPER,
+        made.prefix,
+        made.hash,
+    )
+    await desk.execute(
+        "insert into agents (id, project_id, name, environment) values (%s, %s, 'Test', 'production')", agent, project
+    )
+    await desk.execute(
+        "insert into agent_versions (id, project_id, agent_id, number, state, config, published_at)"
+        " values (%s, %s, %s, 1, 'published', %s, now())",
+        ids.parsed(ids.VERSION, desk.version_id),
+        project,
+        agent,
+        Jsonb(msgspec.to_builtins(AGENT)),
+    )
+    await desk.execute(
+        "insert into numbers (id, project_id, agent_id, e164, carrier, carrier_sid)"
+        " values (%s, %s, %s, %s, 'twilio', %s)",
+        ids.parsed(ids.NUMBER, desk.number_id),
+        project,
+        agent,
+        desk.number,
+        "PN" + uuid4().hex,
+    )
+    return desk
+
+
+async def _clean(nats_url: str) -> None:
+    """No calls in the stream and no consumer: facts of other tests have no rows here."""
+    client = await nats_client.connect(nats_url)
+    try:
+        stream = client.jetstream()
+        try:
+            await stream.purge_stream(subjects.TC_CALLS.name)
+            await stream.delete_consumer(subjects.TC_CALLS.name, subjects.PROJECTOR)
+        except NotFoundError:
+            return
+    finally:
+        await client.close()
