@@ -12,7 +12,8 @@ import nats
 import pytest
 
 from turncall_bus.bus import Away, Delivered, NoAnswer
-from turncall_bus.nats import NatsBus, ServerTooOld, connect
+from turncall_bus.client import ServerTooOld
+from turncall_bus.nats import NatsBus, connect
 from turncall_bus.spool import Spool
 from turncall_proto import subjects
 from turncall_proto.codec import decode_event

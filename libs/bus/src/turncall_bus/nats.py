@@ -1,25 +1,20 @@
-"""The bus on NATS with JetStream: nats-py, with its reconnects, buffers and deadlines made fit for live calls."""
+"""The bus on NATS with JetStream."""
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Protocol
-from urllib.parse import urlsplit
+from typing import Final, Protocol
 
 import msgspec
 import nats.errors
-from nats.aio.client import Client, Server
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as RawSubscription
-from nats.aio.transport import TcpTransport
 
-from turncall_bus.backoff import pause_s
 from turncall_bus.bus import (
     Ack,
     Away,
-    BusError,
     Delivered,
     NoAnswer,
     NobodyListens,
@@ -28,6 +23,7 @@ from turncall_bus.bus import (
     Stored,
     Subscription,
 )
+from turncall_bus.client import PromptClient, dial
 from turncall_bus.consumer import Consumer, parking
 from turncall_bus.direct import NONE_FOUND, read_story, status
 from turncall_bus.handlers import Answering, Hearing
@@ -36,19 +32,11 @@ from turncall_bus.matching import matches
 from turncall_bus.pull import PullSource
 from turncall_proto.subjects import STREAMS, StreamSpec
 
-OLDEST_SERVER: Final = (2, 11)
-"""Older servers drop fields they do not know, in silence: filters, batched reads."""
 READ_WITHIN_S: Final = 5.0
 CLOSE_WITHIN_S: Final = 3.0
-MAX_UNSENT_BYTES: Final = 8 * 1024 * 1024
-"""With so much waiting for the socket the peer is stuck, and the bus counts as away."""
 _WRONG_LAST: Final = frozenset({10071, 10164})
 
 _log = logging.getLogger(__name__)
-
-
-class ServerTooOld(BusError):
-    """The server does not know all that is asked of it; install a newer one."""
 
 
 class _PublishReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,66 +46,13 @@ class _PublishReply(msgspec.Struct, frozen=True, kw_only=True):
     error: Problem | None = None
 
 
-class _PromptTransport(TcpTransport):
-    """A socket that is dropped at once on close, and that lets its writer feel that the peer is slow."""
-
-    def close(self) -> None:
-        # The stock one waits until the peer has taken what is buffered: minutes, when the peer is dead.
-        if self._io_writer is not None:
-            self._io_writer.transport.abort()
-
-    def writelines(self, payload: list[bytes]) -> None:
-        # CPython 3.12's writelines does not pause its writer: 85 MB were buffered for a frozen server, measured.
-        assert self._io_writer is not None
-        self._io_writer.write(b"".join(payload))
-
-    def __bool__(self) -> bool:
-        return True  # so that the client keeps this one and does not make its own
-
-
 async def connect(url: str, *, name: str, credentials: Path | None = None, timeout_s: float = 10.0) -> "NatsBus":
     """A bus on the servers of ``url`` (``nats://`` or ``tls://``, several with commas, with user and password).
 
     ``name`` is shown in the server's monitoring; ``credentials`` is a NATS credentials file. Once connected, the bus
     reconnects for ever. Raises `Away` when no server lets it in within ``timeout_s``, `ServerTooOld` below 2.11.
     """
-    servers = [server.strip() for server in url.split(",")]
-    hosts = ", ".join(f"{parts.hostname}:{parts.port or 4222}" for parts in map(urlsplit, servers))
-    client = Client()
-    client._transport = _PromptTransport()  # type: ignore[no-untyped-call]
-    bus = NatsBus(client)
-    try:
-        async with asyncio.timeout(timeout_s):
-            await client.connect(
-                servers=servers,
-                name=name,
-                user_credentials=credentials,
-                error_cb=bus.on_error,
-                disconnected_cb=bus.on_disconnect,
-                reconnected_cb=bus.on_reconnect,
-                reconnect_to_server_handler=_next_server,
-                reconnect_time_wait=1,
-                max_reconnect_attempts=-1,
-                # A dead peer is noticed within three pings; the stock setting takes minutes.
-                ping_interval=2,
-                max_outstanding_pings=2,
-                # No buffer while disconnected: what could not be said in time must not be said minutes later.
-                pending_size=0,
-            )
-    except TimeoutError as error:
-        await client.close()
-        raise Away(f"no NATS server at {hosts} let us in within {timeout_s} s: {client.last_error}") from error
-    version = client.connected_server_version
-    if (version.major, version.minor) < OLDEST_SERVER:
-        await client.close()
-        raise ServerTooOld(f"NATS at {hosts} is {version.major}.{version.minor}; 2.11 or newer is needed")
-    return bus
-
-
-def _next_server(pool: list[Server], _info: dict[str, Any]) -> tuple[Server | None, float]:
-    """The server that failed least, and how long to wait before it is tried."""
-    server = min(pool, key=lambda known: known.reconnects)
-    return server, pause_s(server.reconnects + 1, first_s=0.05, most_s=1.0)
+    return NatsBus(await dial(url, name=name, credentials=credentials, timeout_s=timeout_s))
 
 
 class _Handler(Protocol):
@@ -144,36 +79,20 @@ class _Interest:
 class NatsBus:
     """`turncall_bus.bus.Bus` over one connection. Made by `connect`."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: PromptClient) -> None:
         self._client = client
+        self._client.reconnected = self._ask_anew
         self._streams = {spec.name: spec.subjects for spec in STREAMS}
         self._open: dict[_Interest, PullSource | None] = {}
-        self._flushes: set[asyncio.Task[None]] = set()
         self._is_closing = False
 
     @property
     def is_connected(self) -> bool:
-        """Whether the server can be reached this instant, as far as the last pings tell."""
-        return self._client.is_connected and self._client.pending_data_size < MAX_UNSENT_BYTES
+        """Whether the server can be reached this instant, as far as the last pings and the socket tell."""
+        return self._client.is_usable
 
-    async def on_error(self, error: Exception) -> None:
-        """nats-py reports what went wrong behind the scenes."""
-        _log.warning("bus: nats: %s", error or type(error).__name__)
-
-    async def on_disconnect(self) -> None:
-        """Tells the person on call, and lets the past be past."""
-        self._forget_unsent()
-        if not self._is_closing:
-            _log.warning("bus: connection to nats lost")
-
-    def _forget_unsent(self) -> None:
-        """Drops what the connection has not sent: nats-py would say it to the next one, minutes later."""
-        self._client._pending.clear()
-        self._client._pending_data_size = 0
-
-    async def on_reconnect(self) -> None:
-        """Lets the consumers ask the new connection."""
-        _log.info("bus: connected to nats again")
+    def _ask_anew(self) -> None:
+        """The requests that consumers had open went with the old connection."""
         for source in self._open.values():
             if source is not None:
                 source.forget_request()
@@ -244,29 +163,12 @@ class NatsBus:
         raw = await self._client.subscribe(subject, queue=queue, cb=taken)
         interest = _Interest(self, handler, raw)
         self._open[interest] = None
-        await self._settle()
+        await self._client.settle()
         return interest
 
     def forget(self, interest: _Interest) -> None:
         """The subscription is closing by itself."""
         self._open.pop(interest, None)
-
-    async def _settle(self) -> None:
-        """Waits until the server knows of a subscription just made; without a connection it learns of it later."""
-        if not self._client.is_connected:
-            return
-        # nats-py writes its ping past the queue of commands: the queue must reach the socket first.
-        await asyncio.sleep(0)
-        flush = asyncio.create_task(self._client.flush())
-        self._flushes.add(flush)
-        flush.add_done_callback(self._flushed)
-        # Not a deadline on flush itself: a pong that comes for a cancelled flush kills nats-py's reader.
-        await asyncio.wait({flush}, timeout=2.0)
-
-    def _flushed(self, flush: asyncio.Task[None]) -> None:
-        self._flushes.discard(flush)
-        if not flush.cancelled() and (error := flush.exception()) is not None:
-            _log.warning("bus: nats did not confirm a subscription: %s", error)
 
     async def consume(
         self,
@@ -327,15 +229,11 @@ class NatsBus:
                 async with asyncio.TaskGroup() as closing:
                     for interest in list(self._open):
                         closing.create_task(interest.close())
-                await self._settle()
+                await self._client.settle()
         except TimeoutError:
             _log.warning("bus: handlers were still running when the bus closed")
         finally:
-            # Not drain(): it waits for its whole time-out once a pull request has run out (nats-py 2.16).
-            self._forget_unsent()
             await self._client.close()
-            for flush in self._flushes:
-                flush.cancel()
 
     def _require_connection(self) -> None:
         if not self.is_connected:
