@@ -1,0 +1,107 @@
+"""Pytest plugin: a whole installation, both planes as processes, with the carrier in the tests' own."""
+
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from msgspec import Struct
+
+from turncall.client import TurnCall
+from turncall.client.shapes import AgentView, CallView, NumberView
+from turncall.demo.desk import Desk, desk_at_work
+from turncall.demo.provision import receptionist
+from turncall.installation import Carrier as CarrierAccount
+from turncall.installation import Installation
+from turncall_devstack.stack import DevStack
+from turncall_phone.accounts import Account
+from turncall_phone.caller import AnyStep, Say, WaitForAgent, WaitForHangUp
+from turncall_phone.calls import Call
+from turncall_phone.carrier import Carrier
+from turncall_proto.agent import AgentSpec
+
+ACCOUNT = Account(
+    sid="AC" + "5" * 32,
+    auth_token="a-token-of-the-tests",
+    numbers=tuple(f"+1555010{line:04}" for line in range(40)),
+)
+CALLER = "+15550190000"
+SLOTS = 30
+
+
+class House(Struct, frozen=True, kw_only=True):
+    """An installation with one project, and the carrier that it is connected to."""
+
+    installation: Installation
+    carrier: Carrier
+    api: TurnCall
+    desk: Desk
+    tool_url: str
+    servers: DevStack
+
+    async def answering(self, agent: AgentSpec, *, name: str) -> tuple[AgentView, NumberView]:
+        """A published agent behind a number that no other test uses."""
+        made = await self.api.create_agent(name, agent)
+        await self.api.publish_agent(made.id)
+        taken = {number.e164 for number in (await self.api.numbers()).items}
+        free = next(number for number in ACCOUNT.numbers if number not in taken)
+        return made, await self.api.bind_number(free, made.id)
+
+    async def dial(self, number: NumberView, script: Sequence[AnyStep], *, caller: str = CALLER) -> Call:
+        """A caller who follows ``script``; returns while it rings."""
+        return await self.carrier.dial(to=number.e164, from_=caller, script=script)
+
+    async def record_of(self, call: Call) -> CallView:
+        """The call as the API shows it, once ``call.ended`` has been stated."""
+        page = await self.api.calls(limit=200)
+        found = next(view for view in page.items if view.provider_call_id == call.sid)
+        async for _ in self.api.follow(found.id):
+            pass
+        return await self.api.call(found.id)
+
+
+def said(name: str) -> Say:
+    """One of the demonstration's recordings."""
+    return Say(wav=str(files("turncall.demo").joinpath("caller", f"{name}.wav")))
+
+
+def conversation(*names: str) -> list[AnyStep]:
+    """Wait for the agent and answer with one recording after another, then wait to be hung up on."""
+    steps: list[AnyStep] = []
+    for name in names:
+        steps += [WaitForAgent(), said(name)]
+    return [*steps, WaitForHangUp()]
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def house() -> AsyncIterator[House]:
+    """An installation over servers of its own, since a projector takes every fact on its bus."""
+    with tempfile.TemporaryDirectory(prefix="turncall-house-") as name:
+        folder = Path(name)
+        async with (
+            DevStack(folder / "stack", durable=False) as servers,
+            Carrier([ACCOUNT]) as carrier,
+            desk_at_work() as (desk, tool_url),
+        ):
+            account = CarrierAccount(base_url=carrier.base_url, account_sid=ACCOUNT.sid, auth_token=ACCOUNT.auth_token)
+            async with Installation(folder, servers.urls, servers.keys, account, slots=SLOTS) as installation:
+                async with TurnCall(installation.control_url, platform_key=servers.keys.platform_key) as operator:
+                    project = await operator.create_project("System tests")
+                    key = await operator.create_first_key(project.id, "tests", "admin")
+                async with TurnCall(installation.control_url, key=key.secret) as api:
+                    yield House(
+                        installation=installation,
+                        carrier=carrier,
+                        api=api,
+                        desk=desk,
+                        tool_url=tool_url,
+                        servers=servers,
+                    )
+
+
+@pytest.fixture
+def agent(house: House) -> AgentSpec:
+    """The demonstration's receptionist."""
+    return receptionist(house.tool_url)
