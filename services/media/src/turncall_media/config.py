@@ -1,10 +1,11 @@
 """What a media worker is told by its environment."""
 
+import os
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from turncall_runtime.config import Development, Environment
+from turncall_runtime.config import Development, Environment, load
 from turncall_runtime.secret import Secret
 
 
@@ -53,3 +54,8 @@ class MediaConfig(Struct, frozen=True, kw_only=True):
     drain_s: Annotated[
         float, Meta(ge=0, le=14_400, description="How long live calls may go on after SIGTERM; then they are ended.")
     ] = 600.0
+
+
+def read() -> MediaConfig:
+    """The configuration of this process. Raises `ConfigRefused`."""
+    return load(MediaConfig, os.environ)

@@ -1,0 +1,96 @@
+"""``python -m turncall_media run | schema | env-example``."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import uvloop
+from msgspec import json
+
+import turncall_proto
+from turncall_blobs import BlobError
+from turncall_bus.bus import BusError
+from turncall_bus.spool import SpoolInUse
+from turncall_media import app, config, registry
+from turncall_media.errors import MediaError
+from turncall_media.kinds import Kind
+from turncall_media.pipelines.build import build_conversation
+from turncall_proto.agent import AgentSpec, Cascade, VendorRef
+from turncall_proto.call import CallStart
+from turncall_runtime import logs
+from turncall_runtime.config import ConfigRefused, env_example, secrets_of
+from turncall_runtime.seal import SealError
+
+_log = logs.logger(__name__)
+
+_COULD_NOT_START: Final = (BlobError, BusError, MediaError, OSError, SealError, SpoolInUse, ValueError)
+
+Ready = Mapping[Kind, Sequence[str]]
+"""The vendors that are installed here, by kind."""
+
+
+def run() -> int:
+    """Runs a worker. 0 when all its work was finished, 1 when it could not start or was cut short."""
+    settings = config.read()
+    logs.configure("media", settings.log_level, secrets_of(settings))
+    ready = registry.warm()
+    worker = app.run(settings, build_conversation, lambda plan: unfit(plan, ready), rehearsal(ready))
+    try:
+        return 0 if uvloop.run(worker) else 1
+    except _COULD_NOT_START as error:
+        _log.critical("worker.failed", error=type(error).__name__, why=str(error))
+        return 1
+
+
+def unfit(plan: CallStart, ready: Ready) -> str | None:
+    """Which vendor of the plan this worker lacks, in words for the person on call; None when it has them all."""
+    pipeline = plan.agent.pipeline
+    wanted: dict[Kind, VendorRef] = {"stt": pipeline.stt, "llm": pipeline.llm, "tts": pipeline.tts}
+    lacking = [f"{ref.vendor} for {kind}" for kind, ref in wanted.items() if ref.vendor not in ready[kind]]
+    return f"not installed here: {', '.join(lacking)}" if lacking else None
+
+
+def rehearsal(ready: Ready) -> AgentSpec | None:
+    """An agent of vendors that need neither an account nor a server; None when a kind has no such vendor here."""
+    chosen: dict[Kind, VendorRef] = {}
+    for kind, vendors in ready.items():
+        for vendor in vendors:
+            capabilities = registry.load(kind, vendor).CAPABILITIES
+            if not capabilities.needs_secret and not capabilities.takes_base_url:
+                chosen.setdefault(kind, VendorRef(vendor=vendor))
+    if len(chosen) < len(ready):
+        return None
+    return AgentSpec(pipeline=Cascade(**chosen), first_message="Hello.", recording="off")
+
+
+def schema() -> int:
+    """Writes vendors.json into the contract's package, where a difference is reviewed."""
+    target = Path(turncall_proto.__file__).parent / "schema" / "vendors.json"
+    target.write_bytes(json.format(json.encode(registry.vendors_schema(), order="sorted"), indent=2) + b"\n")
+    return 0
+
+
+def show_example() -> int:
+    """Prints the commented environment of a worker."""
+    sys.stdout.write(env_example(config.MediaConfig))
+    return 0
+
+
+COMMANDS: Final[dict[str, Callable[[], int]]] = {"run": run, "schema": schema, "env-example": show_example}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs one command; 2 for an unknown one, 1 when the environment is refused, with every reason."""
+    if len(arguments) != 1 or arguments[0] not in COMMANDS:
+        sys.stderr.write(f"{(__doc__ or '').strip()}\n")
+        return 2
+    try:
+        return COMMANDS[arguments[0]]()
+    except ConfigRefused as refused:
+        sys.stderr.write(f"{refused}\n")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
