@@ -13,7 +13,7 @@ from aiohttp import WSMsgType, web
 from turncall_phone import Account, Carrier
 
 ACCOUNT = Account(sid="AC" + "5" * 32, auth_token="phone-test-token", numbers=("+15550100001",))
-PERSON = "+15550177777"
+WORD = b"\x00\x20" * 320
 
 type Answer = str | tuple[int, str] | web.Response
 type Media = Callable[[web.WebSocketResponse], Awaitable[None]]
@@ -156,6 +156,6 @@ async def customer() -> AsyncIterator[Customer]:
 
 @pytest.fixture
 async def carrier() -> AsyncIterator[Carrier]:
-    """A running carrier with one account and one number."""
-    async with Carrier([ACCOUNT]) as running:
+    """A running carrier with one account and one number, whose voice takes 40 ms a word."""
+    async with Carrier([ACCOUNT], speak=lambda text: WORD * len(text.split())) as running:
         yield running

@@ -297,6 +297,42 @@ async def test_a_failing_document_is_replaced_by_the_fallback(
     assert codes(carrier) == [code]
 
 
+async def test_a_customer_who_takes_too_long_is_given_up(carrier: Carrier, customer) -> None:
+    """The total time of the URL's own fragment ends the wait, with 11205 to the fallback."""
+    released = asyncio.Event()
+
+    async def slow(_: web.Request) -> web.StreamResponse:
+        await released.wait()
+        return web.Response()
+
+    customer.slow["/voice"] = slow
+    customer.on("/fallback", "<Response/>")
+    carrier.configure(
+        NUMBER, voice_url=customer.url("/voice") + "#tt=200", voice_fallback_url=customer.url("/fallback")
+    )
+
+    call = await carrier.dial(to=NUMBER, from_=PERSON)
+    await call.settled(timeout_s=5)
+    released.set()
+
+    (fallback,) = customer.requests("/fallback")
+    assert fallback["ErrorCode"] == "11205"
+    assert fallback["ErrorUrl"] == customer.url("/voice")
+
+
+async def test_a_closed_port_is_tried_twice(carrier: Carrier, customer) -> None:
+    """Failed connections alone are retried by default, once, before the fallback."""
+    customer.on("/fallback", "<Response/>")
+    carrier.configure(NUMBER, voice_url="http://127.0.0.1:9/voice", voice_fallback_url=customer.url("/fallback"))
+
+    call = await carrier.dial(to=NUMBER, from_=PERSON)
+    await call.settled(timeout_s=5)
+
+    attempts = [(w.attempt, w.status) for w in carrier.journal.facts(WebhookSent) if w.purpose == "voice"]
+    assert attempts == [(1, None), (2, None)]
+    assert customer.requests("/fallback")[0]["ErrorCode"] == "11205"
+
+
 async def test_without_a_fallback_the_caller_hears_an_apology(carrier: Carrier, customer) -> None:
     """The carrier says that something went wrong, and hangs up."""
     carrier.configure(NUMBER, voice_url=customer.on("/voice", (503, "")))
@@ -306,7 +342,7 @@ async def test_without_a_fallback_the_caller_hears_an_apology(carrier: Carrier, 
 
     assert status is CallStatus.COMPLETED
     assert "application error" in call.heard_texts[0]
-    assert sound_ms(call.heard)[1] > 500
+    assert sound_ms(call.heard)[1] == 40 * len(call.heard_texts[0].split())
 
 
 async def test_a_stream_that_cannot_open_is_reported_and_the_document_goes_on(carrier: Carrier, customer) -> None:

@@ -71,6 +71,12 @@ def test_the_vendors_validator_accepts_signed_voice_urls(url: str) -> None:
     assert RequestValidator(TOKEN).validate(url, dict(FORM), signature)
 
 
+@pytest.mark.parametrize("url", ["wss://turncall.example/media/1", "ws://127.0.0.1:8100/media/1"])
+def test_the_vendors_validator_accepts_signed_stream_urls(url: str) -> None:
+    """A media socket's URL is signed as the TwiML gave it, without parameters."""
+    assert RequestValidator(TOKEN).validate(url, {}, sign(TOKEN, url))
+
+
 def test_a_repeated_name_counts_each_value_once() -> None:
     """Two equal values of one name sign as one, as the vendor's library does."""
     once = sign(TOKEN, "https://turncall.example/x", (("A", "2"), ("A", "1")))

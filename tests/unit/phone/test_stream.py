@@ -10,7 +10,7 @@ import pytest
 from aiohttp import WSMessage, WSMsgType
 
 from turncall_phone import Call, mulaw
-from turncall_phone.faults import FaultPlan
+from turncall_phone.faults import FaultPlan, StreamFault
 from turncall_phone.journal import Alert, Journal, StreamClosed, StreamMark
 from turncall_phone.stream import MEDIA_BACKLOG, MediaStream, StreamPlan
 
@@ -62,10 +62,13 @@ class Socket:
 class Stage:
     """A running stream, its socket and its call."""
 
-    def __init__(self, call: Call, journal: Journal) -> None:
+    def __init__(self, call: Call, journal: Journal, *faults: StreamFault) -> None:
         self.call, self.journal, self.socket = call, journal, Socket()
         plan = StreamPlan(stream_sid=SID, url="ws://127.0.0.1/m", parameters=(("tok", "one"),))
-        stream = MediaStream(self.socket, plan, call, journal, FaultPlan(journal))
+        armed = FaultPlan(journal)
+        for fault in faults:
+            armed.add(fault)
+        stream = MediaStream(self.socket, plan, call, journal, armed)
         self.task = asyncio.create_task(stream.run())
 
     async def settle(self) -> None:
@@ -229,3 +232,20 @@ async def test_how_a_socket_ends_is_told_apart(stage: Stage, message: WSMessage,
     assert await stage.task == by
     assert stage.codes() == [code]
     assert stage.socket.events("stop") == []
+
+
+async def test_a_frozen_stream_carries_nothing_either_way_until_it_thaws(call: Call, journal: Journal) -> None:
+    """No frame goes out and none is taken in for 100 ms; the audio that came meanwhile plays afterwards."""
+    stage = Stage(call, journal, StreamFault(effect="freeze", at_ms=40, for_ms=100))
+    await stage.settle()
+    await stage.ticks(2)
+    stage.socket.play(160)
+    await stage.ticks(5)
+    sent_frozen, heard_frozen = len(stage.socket.events("media")), any(call.heard)
+    await stage.ticks(3)
+    await stage.end()
+
+    assert (sent_frozen, heard_frozen) == (2, False)
+    assert [m["media"]["timestamp"] for m in stage.socket.events("media")] == ["0", "20", "140", "160", "180"]
+    assert any(call.heard)
+    assert stage.codes() == []

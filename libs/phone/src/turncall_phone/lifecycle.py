@@ -19,9 +19,8 @@ SETUP_S = 0.02
 
 
 async def carry_inbound(call: Call, exchange: Exchange, script: tuple[AnyStep, ...]) -> None:
-    """Run an inbound call: it rings while its first document is fetched, and the document answers it."""
+    """Run a ringing inbound call: its first document is fetched, and answers it."""
     async with _Far(call, exchange, script) as far:
-        call.enter(CallStatus.RINGING)
         await _converse(call, exchange, far)
         far.leave(None)
         await _tell_action(call, exchange)

@@ -33,8 +33,8 @@ class NotOurNumber(ValueError):
 class Switchboard:
     """Places and carries calls. Enter it to run; leave it to end every call.
 
-    `calls_per_s` bounds how fast REST calls leave the queue; None lets them go at once. `tls` is used for customers'
-    https and wss URLs. `webhook_limits` are the times and retries of webhooks whose URL asks for no others.
+    `calls_per_s` bounds how fast an account's REST calls leave the queue; None lets them go at once. `tls` is used for
+    customers' https and wss URLs. `webhook_limits` are the times and retries of webhooks whose URL asks for no others.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Switchboard:
         self.ticker = Ticker(self.clock)
         self.speak = speak or default_speak()
         self._calls_per_s = calls_per_s
-        self._next_slot_s = 0.0
+        self._next_slot_s: dict[str, float] = {}
         self._default_phone = default_phone or Answers()
         self._phones: dict[str, AnyPhone] = {}
         self._webhook_limits = webhook_limits or Overrides()
@@ -107,18 +107,15 @@ class Switchboard:
         if not number.voice_url:
             raise NotOurNumber("the dialed number has no voice URL: configure it first")
         call = self._new_call(self.accounts[number.account_sid], "inbound", to, from_, _inbound_plan(number))
+        call.enter(CallStatus.RINGING)
         self._start(call, carry_inbound(call, self.exchange, tuple(script)))
         return call
 
     def place(self, account: Account, *, to: str, from_: str, plan: CallPlan) -> Call:
         """Queue an outbound call for `account`; it is dialed when the account's rate allows."""
         call = self._new_call(account, "outbound-api", to, from_, plan)
-        now_s = self.clock.monotonic_s()
-        starts_at_s = max(now_s, self._next_slot_s)
-        if self._calls_per_s is not None:
-            self._next_slot_s = starts_at_s + 1 / self._calls_per_s
         phone = self._phones.get(to, self._default_phone)
-        self._start(call, carry_outbound(call, self.exchange, phone, starts_at_s))
+        self._start(call, carry_outbound(call, self.exchange, phone, self._slot_s(account)))
         return call
 
     def expect(self, to: str, phone: AnyPhone) -> None:
@@ -165,6 +162,13 @@ class Switchboard:
             speak=self.speak,
             handshake_timeout_s=self._handshake_timeout_s,
         )
+
+    def _slot_s(self, account: Account) -> float:
+        """When the account's next call may leave the queue."""
+        slot_s = max(self.clock.monotonic_s(), self._next_slot_s.get(account.sid, 0.0))
+        if self._calls_per_s is not None:
+            self._next_slot_s[account.sid] = slot_s + 1 / self._calls_per_s
+        return slot_s
 
     def _new_call(self, account: Account, direction: Direction, to: str, from_: str, plan: CallPlan) -> Call:
         call = Call(
