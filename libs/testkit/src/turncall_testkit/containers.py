@@ -1,6 +1,8 @@
 """The stack out of public images, where Docker answers."""
 
 import asyncio
+import gc
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
@@ -33,7 +35,7 @@ class DockerAbsent(Exception):
 @asynccontextmanager
 async def containers() -> AsyncIterator[Urls]:
     """The addresses of four servers in containers, which are removed at the end. Raises `DockerAbsent`."""
-    await asyncio.to_thread(_ask_docker)
+    _ask_docker()
     keys = new_keys()
     async with AsyncExitStack() as running:
         database = await _run(running, _postgres(keys), 5432, lambda *at: postgres.answers(_superuser(at, keys)))
@@ -57,19 +59,28 @@ async def containers() -> AsyncIterator[Urls]:
 
 
 def _ask_docker() -> None:
-    try:
-        client = docker.from_env(timeout=DOCKER_TIMEOUT_S)
+    if (problem := _docker_problem()) is not None:
+        raise DockerAbsent(f"TURNCALL_TEST_STACK=containers, but Docker does not answer; start it or unset ({problem})")
+
+
+def _docker_problem() -> str | None:
+    """Why Docker does not answer, None when it does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # docker-py forgets a socket that nobody answers
         try:
+            client = docker.from_env(timeout=DOCKER_TIMEOUT_S)
             client.ping()
-        finally:
             client.close()
-    except DockerException as error:
-        raise DockerAbsent("TURNCALL_TEST_STACK=containers, but Docker does not answer; start it or unset") from error
+        except DockerException as error:
+            return type(error).__name__
+        finally:
+            gc.collect()
+    return None
 
 
 def _postgres(keys: Keys) -> Any:
     """Its files in memory: a test's database is not kept."""
-    settings = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200")
+    settings = ("fsync=off", "full_page_writes=off", "max_connections=200")
     command = " ".join(["postgres", *(f"-c {setting}" for setting in settings)])
     return DockerContainer(POSTGRES_IMAGE).with_env("POSTGRES_PASSWORD", keys.platform_key).with_command(command)
 
