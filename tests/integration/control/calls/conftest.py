@@ -10,7 +10,7 @@ from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import msgspec
@@ -88,7 +88,7 @@ class Desk:
     version_id: VersionId
     number_id: NumberId
     number: str
-    key: str
+    bearer: dict[str, str]
     seal_private_key: Secret
 
     async def twilio_asks(self, path: str, form: Sequence[tuple[str, str]], **headers: str) -> httpx.Response:
@@ -130,10 +130,9 @@ class Desk:
         """A request of the project's user."""
         return await self.http.get(path, headers={**self.bearer, **options.pop("headers", {})}, **options)
 
-    @property
-    def bearer(self) -> dict[str, str]:
-        """The user's key."""
-        return {"Authorization": f"Bearer {self.key}"}
+    async def another_project(self) -> dict[str, str]:
+        """The header of a user of another project."""
+        return await _key_header(self, uuid4())
 
     async def call(self, call_id: CallId) -> dict[str, Any]:
         """The call as the API shows it."""
@@ -377,30 +376,22 @@ async def _served(config: ControlConfig) -> AsyncIterator[tuple[Plane, str]]:
 
 async def _furnished(plane: Plane, http: httpx.AsyncClient, bus: Bus, rest: RestFace, private_key: Secret) -> Desk:
     """A project with a key, a published agent and a number."""
-    made = new_key(plane.config.key_pepper)
+    project_id = uuid4()
     desk = Desk(
         plane=plane,
         http=http,
         bus=bus,
         rest=rest,
-        project_id=ProjectId(ids.mint(ids.PROJECT)),
+        project_id=ProjectId(ids.written(ids.PROJECT, project_id)),
         agent_id=AgentId(ids.mint(ids.AGENT)),
         version_id=VersionId(ids.mint(ids.VERSION)),
         number_id=NumberId(ids.mint(ids.NUMBER)),
         number=f"+1555{uuid4().int % 10**7:07d}",
-        key=made.text.reveal(),
+        bearer={},
         seal_private_key=private_key,
     )
-    project, agent = ids.parsed(ids.PROJECT, desk.project_id), ids.parsed(ids.AGENT, desk.agent_id)
-    await desk.execute("insert into projects (id, name) values (%s, 'Test')", project)
-    await desk.execute(
-        "insert into api_keys (id, project_id, name, role, prefix, hash) values (%s, %s, 'test', %s, %s, %s)",
-        uuid4(),
-        project,
-        Role.DEVELOPER,
-        made.prefix,
-        made.hash,
-    )
+    project, agent = project_id, ids.parsed(ids.AGENT, desk.agent_id)
+    desk.bearer = await _key_header(desk, project_id)
     await desk.execute(
         "insert into agents (id, project_id, name, environment) values (%s, %s, 'Test', 'production')", agent, project
     )
@@ -422,6 +413,21 @@ async def _furnished(plane: Plane, http: httpx.AsyncClient, bus: Bus, rest: Rest
         "PN" + uuid4().hex,
     )
     return desk
+
+
+async def _key_header(desk: Desk, project_id: UUID) -> dict[str, str]:
+    """Makes a project with one key; returns the header that its user sends."""
+    made = new_key(desk.plane.config.key_pepper)
+    await desk.execute("insert into projects (id, name) values (%s, 'Test')", project_id)
+    await desk.execute(
+        "insert into api_keys (id, project_id, name, role, prefix, hash) values (%s, %s, 'test', %s, %s, %s)",
+        uuid4(),
+        project_id,
+        Role.DEVELOPER,
+        made.prefix,
+        made.hash,
+    )
+    return {"Authorization": f"Bearer {made.text.reveal()}"}
 
 
 async def _clean(nats_url: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Text, cast, select, tuple_
+from sqlalchemy import Text, cast, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.calls.facts import StoredFact
@@ -58,7 +58,9 @@ async def page(
     if wanted.created_until is not None:
         statement = statement.where(CallRow.created_at < wanted.created_until)
     if asked.after is not None:
-        statement = statement.where(tuple_(CallRow.created_at, CallRow.id) < tuple_(*_call_key(asked.after)))
+        moment, call_id = _call_key(asked.after)
+        last = tuple_(literal(moment, CallRow.created_at.type), literal(call_id, CallRow.id.type))
+        statement = statement.where(tuple_(CallRow.created_at, CallRow.id) < last)
     ordered = statement.order_by(CallRow.created_at.desc(), CallRow.id.desc())
     return (await session.scalars(ordered.limit(asked.limit + 1))).all()
 

@@ -7,7 +7,6 @@ from uuid import uuid4
 from litestar import get, post
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery, QueryParameter
-from msgspec import Meta
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_bus.bus import Away, NoAnswer, NobodyListens
@@ -28,8 +27,6 @@ from turncall_proto.ids import AgentId, CallId, NumberId, VersionId
 
 END_WITHIN_S: Final = 2.0
 """How long a worker has to confirm that it ends a call."""
-
-_Moment = Annotated[datetime, Meta(tz=True)]
 
 
 class CallOver(Conflict):
@@ -52,16 +49,19 @@ def calls_wanted(
     agent_id: FromQuery[str | None] = None,
     version_id: FromQuery[str | None] = None,
     number_id: FromQuery[str | None] = None,
-    created_from: Annotated[_Moment | None, QueryParameter(description="Calls made at this moment or later.")] = None,
-    created_until: Annotated[_Moment | None, QueryParameter(description="Calls made before this moment.")] = None,
+    created_from: Annotated[datetime | None, QueryParameter(description="Calls made at this moment or later.")] = None,
+    created_until: Annotated[datetime | None, QueryParameter(description="Calls made before this moment.")] = None,
 ) -> CallsWanted:
-    """The filters of the list. Raises `Invalid` for an id of the wrong form."""
+    """The filters of the list. Raises `Invalid` for an id of the wrong form and for a moment without a zone."""
     for name, prefix, text in (
         ("agent_id", ids.AGENT, agent_id),
         ("version_id", ids.VERSION, version_id),
         ("number_id", ids.NUMBER, number_id),
     ):
         _check_id(name, prefix, text)
+    for name, moment in (("created_from", created_from), ("created_until", created_until)):
+        if moment is not None and moment.tzinfo is None:
+            raise Invalid.at(name, "It needs a time zone")
     return CallsWanted(
         status=status,
         ended_reason=ended_reason,

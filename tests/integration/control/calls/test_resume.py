@@ -1,0 +1,145 @@
+"""What happens when a media socket ends: the same call with another worker, or the end."""
+
+import asyncio
+import xml.etree.ElementTree as ET
+from typing import Any
+
+from turncall_proto import subjects
+from turncall_proto.call import CallStart, CallState, EndedReason
+from turncall_proto.codec import decode, encode
+from turncall_proto.command import ActReply, HangUpAsked
+from turncall_proto.events import TranscriptFinal
+from turncall_proto.ids import CallId
+
+
+async def resumes(desk: Any, sid: str, call_id: CallId, epoch: int, **changes: str) -> Any:
+    """Twilio asks what comes after an epoch's socket."""
+    path = f"/webhooks/twilio/voice/resume/{call_id}/{epoch}"
+    return await desk.twilio_asks(path, desk.form(sid, **{"CallStatus": "in-progress", **changes}))
+
+
+def verbs(answer: Any) -> list[str]:
+    """The verbs of a document."""
+    assert answer.status_code == 200
+    return [verb.tag for verb in ET.fromstring(answer.text)]
+
+
+async def test_a_lost_socket_is_answered_by_the_next_epoch(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:
+    """The call goes on in epoch 2 with a plan of the same agent; repeats, also at once, get the same answer."""
+    await desk.rings(sid)
+    await worker.opens(worker.offers[-1].plan)
+    await desk.comes(call_id, "call.started")
+    answers = await asyncio.gather(*(resumes(desk, sid, call_id, 1) for _ in range(4)))
+    answers.append(await resumes(desk, sid, call_id, 1))
+    assert len({answer.content for answer in answers}) == 1
+    (connect,) = ET.fromstring(answers[0].text)
+    assert (connect.get("action") or "").endswith(f"/resume/{call_id}/2")
+    assert f"/media/{call_id}/2/" in (connect[0].get("url") or "")
+
+    plans = [offer.plan for offer in worker.offers if offer.plan.call_id == call_id]
+    assert [plan.epoch for plan in plans] == [1, 2]
+    assert plans[0].agent == plans[1].agent
+    published = decode(await desk.bus.last(subjects.call(desk.project_id, call_id, "start")), CallStart)
+    assert published == plans[1]
+
+    await worker.opens(plans[1])
+    await worker.closes(plans[1], CallState.COMPLETED, EndedReason.CUSTOMER_ENDED_CALL)
+    await desk.says(sid, "completed", CallDuration="9")
+    await desk.comes(call_id, "call.ended")
+    assert (await desk.call(call_id))["ended_reason"] == "customer_ended_call"
+
+
+async def test_an_older_epoch_gets_the_latest_answer(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:
+    """A repeat for an epoch that was left behind long ago is told where the call is by now."""
+    await desk.rings(sid)
+    first = await resumes(desk, sid, call_id, 1)
+    second = await resumes(desk, sid, call_id, 2)
+    assert first.content != second.content
+    assert (await resumes(desk, sid, call_id, 1)).content == second.content
+    assert verbs(await resumes(desk, sid, call_id, 9)) == ["Hangup"], "an epoch that never was"
+
+
+async def test_an_intended_end_is_not_resumed(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:
+    """After the worker was told that its wish to hang up is stored, the closing socket ends the call."""
+    await desk.rings(sid)
+    plan = worker.offers[-1].plan
+    await worker.opens(plan)
+    asked = HangUpAsked(
+        act_id="1",
+        call_id=call_id,
+        epoch=1,
+        reason=EndedReason.ASSISTANT_ENDED_CALL,
+        deadline=worker.offers[-1].deadline.replace(year=2100),
+    )
+    reply = decode(await desk.bus.ask(subjects.act("hang_up"), encode(asked), timeout_s=2), ActReply)
+    assert reply.is_taken
+    assert verbs(await resumes(desk, sid, call_id, 1)) == ["Hangup"]
+    assert len([offer for offer in worker.offers if offer.plan.call_id == call_id]) == 1
+
+
+async def test_an_end_that_is_still_on_its_way_is_seen(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:
+    """A worker that closed the epoch with an end is believed before its word has become a row."""
+    await desk.rings(sid)
+    plan = worker.offers[-1].plan
+    async with desk.plane.database.pool.connection() as connection, connection.transaction():
+        # Whoever waits for a row's lock first gets it first: the question comes before the projector.
+        await connection.execute("select from calls where id = %s for update", (call_id.rpartition("_")[2],))
+        asking = asyncio.create_task(resumes(desk, sid, call_id, 1))
+        await desk.comes_true(lambda: _waits_for_lock(desk))
+        await worker.closes(plan, CallState.FAILED, EndedReason.PIPELINE_ERROR)
+    assert verbs(await asking) == ["Hangup"]
+
+
+async def test_a_caller_who_hung_up_is_not_called_on(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:
+    """When Twilio asks with a final status, that is the carrier's word on the call."""
+    await desk.rings(sid)
+    assert verbs(await resumes(desk, sid, call_id, 1, CallStatus="completed", CallDuration="5")) == ["Hangup"]
+    assert (await desk.call(call_id))["status"] == "completed"
+    assert len([offer for offer in worker.offers if offer.plan.call_id == call_id]) == 1
+
+
+async def test_an_epoch_closed_without_an_end_goes_on(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:
+    """A worker that hands the call over closes its epoch without a state; what was said stays in the record."""
+    await desk.rings(sid)
+    plan = worker.offers[-1].plan
+    await worker.opens(plan)
+    said = worker.fact(TranscriptFinal, plan, speaker="caller", text="One", start_ms=10, end_ms=400, turn=1)
+    await worker.publish(said)
+    await worker.closes(plan)
+    await desk.comes(call_id, "epoch.closed")
+    assert verbs(await resumes(desk, sid, call_id, 1)) == ["Connect"]
+    next_plan = worker.offers[-1].plan
+    await worker.opens(next_plan)
+    again = worker.fact(TranscriptFinal, next_plan, speaker="agent", text="Two", start_ms=5, end_ms=300, turn=1)
+    await worker.publish(again)
+    await desk.comes_true(lambda: _said(desk, call_id, ["One", "Two"]))
+
+
+async def test_without_a_worker_the_caller_hears_it(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:
+    """When nobody can take the call over, a sentence is spoken and the call says worker_lost."""
+    await desk.rings(sid)
+    await worker.opens(worker.offers[-1].plan)
+    worker.answer = "draining"
+    answer = await resumes(desk, sid, call_id, 1)
+    assert verbs(answer) == ["Say", "Hangup"]
+    worker.answer = "accepted"
+    assert (await resumes(desk, sid, call_id, 1)).content == answer.content
+    await desk.says(sid, "completed", CallDuration="2")
+    await desk.becomes(call_id, ended_reason="worker_lost")
+
+
+async def test_garbage_in_the_path_is_answered_with_a_document(desk: Any, worker: Any, sid: str) -> None:
+    """A signed request for a call that cannot exist gets a closing document, not a problem."""
+    answer = await resumes(desk, sid, CallId("call_nonsense"), 1)
+    assert verbs(answer)[-1] == "Hangup"
+    assert verbs(await resumes(desk, sid, CallId("call_" + "0" * 32), 1)) == ["Hangup"]
+
+
+async def _said(desk: Any, call_id: CallId, texts: list[str]) -> bool:
+    answer = await desk.get(f"/v1/calls/{call_id}/transcript")
+    return [utterance["text"] for utterance in answer.json()["utterances"]] == texts
+
+
+async def _waits_for_lock(desk: Any) -> bool:
+    waiting = "select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    return bool(await desk.rows(waiting))
