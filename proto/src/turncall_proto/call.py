@@ -73,8 +73,9 @@ class EndedReason(StrEnum):
 class CallStart(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.start"):
     """The whole plan of one epoch of a call: a worker needs this, a socket and nothing else.
 
-    ``secrets`` maps a vendor's name to its key, sealed to the media plane's public key. ``offered_to`` is the worker
-    that reserved a slot; any other worker may still claim the epoch.
+    ``secrets`` maps a vendor's name to its key, and ``signing_secret`` signs requests to the user's own servers; both
+    are sealed to the media plane's public key. ``offered_to`` is the worker that reserved a slot; any other worker may
+    still claim the epoch.
     """
 
     call_id: CallId
@@ -91,6 +92,7 @@ class CallStart(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.s
     provider_call_id: str
     planned_at: Instant
     secrets: dict[str, str] = field(default_factory=dict)
+    signing_secret: str | None = None
     offered_to: WorkerId | None = None
 
 

@@ -50,7 +50,9 @@ class ControlConfig(Struct, frozen=True, kw_only=True):
     key_pepper: Annotated[
         Secret,
         Development("development-key-pepper"),
-        Meta(description="Keys the hashes of API keys; changing it revokes them all."),
+        Meta(
+            description="Keys the hashes of API keys and the signing secrets of projects; changing it revokes them all."
+        ),
     ]
     stream_keys: Annotated[
         Secret,

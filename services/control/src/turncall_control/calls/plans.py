@@ -11,10 +11,12 @@ from turncall_control.calls.ledger import Connection
 from turncall_control.calls.placement import Placed
 from turncall_control.carriers.base import Documents
 from turncall_control.plane import Plane
+from turncall_control.projects.signing import signing_secret
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec
 from turncall_proto.call import CallStart
-from turncall_proto.ids import CallId
+from turncall_proto.ids import CallId, ProjectId
+from turncall_runtime.seal import seal
 
 
 async def plan(connection: Connection, plane: Plane, call_id: CallId, epoch: int) -> CallStart:
@@ -36,8 +38,14 @@ async def plan(connection: Connection, plane: Plane, call_id: CallId, epoch: int
         agent=agent,
         planned_at=datetime.now(UTC),
         secrets=placement.sealed_secrets(agent, plane.config.vendor_keys, plane.config.seal_public_key),
+        signing_secret=_sealed_signing_secret(plane, ProjectId(row["project_id"])),
         **row,
     )
+
+
+def _sealed_signing_secret(plane: Plane, project_id: ProjectId) -> str:
+    secret = signing_secret(plane.config.key_pepper, project_id)
+    return seal(secret.reveal(), plane.config.seal_public_key)
 
 
 async def connect(connection: Connection, plane: Plane, documents: Documents, placed: Placed) -> str:

@@ -32,10 +32,6 @@ from turncall_media.wire.twilio import TwilioWire
 from turncall_proto.agent import Cascade, VendorRef
 from turncall_proto.call import CallStart
 
-SIGNING_SECRET = "webhook"
-"""Under this name `CallStart.secrets` holds what signs requests to the user's own server (whsec_…), sealed like a
-vendor's key."""
-
 
 def build_conversation(plan: CallStart, wire: TwilioWire, reporter: Reporter, resources: Resources) -> Conversation:
     """The conversation that ``plan`` asks for. Raises `MediaError` when a vendor, an option or a secret is unusable."""
@@ -129,5 +125,4 @@ def _recorder(plan: CallStart, resources: Resources) -> Recorder:
 
 
 def _signing_secrets(plan: CallStart, resources: Resources) -> tuple[str, ...]:
-    sealed = plan.secrets.get(SIGNING_SECRET)
-    return () if sealed is None else (resources.open_secret(sealed),)
+    return () if plan.signing_secret is None else (resources.open_secret(plan.signing_secret),)
