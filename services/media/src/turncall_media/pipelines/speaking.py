@@ -224,7 +224,7 @@ class AgentOutput(FrameProcessor):
             text,
             utterance.turn,
             utterance.began_s,
-            utterance.began_s + (position - utterance.start) / RATE_HZ,
+            min(self._now_s(), utterance.began_s + (position - utterance.start) / RATE_HZ),
             is_interrupted=position < utterance.end or not utterance.is_complete,
         )
 

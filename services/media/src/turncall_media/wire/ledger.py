@@ -66,6 +66,8 @@ class Ledger:
         if not self._stretches:
             return
         last = self._stretches[-1]
+        if self._is_streamed:
+            return
         if position == last.start:
             self._stream()
         else:

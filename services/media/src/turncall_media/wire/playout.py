@@ -65,7 +65,7 @@ class Playout:
     def heard(self, now_s: float) -> int:
         """The best guess of the sample that the caller hears: past the last mark back, short of the next one."""
         base, at_s = max(self._confirmed, self._run)
-        guess = base + int((now_s - at_s) * RATE_HZ)
+        guess = base + round((now_s - at_s) * RATE_HZ)
         limits = [position for _, position in self._marks if self.settles_at_s(position) > now_s]
         return max(self.settled(now_s), min(guess, self._fastest(now_s), *limits[:1]))
 
@@ -80,4 +80,4 @@ class Playout:
     def _fastest(self, now_s: float) -> int:
         """The position that a carrier without any delay would play now."""
         start, at_s = self._run
-        return min(self.written, start + max(0, int((now_s - at_s) * RATE_HZ)))
+        return min(self.written, start + max(0, round((now_s - at_s) * RATE_HZ)))

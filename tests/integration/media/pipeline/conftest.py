@@ -1,0 +1,477 @@
+"""Whole conversations without a network: a carrier that plays and returns marks, vendors that follow a script."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import loguru
+import msgspec
+import numpy as np
+import pytest
+from pipecat.frames.frames import (
+    Frame,
+    InterimTranscriptionFrame,
+    LLMContextFrame,
+    LLMFullResponseEndFrame,
+    LLMFullResponseStartFrame,
+    LLMTextFrame,
+    TranscriptionFrame,
+    TTSAudioRawFrame,
+    VADUserStoppedSpeakingFrame,
+)
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.services.llm_service import FunctionCallFromLLM, LLMService
+from pipecat.services.settings import LLMSettings, STTSettings, TTSSettings
+from pipecat.services.stt_service import STTService
+from pipecat.services.tts_service import TTSService
+
+from turncall_blobs import MemoryStore
+from turncall_media.kinds import BuildContext, Capabilities
+from turncall_media.pipelines import build
+from turncall_media.seams import Outcome, Resources, SocketClosed
+from turncall_media.turns import silero
+from turncall_media.wire.twilio import TwilioWire
+from turncall_proto.agent import AgentSpec, Cascade, Tool, TurnTaking, VendorRef
+from turncall_proto.call import CallStart, EndedReason
+from turncall_proto.events import CallEvent
+from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId
+from turncall_testkit import virtual_time
+
+FRAME_S = 0.02
+STREAM = "MZ" + "7" * 32
+LOUD = bytes([0x20, 0xA0] * 80)
+QUIET = bytes([0xFF] * 160)
+CHARACTER_S = 0.05
+"""How long the scripted voice takes for a character."""
+
+
+class Carrier:
+    """The far end of a media socket, as Twilio is: it plays what it is sent in real time, and the caller has a voice.
+
+    ``heard`` is one entry for each 20 ms: the mu-law bytes that the caller heard then.
+    """
+
+    def __init__(self) -> None:
+        self._inbox: asyncio.Queue[str | None] = asyncio.Queue()
+        self._queue: list[bytes | str] = []
+        self._voice_frames = 0
+        self.frames_sent = 0
+        self.heard: list[bytes] = []
+        self.sent: list[dict[str, Any]] = []
+        self.clears_at: list[float] = []
+        self.returns_marks = True
+        self.is_closed = False
+        self._say({"event": "connected", "protocol": "Call", "version": "1.0.0"})
+        media_format = {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}
+        start = {"accountSid": "AC1", "callSid": "CA1", "streamSid": STREAM, "mediaFormat": media_format}
+        self._say({"event": "start", "streamSid": STREAM, "start": start | {"customParameters": {}}})
+        self._line = asyncio.get_running_loop().create_task(self._run())
+
+    # What the conversation sees.
+
+    async def receive(self) -> str:
+        text = None if self.is_closed else await self._inbox.get()
+        if text is None:
+            self.is_closed = True
+            raise SocketClosed(1006)
+        return text
+
+    async def send(self, text: str) -> None:
+        if self.is_closed:
+            raise SocketClosed(1006)
+        message = json.loads(text)
+        self.sent.append(message)
+        assert message["streamSid"] == STREAM
+        match message["event"]:
+            case "media":
+                self._queue.append(base64.b64decode(message["media"]["payload"], validate=True))
+            case "mark":
+                self._queue.append(message["mark"]["name"])
+            case "clear":
+                self.clears_at.append(self.now())
+                marks = [item for item in self._queue if isinstance(item, str)]
+                self._queue.clear()
+                self._return(marks)
+            case other:
+                raise AssertionError(f"Twilio has no message {other}")
+
+    async def close(self, code: int, reason: str) -> None:
+        self.is_closed = True
+
+    # What a test does as the caller.
+
+    async def speak(self, seconds: float) -> None:
+        """Speaks for so long."""
+        self._voice_frames = round(seconds / FRAME_S)
+        await asyncio.sleep(seconds)
+
+    def press(self, digit: str) -> None:
+        self._say({"event": "dtmf", "streamSid": STREAM, "dtmf": {"track": "inbound_track", "digit": digit}})
+
+    def babble(self, text: str = "{") -> None:
+        """A frame that makes no sense."""
+        self._inbox.put_nowait(text)
+
+    def hang_up(self) -> None:
+        """The caller hangs up: a stop message, then the socket closes."""
+        self._say({"event": "stop", "streamSid": STREAM, "stop": {}})
+        self.drop()
+
+    def drop(self) -> None:
+        """The socket is lost."""
+        self._inbox.put_nowait(None)
+        self._line.cancel()
+
+    async def until(self, condition: Callable[[], Any], within_s: float = 30.0) -> None:
+        """Waits for something to become true."""
+        async with asyncio.timeout(within_s):
+            while not condition():  # noqa: ASYNC110 - conditions are about what was heard; a frame is their grain
+                await asyncio.sleep(FRAME_S)
+
+    @property
+    def is_agent_heard(self) -> bool:
+        """Whether the caller hears the agent at this moment."""
+        return bool(self.heard) and self.heard[-1] != QUIET
+
+    def heard_s(self) -> float:
+        """How much of the agent the caller has heard, all in all."""
+        return sum(len(frame) - frame.count(0xFF) for frame in self.heard) / 8000
+
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def _run(self) -> None:
+        """Keeps time by the clock, not by its sleeps."""
+        began_s = self.now()
+        while True:
+            payload = LOUD if self._voice_frames > 0 else QUIET
+            self._voice_frames -= 1
+            timestamp = str(20 * self.frames_sent)
+            media = {"track": "inbound", "timestamp": timestamp, "payload": base64.b64encode(payload).decode()}
+            self._say({"event": "media", "streamSid": STREAM, "media": media})
+            self.frames_sent += 1
+            self._play()
+            await asyncio.sleep(max(0.0, began_s + self.frames_sent * FRAME_S - self.now()))
+
+    def _play(self) -> None:
+        frame = bytearray()
+        while self._queue and (len(frame) < 160 or isinstance(self._queue[0], str)):
+            head = self._queue.pop(0)
+            if isinstance(head, str):
+                self._return([head])
+                continue
+            wanted = 160 - len(frame)
+            frame += head[:wanted]
+            if len(head) > wanted:
+                self._queue.insert(0, head[wanted:])
+        self.heard.append(bytes(frame.ljust(160, b"\xff")))
+
+    def _return(self, marks: list[str]) -> None:
+        for name in marks if self.returns_marks else []:
+            self._say({"event": "mark", "streamSid": STREAM, "mark": {"name": name}})
+
+    def _say(self, message: dict[str, Any]) -> None:
+        self._inbox.put_nowait(json.dumps(message))
+
+
+class LoudEar:
+    """Takes whatever is loud for speech."""
+
+    def __init__(self, _: Any) -> None: ...
+
+    def score(self, window: np.ndarray) -> float:
+        return 0.95 if np.abs(window).max() > 3000 else 0.01
+
+    def reset(self) -> None: ...
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A scripted model's wish to use a tool, after it has said ``text``."""
+
+    tool: str
+    arguments: dict[str, Any]
+    text: str = ""
+
+
+class Script:
+    """What the vendors of one test do. ``Exception`` in a list is raised in that place."""
+
+    def __init__(self) -> None:
+        self.caller: list[str | Exception] = []
+        self.replies: list[str | Call | Exception] = []
+        self.contexts: list[list[dict[str, Any]]] = []
+        self.llm_s = 0.05
+        self.voice_fails = 0
+        self.is_streamed = False
+        self.spoken: list[str] = []
+
+
+class ScriptedStt(STTService):
+    """Gives the next line of the script when the caller falls silent."""
+
+    def __init__(self, script: Script) -> None:
+        super().__init__(ttfs_p99_latency=1.0, settings=STTSettings(model="ear-1", language=None))
+        self._script = script
+
+    async def run_stt(self, audio: bytes) -> AsyncGenerator[Frame | None, None]:
+        yield None
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        if isinstance(frame, VADUserStoppedSpeakingFrame) and self._script.caller:
+            line = self._script.caller.pop(0)
+            if isinstance(line, Exception):
+                await self.push_error("the ear is out of order", line)
+                return
+            await self.push_frame(InterimTranscriptionFrame(line[:5], "", ""))
+            await self.push_frame(TranscriptionFrame(line, "", "", finalized=True))
+
+
+class ScriptedLlm(LLMService[Any]):
+    """Gives the next reply of the script, a word at a time."""
+
+    def __init__(self, script: Script) -> None:
+        unused = [field.name for field in fields(LLMSettings) if field.name not in ("model", "extra")]
+        settings = LLMSettings(model="mind-1", **dict.fromkeys(unused))
+        super().__init__(settings=settings)
+        self._script = script
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        if isinstance(frame, LLMContextFrame):
+            await self._reply(frame)
+        else:
+            await self.push_frame(frame, direction)
+
+    async def _reply(self, frame: LLMContextFrame) -> None:
+        self._script.contexts.append(json.loads(json.dumps(frame.context.get_messages())))
+        reply = self._script.replies.pop(0) if self._script.replies else "I have nothing to say."
+        if isinstance(reply, Exception):
+            await self.push_error("the mind is out of order", reply)
+            return
+        await self.push_frame(LLMFullResponseStartFrame())
+        await asyncio.sleep(self._script.llm_s)
+        for word in (reply.text if isinstance(reply, Call) else reply).split():
+            await self.push_frame(LLMTextFrame(word + " "))
+        if isinstance(reply, Call):
+            await self.run_function_calls(
+                [FunctionCallFromLLM(reply.tool, f"tool-{len(self._script.contexts)}", reply.arguments, frame.context)]
+            )
+        await self.push_frame(LLMFullResponseEndFrame())
+
+
+class ScriptedTts(TTSService):
+    """A tone, as long as the text."""
+
+    def __init__(self, script: Script) -> None:
+        settings = TTSSettings(model="voice-1", voice=None, language=None)
+        super().__init__(push_start_frame=True, push_stop_frames=True, settings=settings)
+        self._script = script
+        self._streams: list[asyncio.Task[None]] = []
+
+    async def run_tts(self, text: str, context_id: str) -> AsyncGenerator[Frame | None, None]:
+        if self._script.voice_fails:
+            self._script.voice_fails -= 1
+            await self.push_error("the voice is out of order", ConnectionError("refused"))
+            return
+        self._script.spoken.append(text)
+        if self._script.is_streamed:  # as a vendor on a socket: the audio comes later, from another task
+            self._streams.append(asyncio.create_task(self._stream(text, context_id)))
+            yield None
+            return
+        for chunk in _tone(text):
+            yield TTSAudioRawFrame(chunk, 8000, 1, context_id=context_id)
+            await asyncio.sleep(0.001)
+
+    async def _stream(self, text: str, context_id: str) -> None:
+        await asyncio.sleep(0.1)
+        for chunk in _tone(text):
+            await self.append_to_audio_context(context_id, TTSAudioRawFrame(chunk, 8000, 1, context_id=context_id))
+        await self.remove_audio_context(context_id)
+
+
+def _tone(text: str) -> list[bytes]:
+    return [np.full(800, 8000, "<i2").tobytes()] * max(1, round(len(text) * CHARACTER_S / 0.1))
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The scripted vendors have none."""
+
+
+class Facts:
+    """A reporter that remembers."""
+
+    def __init__(self) -> None:
+        self.all: list[tuple[type[CallEvent], dict[str, Any]]] = []
+        self.whispers: list[msgspec.Struct] = []
+
+    def report(self, kind: type[CallEvent], /, **facts: Any) -> None:
+        header = {"call_id": "call_1", "project_id": "prj_1", "epoch": 1, "seq": len(self.all) + 1, "at": NOON}
+        msgspec.convert(msgspec.to_builtins(kind(**header, **facts)), kind)  # as the contract has it, bounds included
+        self.all.append((kind, facts))
+
+    def whisper(self, message: msgspec.Struct) -> None:
+        self.whispers.append(message)
+
+    def of(self, kind: type[CallEvent]) -> list[SimpleNamespace]:
+        return [SimpleNamespace(**facts) for known, facts in self.all if known is kind]
+
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+class Scene:
+    """One call on stage: the carrier, what the vendors do, what was reported and asked."""
+
+    def __init__(self, agent: AgentSpec, script: Script, resources: dict[str, Any]) -> None:
+        self.carrier = Carrier()
+        self.script = script
+        self.facts = Facts()
+        self.hang_ups: list[tuple[EndedReason, float]] = []
+        self._agent = agent
+        self._resources = resources
+        self.running: asyncio.Task[Outcome] | None = None
+        self.conversation: Any = None
+
+    async def begin(self) -> None:
+        """Answers the call."""
+        wire = TwilioWire(self.carrier)
+        await wire.open(1.0)
+        resources = Resources(**{**self._defaults(), **self._resources})
+        self.conversation = build.build_conversation(a_plan(self._agent), wire, self.facts, resources)
+        self.running = asyncio.create_task(self.conversation.run())
+
+    async def outcome(self) -> Outcome:
+        """Waits for the end; nothing may be left running."""
+        assert self.running is not None
+        outcome = await self.running
+        self.carrier.drop()
+        await asyncio.sleep(0.1)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, left
+        return outcome
+
+    def transcript(self) -> list[tuple[str, str]]:
+        """Who said what, as reported."""
+        from turncall_proto.events import TranscriptFinal
+
+        return [(fact.speaker, fact.text) for fact in self.facts.of(TranscriptFinal)]
+
+    def _defaults(self) -> dict[str, Any]:
+        async def hang_up(reason: EndedReason) -> bool:
+            self.hang_ups.append((reason, self.carrier.now()))
+            self.carrier.hang_up()
+            return True
+
+        return {
+            "open_secret": lambda sealed: f"opened {sealed}",
+            "blobs": MemoryStore(),
+            "egress_allow": ("127.0.0.0/8",),
+            "recordings_spool": Path("/nonexistent"),
+            "hang_up": hang_up,
+        }
+
+
+def a_plan(agent: AgentSpec) -> CallStart:
+    """The plan of a phone call."""
+    return CallStart(
+        call_id=CallId("call_" + "c" * 32),
+        project_id=ProjectId("prj_" + "a" * 32),
+        epoch=1,
+        agent_id=AgentId("agt_" + "a" * 32),
+        version_id=VersionId("ver_" + "a" * 32),
+        agent=agent,
+        channel="phone",
+        direction="inbound",
+        from_number="+15550001",
+        to_number="+15550002",
+        provider="twilio",
+        provider_call_id="CA1",
+        planned_at=NOON,
+    )
+
+
+def an_agent(
+    first_message: str = "", tools: tuple[Tool, ...] = (), max_duration_s: int = 600, **taking: Any
+) -> AgentSpec:
+    """An agent of scripted vendors. ``taking`` are fields of `TurnTaking`."""
+    scripted = VendorRef(vendor="scripted")
+    return AgentSpec(
+        pipeline=Cascade(stt=scripted, llm=scripted, tts=scripted),
+        prompt="You are on the phone.",
+        first_message=first_message,
+        turn_taking=TurnTaking(**taking),
+        max_duration_s=max_duration_s,
+        recording="off",
+        tools=tools,
+    )
+
+
+Play = Callable[[Scene], Coroutine[Any, Any, None]]
+
+
+class Stage:
+    """Where calls are played, in virtual time."""
+
+    def __init__(self) -> None:
+        self.script = Script()
+        self.an_agent = an_agent
+        self.call = Call
+
+    def scene(self, agent: AgentSpec, **resources: Any) -> "Scene":
+        """A call that has not begun, for a test with a loop of its own."""
+        return Scene(agent, self.script, resources)
+
+    def play(self, agent: AgentSpec, act: Play, **resources: Any) -> Scene:
+        """Answers a call with ``agent`` and does ``act``; returns when that is done."""
+
+        async def perform() -> Scene:
+            scene = Scene(agent, self.script, resources)
+            await scene.begin()
+            async with asyncio.timeout(3600):
+                await act(scene)
+            return scene
+
+        return virtual_time.run(perform())
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Pipecat writes a line for every step; nobody reads them here."""
+    loguru.logger.disable("pipecat")
+    yield
+    loguru.logger.enable("pipecat")
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
+    """A stage with scripted vendors and a caller whose voice is loudness."""
+    made = Stage()
+    services: dict[str, Callable[[Script], FrameProcessor]] = {
+        "stt": ScriptedStt,
+        "llm": ScriptedLlm,
+        "tts": ScriptedTts,
+    }
+
+    def load(kind: str, vendor: str) -> Any:
+        assert vendor == "scripted"
+        module: Any = ModuleType(kind)
+        module.CAPABILITIES = Capabilities(needs_secret=False)
+        module.Options = Options
+        module.build = lambda options, context: _checked(services[kind](made.script), context)
+        return module
+
+    monkeypatch.setattr(build.registry, "load", load)
+    monkeypatch.setattr(silero, "Ear", LoudEar)
+    return made
+
+
+def _checked(service: FrameProcessor, context: BuildContext) -> FrameProcessor:
+    assert context.rate_hz == 8000
+    return service

@@ -1,0 +1,189 @@
+"""What the model does besides talk."""
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from turncall_egress.signing import new_secret, verify
+from turncall_media.pipelines import build
+from turncall_proto.agent import EndCallTool, WebhookTool
+from turncall_proto.call import CallState, EndedReason
+from turncall_proto.events import ToolCalled, ToolReturned, TranscriptFinal
+
+
+def test_goodbye_is_heard_before_the_call_ends(stage: Any) -> None:
+    """end_call waits until the caller has heard the goodbye; then control is asked to hang up, and nothing is lost."""
+    goodbye = "Thank you for calling. Goodbye."
+    stage.script.caller = ["Bye."]
+    stage.script.replies = [stage.call("end_call", {}, text=goodbye)]
+
+    async def act(scene: Any) -> None:
+        await scene.carrier.speak(0.6)
+        outcome = await scene.outcome()
+        assert (outcome.state, outcome.reason) == (CallState.COMPLETED, EndedReason.ASSISTANT_ENDED_CALL)
+
+    scene = stage.play(stage.an_agent(tools=(EndCallTool(),)), act)
+    assert scene.transcript()[-1] == ("agent", goodbye)
+    assert not scene.facts.of(TranscriptFinal)[-1].is_interrupted
+    ((reason, at_s),) = scene.hang_ups
+    assert reason is EndedReason.ASSISTANT_ENDED_CALL
+    assert scene.carrier.heard_s() == pytest.approx(1.5, abs=0.1)  # 22 and 8 characters at 50 ms
+    assert at_s * 1000 >= scene.facts.of(TranscriptFinal)[-1].end_ms
+    (returned,) = scene.facts.of(ToolReturned)
+    assert (returned.tool, returned.is_ok) == ("end_call", True)
+
+
+def test_caller_who_interrupts_the_goodbye_stays(stage: Any) -> None:
+    """Speaking into the goodbye calls the end off."""
+    stage.script.caller = ["Bye.", "Wait!"]
+    stage.script.replies = [stage.call("end_call", {}, text="Thank you for calling us today. Goodbye."), "Yes?"]
+
+    async def act(scene: Any) -> None:
+        await scene.carrier.speak(0.6)
+        await scene.carrier.until(lambda: scene.carrier.heard_s() > 0.5)
+        await scene.carrier.speak(0.6)
+        await scene.carrier.until(lambda: scene.transcript()[-1] == ("agent", "Yes?"))
+        scene.carrier.hang_up()
+        outcome = await scene.outcome()
+        assert outcome.reason is EndedReason.CUSTOMER_ENDED_CALL
+
+    scene = stage.play(stage.an_agent(tools=(EndCallTool(),)), act)
+    assert scene.hang_ups == []
+    (returned,) = scene.facts.of(ToolReturned)
+    assert not returned.is_ok
+
+
+def test_silent_end_call_ends_at_once(stage: Any) -> None:
+    """A model that ends the call without a word is not waited for."""
+    stage.script.caller = ["Bye."]
+    stage.script.replies = [stage.call("end_call", {})]
+
+    async def act(scene: Any) -> None:
+        await scene.carrier.speak(0.6)
+        began_s = scene.carrier.now()
+        await scene.outcome()
+        assert scene.carrier.now() - began_s < 1.5
+
+    scene = stage.play(stage.an_agent(tools=(EndCallTool(),)), act)
+    assert scene.hang_ups[0][0] is EndedReason.ASSISTANT_ENDED_CALL
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [({}, "'city' is a required property"), ({"city": 7}, "city: 7 is not of type 'string'")],
+)
+def test_arguments_that_do_not_fit_are_not_sent(stage: Any, arguments: dict[str, Any], complaint: str) -> None:
+    """The model is told what is wrong and may try again; the user's server sees nothing."""
+    stage.script.caller = ["Weather?"]
+    stage.script.replies = [stage.call("weather", arguments), "I could not find out."]
+
+    async def act(scene: Any) -> None:
+        await scene.carrier.speak(0.6)
+        await scene.carrier.until(lambda: len(scene.transcript()) == 2)
+        scene.carrier.hang_up()
+        await scene.outcome()
+
+    scene = stage.play(stage.an_agent(tools=(a_webhook("http://192.0.2.1/"),)), act)
+    (called,), (returned,) = scene.facts.of(ToolCalled), scene.facts.of(ToolReturned)
+    assert called.arguments == arguments
+    assert not returned.is_ok
+    assert complaint in returned.output["error"]
+    assert complaint in stage.script.contexts[-1][-1]["content"]
+
+
+def a_webhook(url: str, timeout_ms: int = 2000) -> WebhookTool:
+    """A tool that needs a city."""
+    parameters = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    return WebhookTool(
+        name="weather", description="The weather.", url=url, parameters=parameters, timeout_ms=timeout_ms
+    )
+
+
+class UsersServer:
+    """The user's own server, which answers as it is told."""
+
+    def __init__(self, answer: web.Response | float) -> None:
+        self.requests: list[tuple[dict[str, str], bytes]] = []
+        self._answer = answer
+
+    async def handle(self, request: web.Request) -> web.Response:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        self.requests.append((headers, await request.read()))
+        if isinstance(self._answer, float):
+            await asyncio.sleep(self._answer)
+            return web.Response()
+        return self._answer
+
+
+async def use_webhook(stage: Any, server: UsersServer, secret: str | None, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Plays, in real time, a call in which the model asks for the weather in Oslo; returns the scene."""
+    app = web.Application()
+    app.router.add_post("/weather", server.handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    if secret is not None:
+        monkeypatch.setattr(build, "_signing_secrets", lambda *_: (secret,))
+    stage.script.caller = ["Weather?"]
+    stage.script.replies = [stage.call("weather", {"city": "Oslo"}), "Done."]
+    tool = a_webhook(f"http://127.0.0.1:{port}/weather", timeout_ms=300)
+    scene = stage.scene(stage.an_agent(tools=(tool,), silence_timeout_ms=100, vad_start_ms=60))
+    try:
+        await scene.begin()
+        await scene.carrier.speak(0.2)
+        await scene.carrier.until(lambda: len(stage.script.contexts) == 2, within_s=5)
+        scene.carrier.hang_up()
+        await scene.running
+        return scene
+    finally:
+        scene.carrier.drop()
+        await runner.cleanup()
+
+
+async def test_webhook_is_signed_and_answers_the_model(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's server gets the arguments, a signature that verifies and an idempotency key; the model its JSON."""
+    secret = new_secret()
+    server = UsersServer(web.json_response({"sky": "grey"}))
+    scene = await use_webhook(stage, server, secret, monkeypatch)
+    ((headers, body),) = server.requests
+    verify([secret], headers, body, time.time())
+    assert json.loads(body)["arguments"] == {"city": "Oslo"}
+    assert headers["idempotency-key"] == json.loads(body)["tool_call_id"] == headers["webhook-id"]
+    (returned,) = scene.facts.of(ToolReturned)
+    assert (returned.is_ok, returned.output) == (True, {"sky": "grey"})
+    assert json.loads(stage.script.contexts[-1][-1]["content"]) == {"sky": "grey"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [
+        (web.Response(status=500), "status 500"),
+        (web.Response(status=302, headers={"Location": "http://169.254.169.254/"}), "status 302"),
+        (web.Response(body=b"x" * 40_000), "more than can be read"),
+        (1.0, "did not answer in time"),
+    ],
+)
+async def test_failing_webhook_is_something_to_talk_about(
+    stage: Any, monkeypatch: pytest.MonkeyPatch, answer: web.Response | float, complaint: str
+) -> None:
+    """A server that fails, redirects, floods or stalls becomes an answer for the model; the call goes on."""
+    scene = await use_webhook(stage, UsersServer(answer), new_secret(), monkeypatch)
+    (returned,) = scene.facts.of(ToolReturned)
+    assert not returned.is_ok
+    assert complaint in returned.output["error"]
+    assert complaint in stage.script.contexts[-1][-1]["content"]
+
+
+async def test_webhook_that_cannot_be_signed_is_not_sent(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a signing secret the user's server could not tell us from anybody else."""
+    server = UsersServer(web.Response())
+    scene = await use_webhook(stage, server, None, monkeypatch)
+    assert server.requests == []
+    (returned,) = scene.facts.of(ToolReturned)
+    assert not returned.is_ok

@@ -1,0 +1,65 @@
+"""What a tool's arguments must be, and what each kind of tool offers."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import turncall_media.tools
+from turncall_media.pipelines.toolbox import LARGEST_ARGUMENTS_CHARACTERS, WholeSchema, check
+from turncall_media.tools.shape import ToolFailed, load
+from turncall_proto.agent import EndCallTool, Tool, WebhookTool
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"seats": {"type": "integer", "minimum": 1}, "day": {"$ref": "#/$defs/day"}},
+    "required": ["seats"],
+    "additionalProperties": False,
+    "$defs": {"day": {"enum": ["friday", "saturday"]}},
+}
+
+
+@pytest.mark.parametrize("arguments", [{"seats": 2}, {"seats": 2, "day": "friday"}])
+def test_fitting_arguments_pass(arguments: dict[str, Any]) -> None:
+    """The whole schema counts, its definitions included."""
+    check(SCHEMA, arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({}, "'seats' is a required property"),
+        ({"seats": 0}, "seats: 0 is less than the minimum"),
+        ({"seats": 2, "day": "monday"}, "day: 'monday' is not one of"),
+        ({"seats": 2, "wine": True}, "Additional properties"),
+        ({"seats": 2, "day": "x" * LARGEST_ARGUMENTS_CHARACTERS}, "too long"),
+    ],
+)
+def test_complaint_names_the_field(arguments: dict[str, Any], complaint: str) -> None:
+    """A model that is told what is wrong can call again."""
+    with pytest.raises(ToolFailed, match=complaint):
+        check(SCHEMA, arguments)
+
+
+@pytest.mark.parametrize(
+    "schema", [{"type": "nonsense"}, {"type": "object", "properties": {"a": {"$ref": "http://127.0.0.1:9/schema"}}}]
+)
+def test_broken_or_remote_schema_is_refused_without_a_request(schema: dict[str, Any]) -> None:
+    """A reference to a URL is not followed: it would get past the egress wall."""
+    with pytest.raises(ToolFailed, match="not set up"):
+        check(schema, {"a": 1})
+
+
+@pytest.mark.parametrize("tool", [EndCallTool(), WebhookTool(name="a", description="b", url="http://x.example/")])
+def test_every_kind_is_one_file(tool: Tool) -> None:
+    """A tool's tag is its file's name; the file gives an object schema."""
+    module = load(tool)
+    assert module.parameters(tool)["type"] == "object"
+    assert isinstance(module.ENDS_REPLY, bool)
+    assert (Path(turncall_media.tools.__file__).parent / f"{tool.__struct_config__.tag}.py").exists()
+
+
+def test_model_sees_the_whole_schema() -> None:
+    """Definitions and closedness reach the model, not only properties."""
+    tool = WebhookTool(name="book", description="Books a table.", url="http://x.example/", parameters=SCHEMA)
+    assert WholeSchema(tool, SCHEMA, None).to_default_dict()["parameters"] == SCHEMA
