@@ -1,0 +1,177 @@
+"""Choosing a worker and offering it a call."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from turncall_bus.memory import MemoryBus
+from turncall_control.calls.placement import place, sealed_secrets
+from turncall_control.workers import Workers, watch
+from turncall_proto import subjects
+from turncall_proto.agent import AgentSpec, Cascade, VendorRef
+from turncall_proto.call import CallStart
+from turncall_proto.codec import decode, encode
+from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId, WorkerId
+from turncall_proto.placement import SUSPECT_AFTER_S, CallOffer, OfferReply, WorkerBeat
+from turncall_runtime.seal import new_keypair, open_sealed
+from turncall_runtime.secret import Secret
+
+AGENT = AgentSpec(
+    pipeline=Cascade(stt=VendorRef(vendor="acme"), llm=VendorRef(vendor="acme"), tts=VendorRef(vendor="local"))
+)
+PLAN = CallStart(
+    call_id=CallId("call_" + "a" * 32),
+    project_id=ProjectId("prj_" + "b" * 32),
+    epoch=1,
+    agent_id=AgentId("agt_" + "c" * 32),
+    version_id=VersionId("ver_" + "d" * 32),
+    agent=AGENT,
+    channel="phone",
+    direction="inbound",
+    from_number="+1",
+    to_number="+2",
+    provider="twilio",
+    provider_call_id="CA",
+    planned_at=datetime(2026, 11, 22, tzinfo=UTC),
+)
+
+
+class Clock:
+    """Seconds that pass when told."""
+
+    now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def beat(worker: str, *, used: int = 0, total: int = 10, **more: Any) -> WorkerBeat:
+    """A beat of the calls pool."""
+    state = {"lag_ms": 1.0, "version": "1", "media_url": f"ws://{worker}", **more}
+    return WorkerBeat(worker=WorkerId(worker), pool="calls", slots_total=total, slots_used=used, **state)
+
+
+async def view(*beats: WorkerBeat) -> tuple[Workers, Clock]:
+    """What control knows after these beats."""
+    clock = Clock()
+    workers = Workers(clock)
+    for one in beats:
+        await workers.heard("", encode(one))
+    return workers, clock
+
+
+async def test_the_freer_of_two_takes_the_call() -> None:
+    """Of two workers the one with more free slots is chosen, whichever is drawn first."""
+    workers, _ = await view(beat("w1", used=8), beat("w2", used=2))
+    assert {workers.choose("calls").worker for _ in range(20)} == {"w2"}  # type: ignore[union-attr]
+
+
+async def test_a_lagging_worker_is_the_second_choice() -> None:
+    """A worker whose event loop lags gets a call only when there is no other."""
+    workers, _ = await view(beat("w1", lag_ms=80.0), beat("w2", used=9))
+    chosen = workers.choose("calls")
+    assert chosen is not None
+    assert chosen.worker == "w2"
+    only = workers.choose("calls", without={WorkerId("w2")})
+    assert only is not None
+    assert only.worker == "w1"
+
+
+async def test_full_draining_silent_and_foreign_workers_get_nothing() -> None:
+    """A worker without a slot, on its way out, or not heard of for 1.2 s is not chosen."""
+    workers, clock = await view(beat("full", used=10), beat("leaving", is_draining=True), beat("alive"))
+    assert {workers.choose("calls").worker for _ in range(20)} == {"alive"}  # type: ignore[union-attr]
+    assert workers.choose("text") is None
+    clock.now_s += SUSPECT_AFTER_S + 0.01
+    assert workers.choose("calls") is None
+    assert workers.alive("calls") == []
+
+
+async def test_slots_taken_since_the_last_beat_count() -> None:
+    """Calls that we have placed count until a beat shows them."""
+    workers, _ = await view(beat("w1", total=2))
+    workers.placed(WorkerId("w1"))
+    workers.placed(WorkerId("w1"))
+    assert workers.choose("calls") is None
+    await workers.heard("", encode(beat("w1", used=1, total=2)))
+    assert workers.choose("calls") is not None
+
+
+async def test_a_malformed_beat_is_dropped() -> None:
+    """Garbage on the beats' subject does not end the watching."""
+    workers, _ = await view()
+    await workers.heard("tc.v1.beat.calls.x", b"{")
+    assert workers.alive("calls") == []
+
+
+Answer = Callable[[bytes], Awaitable[bytes]]
+
+
+async def offering(bus: MemoryBus, workers: Workers, **answers: str) -> list[CallOffer]:
+    """Serves the offers of these workers; returns the list that fills with them."""
+    offers: list[CallOffer] = []
+
+    def answering(worker: str, word: str) -> Answer:
+        async def answer(data: bytes) -> bytes:
+            offers.append(decode(data, CallOffer))
+            return encode(OfferReply(worker=WorkerId(worker), answer=word))  # type: ignore[arg-type]
+
+        return answer
+
+    for worker, word in answers.items():
+        await workers.heard("", encode(beat(worker)))
+        if word != "gone":
+            await bus.serve(subjects.offer(WorkerId(worker)), answering(worker, word))
+    return offers
+
+
+@pytest.fixture
+async def bus() -> Any:
+    """A bus in memory."""
+    made = MemoryBus()
+    yield made
+    await made.close()
+
+
+async def test_an_offer_goes_on_until_somebody_accepts(bus: MemoryBus) -> None:
+    """Workers that are full or gone cost a try each; the plan that was accepted names who accepted it."""
+    workers, _ = await view()
+    offers = await offering(bus, workers, w1="full", w2="draining", w3="gone", w4="accepted")
+    placed = await place(bus, workers, PLAN)
+    assert placed is not None
+    assert (placed.plan.offered_to, placed.media_url) == ("w4", "ws://w4")
+    assert offers[-1].plan == placed.plan
+    assert all(offer.deadline > datetime.now(UTC) for offer in offers[-1:])
+
+
+async def test_nobody_is_asked_twice(bus: MemoryBus) -> None:
+    """When every worker has refused, the call is not placed."""
+    workers, _ = await view()
+    offers = await offering(bus, workers, w1="full", w2="unfit")
+    assert await place(bus, workers, PLAN) is None
+    assert sorted(str(offer.plan.offered_to) for offer in offers) == ["w1", "w2"]
+
+
+async def test_beats_come_over_the_bus(bus: MemoryBus) -> None:
+    """A worker is known once its beat was heard."""
+    workers = Workers()
+    subscription = await watch(bus, workers)
+    await bus.tell(subjects.beat("calls", WorkerId("w1")), encode(beat("w1")))
+    async with asyncio.timeout(2):
+        while not workers.alive("calls"):  # noqa: ASYNC110 - the bus hands over on the next turns of the loop
+            await asyncio.sleep(0)
+    await subscription.close()
+    assert [known.worker for known in workers.alive("calls")] == ["w1"]
+
+
+def test_only_the_keys_that_the_agent_needs_travel() -> None:
+    """Each vendor's key is sealed once; vendors of other agents and vendors without a key stay out."""
+    pair = new_keypair()
+    keys = {"acme": Secret("acme-key"), "other": Secret("other-key")}
+    sealed = sealed_secrets(AGENT, keys, pair.public_key)
+    assert list(sealed) == ["acme"]
+    assert "acme-key" not in sealed["acme"]
+    assert open_sealed(sealed["acme"], [pair.private_key]).reveal() == "acme-key"
