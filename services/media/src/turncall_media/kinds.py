@@ -18,11 +18,14 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     """What control and the pipeline need to know of a vendor before they build it.
 
     ``needs_secret``: a key must exist when the agent is published. ``takes_base_url``: the user names the server, so
-    every connection goes through the egress wall. ``rates_hz``: sample rates it takes (stt) or gives (tts); empty for any.
+    every connection goes through the egress wall. ``secret_optional_with``: options that name the user's own server;
+    with any of them set, no key is needed, and the installation's key is not for that server. ``rates_hz``: sample
+    rates it takes (stt) or gives (tts); empty for any.
     """
 
     needs_secret: bool
     takes_base_url: bool = False
+    secret_optional_with: tuple[str, ...] = ()
     rates_hz: tuple[int, ...] = ()
     word_times: bool = False
     interim_results: bool = False
