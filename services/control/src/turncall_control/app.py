@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from litestar import Litestar, Request
 from litestar.datastructures import State
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 from litestar.openapi import OpenAPIConfig
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -118,7 +118,7 @@ def _caller(request: Request[Any, Any, Any]) -> Caller:
     return guard.caller_of(request)
 
 
-async def _session(plane: Plane, caller: Caller) -> AsyncGenerator[AsyncSession]:
+async def _session(plane: NamedDependency[Plane], caller: NamedDependency[Caller]) -> AsyncGenerator[AsyncSession]:
     """One transaction in the caller's project; it is committed after the handler and before the answer is sent."""
     async with in_project(plane.database, caller.project_id) as session:
         yield session

@@ -3,7 +3,8 @@
 from typing import Annotated, Final
 
 from litestar import get, patch, post, put
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import convert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -42,7 +43,12 @@ _READ, _WRITE = Permission.AGENTS_READ, Permission.AGENTS_WRITE
 
 
 @post("/v1/agents", tags=["agents"], opt=needs(_WRITE, IN_PROJECT, fails=[NameTaken]))
-async def create_agent(plane: Plane, session: AsyncSession, caller: Caller, data: AgentNew) -> AgentView:
+async def create_agent(
+    plane: NamedDependency[Plane],
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    data: JSONBody[AgentNew],
+) -> AgentView:
     """Makes an agent whose draft has this config. It answers calls once it is published."""
     check(plane.vendors, data.config)
     try:
@@ -55,11 +61,11 @@ async def create_agent(plane: Plane, session: AsyncSession, caller: Caller, data
 
 @get("/v1/agents", tags=["agents"], opt=needs(_READ, IN_PROJECT))
 async def list_agents(
-    session: AsyncSession,
-    caller: Caller,
-    page: PageAsked,
-    environment: Environment | None = None,
-    name: Annotated[str | None, Parameter(max_length=120, description="Exactly this name.")] = None,
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    page: NamedDependency[PageAsked],
+    environment: FromQuery[Environment | None] = None,
+    name: Annotated[str | None, QueryParameter(max_length=120, description="Exactly this name.")] = None,
 ) -> Page[AgentSummary]:
     """The project's agents, newest first."""
     rows = await repository.page(session, caller.project_id, page, environment=environment, name=name)
@@ -79,21 +85,28 @@ async def list_agents(
 
 
 @post("/v1/agents/validate", status_code=200, tags=["agents"], opt=needs(_WRITE, IN_PROJECT))
-async def validate_agent(plane: Plane, data: AgentDefinition) -> Verdict:
+async def validate_agent(plane: NamedDependency[Plane], data: JSONBody[AgentDefinition]) -> Verdict:
     """Checks a config without storing it: 422 names every field that is wrong."""
     check(plane.vendors, data.config)
     return Verdict(missing_vendor_keys=tuple(missing_keys(plane.vendors, data.config, plane.config.vendor_keys)))
 
 
 @get("/v1/agents/{agent_id:str}", tags=["agents"], opt=needs(_READ, _AGENT))
-async def get_agent(session: AsyncSession, caller: Caller, agent_id: str) -> AgentView:
+async def get_agent(
+    session: NamedDependency[AsyncSession], caller: NamedDependency[Caller], agent_id: FromPath[str]
+) -> AgentView:
     """An agent with its draft and its published version."""
     agent = await repository.get(session, caller.project_id, AgentId(agent_id))
     return await _current_view(session, agent)
 
 
 @patch("/v1/agents/{agent_id:str}", tags=["agents"], opt=needs(_WRITE, _AGENT, fails=[NameTaken]))
-async def rename_agent(session: AsyncSession, caller: Caller, agent_id: str, data: AgentChange) -> AgentView:
+async def rename_agent(
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    agent_id: FromPath[str],
+    data: JSONBody[AgentChange],
+) -> AgentView:
     """Gives the agent another name."""
     agent = await repository.get(session, caller.project_id, AgentId(agent_id))
     environment, agent.name = agent.environment, data.name
@@ -106,7 +119,11 @@ async def rename_agent(session: AsyncSession, caller: Caller, agent_id: str, dat
 
 @put("/v1/agents/{agent_id:str}/draft", tags=["agents"], opt=needs(_WRITE, _AGENT))
 async def put_draft(
-    plane: Plane, session: AsyncSession, caller: Caller, agent_id: str, data: AgentDefinition
+    plane: NamedDependency[Plane],
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    agent_id: FromPath[str],
+    data: JSONBody[AgentDefinition],
 ) -> VersionView:
     """Replaces the draft's whole config; begins the next version when the last draft was published."""
     check(plane.vendors, data.config)
@@ -120,7 +137,12 @@ async def put_draft(
     tags=["agents"],
     opt=needs(_WRITE, _AGENT, fails=[service.NothingToPublish, service.VendorKeyMissing]),
 )
-async def publish_agent(plane: Plane, session: AsyncSession, caller: Caller, agent_id: str) -> VersionView:
+async def publish_agent(
+    plane: NamedDependency[Plane],
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    agent_id: FromPath[str],
+) -> VersionView:
     """Lets the draft answer calls from the next one on, and archives the version that did.
 
     409 when there is no draft, or when the installation lacks the key of a vendor that it uses.
@@ -133,7 +155,12 @@ async def publish_agent(plane: Plane, session: AsyncSession, caller: Caller, age
 
 
 @get("/v1/agents/{agent_id:str}/versions", tags=["agents"], opt=needs(_READ, _AGENT))
-async def list_versions(session: AsyncSession, caller: Caller, page: PageAsked, agent_id: str) -> Page[VersionView]:
+async def list_versions(
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    page: NamedDependency[PageAsked],
+    agent_id: FromPath[str],
+) -> Page[VersionView]:
     """The agent's versions, newest first."""
     agent = await repository.get(session, caller.project_id, AgentId(agent_id))
     rows = await repository.version_page(session, caller.project_id, agent.id, page)
@@ -141,7 +168,12 @@ async def list_versions(session: AsyncSession, caller: Caller, page: PageAsked, 
 
 
 @get("/v1/agents/{agent_id:str}/versions/{version_id:str}", tags=["agents"], opt=needs(_READ, _VERSION))
-async def get_version(session: AsyncSession, caller: Caller, agent_id: str, version_id: str) -> VersionView:
+async def get_version(
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    agent_id: FromPath[str],
+    version_id: FromPath[str],
+) -> VersionView:
     """One version, whatever its state."""
     return _version_view(
         await repository.get_version(session, caller.project_id, AgentId(agent_id), VersionId(version_id))
@@ -155,7 +187,11 @@ async def get_version(session: AsyncSession, caller: Caller, agent_id: str, vers
     opt=needs(_WRITE, _VERSION, fails=[service.NotArchived, service.VendorKeyMissing]),
 )
 async def restore_version(
-    plane: Plane, session: AsyncSession, caller: Caller, agent_id: str, version_id: str
+    plane: NamedDependency[Plane],
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    agent_id: FromPath[str],
+    version_id: FromPath[str],
 ) -> VersionView:
     """Lets an archived version answer calls again, and archives the one that does; a draft stays as it is."""
     return _version_view(

@@ -7,6 +7,7 @@ from typing import Final
 
 from litestar import Response, get
 from litestar.datastructures import State
+from litestar.params import FromPath
 from openapi_ui_bundles import swagger_ui
 
 from turncall_control.auth import NOTHING, Permission, needs
@@ -52,7 +53,7 @@ def get_docs() -> Response[bytes]:
 
 
 @get("/docs/{name:str}", sync_to_thread=True, include_in_schema=False, opt=_OPEN)
-def get_docs_asset(name: str) -> Response[bytes]:
+def get_docs_asset(name: FromPath[str]) -> Response[bytes]:
     """What the page is made of."""
     if name not in _ASSETS:
         raise NotFound

@@ -5,6 +5,7 @@ from typing import Final
 
 from litestar import Request, Response, get
 from litestar.datastructures import State
+from litestar.di import NamedDependency
 from litestar.status_codes import HTTP_200_OK, HTTP_503_SERVICE_UNAVAILABLE
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
@@ -42,7 +43,7 @@ async def get_health() -> Alive:
 
 
 @get("/ready", tags=["health"], opt=_OPEN)
-async def get_readiness(plane: Plane) -> Response[Readiness]:
+async def get_readiness(plane: NamedDependency[Plane]) -> Response[Readiness]:
     """200 while the database answers, 503 otherwise; the other parts are told, and do not decide."""
     database, redis = await asyncio.gather(_database_answers(plane), _redis_answers(plane))
     told = Readiness(is_ready=database, database=database, bus=plane.bus.is_connected, redis=redis)

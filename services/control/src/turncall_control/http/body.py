@@ -14,6 +14,12 @@ from turncall_control.errors import Fault, Invalid, Malformed, UnsupportedMedia
 MAX_BODY_BYTES: Final = 1024 * 1024
 """Of a JSON body; the longest prompt takes an eighth of it."""
 
+MAX_DEPTH: Final = 64
+"""Of nested objects and arrays."""
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+"""A string, or the unfinished one at the end: it always matches where it begins, so it never scans twice."""
+_BRACKET = re.compile(rb"[\[\]{}]")
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
 _NAMED = re.compile(r"(?:missing required|contains unknown) field `(?P<name>[^`]+)`")
 
@@ -44,6 +50,7 @@ class StrictRequest(Request[Any, Any, State]):
 
 def decoded[T](body: bytes, kind: type[T]) -> T:
     """``body`` as a ``kind``. Raises `Malformed` when it is not JSON and `Invalid` when it is not a ``kind``."""
+    _refuse_depth(body)
     if b"\\u0000" in body:
         _refuse_nul(body)
     try:
@@ -52,8 +59,6 @@ def decoded[T](body: bytes, kind: type[T]) -> T:
         raise Invalid(faults=[fault(str(error))]) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Malformed(f"the body is not JSON: {error}") from error
-    except RecursionError as error:
-        raise Malformed("the body is nested too deeply") from error
 
 
 def fault(message: str, root: str = "") -> Fault:
@@ -65,10 +70,21 @@ def fault(message: str, root: str = "") -> Fault:
     return Fault(field=".".join(part for part in parts if part).replace(".[", "["), message=what)
 
 
+def _refuse_depth(body: bytes) -> None:
+    """Counts brackets outside strings, before anything recurses over what they hold."""
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for bracket in _BRACKET.finditer(_STRING.sub(b"", body)):
+        depth += 1 if bracket[0] in b"[{" else -1
+        if depth > MAX_DEPTH:
+            raise Malformed(f"the body is nested deeper than {MAX_DEPTH} levels")
+
+
 def _refuse_nul(body: bytes) -> None:
     try:
         content = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return
     faults = [Fault(field=path, message="A NUL character cannot be stored") for path in _nul_paths(content, "")]
     if faults:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from msgspec import Meta, Struct
 from sqlalchemy import Select
 from sqlalchemy.orm import InstrumentedAttribute
@@ -32,8 +32,8 @@ class PageAsked(Struct, frozen=True, kw_only=True):
 
 
 def page_asked(
-    limit: Annotated[int, Parameter(ge=1, le=MAX_LIMIT, description="Items on a page.")] = DEFAULT_LIMIT,
-    cursor: Annotated[str | None, Parameter(max_length=400, description="From the page before.")] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="Items on a page.")] = DEFAULT_LIMIT,
+    cursor: Annotated[str | None, QueryParameter(max_length=400, description="From the page before.")] = None,
 ) -> PageAsked:
     """The dependency ``page`` of list routes. Raises `Invalid` for a cursor that we did not make."""
     return PageAsked(limit=limit, after=None if cursor is None else _read(cursor))

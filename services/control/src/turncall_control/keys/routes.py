@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from litestar import delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
 from msgspec import convert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -26,7 +28,7 @@ from turncall_proto.ids import KeyId, ProjectId
     tags=["keys"],
     opt=needs(Permission.PLATFORM, in_path("project_id", ids.PROJECT)),
 )
-async def create_first_key(plane: Plane, project_id: str, data: KeyNew) -> KeyMade:
+async def create_first_key(plane: NamedDependency[Plane], project_id: FromPath[str], data: JSONBody[KeyNew]) -> KeyMade:
     """A key of any role for a project: its first one, or one for people who have locked themselves out."""
     async with plane.database.system() as session, session.begin():
         project = await projects.get(session, ProjectId(project_id))
@@ -34,14 +36,21 @@ async def create_first_key(plane: Plane, project_id: str, data: KeyNew) -> KeyMa
 
 
 @post("/v1/keys", tags=["keys"], opt=needs(Permission.KEYS_WRITE, IN_PROJECT))
-async def create_key(plane: Plane, session: AsyncSession, caller: Caller, data: KeyNew) -> KeyMade:
+async def create_key(
+    plane: NamedDependency[Plane],
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    data: JSONBody[KeyNew],
+) -> KeyMade:
     """A key for this project, of the caller's role at most. To rotate one, make its successor and delete it."""
     _within_role(caller, data.role)
     return await _make(plane, session, caller.project_id, data)
 
 
 @get("/v1/keys", tags=["keys"], opt=needs(Permission.KEYS_READ, IN_PROJECT))
-async def list_keys(session: AsyncSession, caller: Caller, page: PageAsked) -> Page[KeyView]:
+async def list_keys(
+    session: NamedDependency[AsyncSession], caller: NamedDependency[Caller], page: NamedDependency[PageAsked]
+) -> Page[KeyView]:
     """The project's keys, newest first, revoked ones included."""
     rows = await repository.page(session, caller.project_id, page)
     return paged(rows, page, _view, lambda row: (row.id,))
@@ -53,7 +62,7 @@ async def list_keys(session: AsyncSession, caller: Caller, page: PageAsked) -> P
     tags=["keys"],
     opt=needs(Permission.KEYS_WRITE, in_path("key_id", ids.KEY)),
 )
-async def revoke_key(plane: Plane, caller: Caller, key_id: str) -> KeyView:
+async def revoke_key(plane: NamedDependency[Plane], caller: NamedDependency[Caller], key_id: FromPath[str]) -> KeyView:
     """Revokes a key of the caller's role at most; it opens nothing anywhere after five seconds."""
     async with in_project(plane.database, caller.project_id) as session:
         row = await repository.get(session, caller.project_id, KeyId(key_id))

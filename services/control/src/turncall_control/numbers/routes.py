@@ -3,7 +3,8 @@
 from typing import Annotated, Final
 
 from litestar import delete, get, patch, post
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import convert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -28,17 +29,21 @@ _READ, _WRITE = Permission.NUMBERS_READ, Permission.NUMBERS_WRITE
     tags=["numbers"],
     opt=needs(_WRITE, IN_PROJECT, fails=[service.NumberTaken, *_CARRIER]),
 )
-async def bind_number(plane: Plane, caller: Caller, data: NumberNew) -> NumberView:
+async def bind_number(
+    plane: NamedDependency[Plane], caller: NamedDependency[Caller], data: JSONBody[NumberNew]
+) -> NumberView:
     """Binds a number of the carrier's account to an agent, and has the carrier send its calls here."""
     return _view(await service.bind(plane, caller.project_id, data.number, data.agent_id))
 
 
 @get("/v1/numbers", tags=["numbers"], opt=needs(_READ, IN_PROJECT))
 async def list_numbers(
-    session: AsyncSession,
-    caller: Caller,
-    page: PageAsked,
-    agent_id: Annotated[str | None, Parameter(pattern=r"^agt_[0-9a-f]{32}$", description="Answered by it.")] = None,
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    page: NamedDependency[PageAsked],
+    agent_id: Annotated[
+        str | None, QueryParameter(pattern=r"^agt_[0-9a-f]{32}$", description="Answered by it.")
+    ] = None,
 ) -> Page[NumberView]:
     """The project's numbers, newest first."""
     answered_by = None if agent_id is None else AgentId(agent_id)
@@ -47,7 +52,7 @@ async def list_numbers(
 
 
 @get("/v1/numbers/available", tags=["numbers"], opt=needs(_WRITE, IN_PROJECT, fails=_CARRIER))
-async def list_owned_numbers(plane: Plane, caller: Caller) -> OwnedNumbers:
+async def list_owned_numbers(plane: NamedDependency[Plane], caller: NamedDependency[Caller]) -> OwnedNumbers:
     """What the carrier's account owns, so that it can be bound."""
     carrier = plane.carrier(service.CARRIER)
     with service.carrier_errors():
@@ -71,13 +76,20 @@ async def list_owned_numbers(plane: Plane, caller: Caller) -> OwnedNumbers:
 
 
 @get("/v1/numbers/{number_id:str}", tags=["numbers"], opt=needs(_READ, _NUMBER))
-async def get_number(session: AsyncSession, caller: Caller, number_id: str) -> NumberView:
+async def get_number(
+    session: NamedDependency[AsyncSession], caller: NamedDependency[Caller], number_id: FromPath[str]
+) -> NumberView:
     """One number."""
     return _view(await repository.get(session, caller.project_id, NumberId(number_id)))
 
 
 @patch("/v1/numbers/{number_id:str}", tags=["numbers"], opt=needs(_WRITE, _NUMBER))
-async def point_number(plane: Plane, caller: Caller, number_id: str, data: NumberChange) -> NumberView:
+async def point_number(
+    plane: NamedDependency[Plane],
+    caller: NamedDependency[Caller],
+    number_id: FromPath[str],
+    data: JSONBody[NumberChange],
+) -> NumberView:
     """Lets another agent answer from the next call on; the carrier is not asked."""
     return _view(await service.point(plane, caller.project_id, NumberId(number_id), data.agent_id))
 
@@ -88,13 +100,17 @@ async def point_number(plane: Plane, caller: Caller, number_id: str, data: Numbe
     tags=["numbers"],
     opt=needs(_WRITE, _NUMBER, fails=_CARRIER),
 )
-async def configure_number(plane: Plane, caller: Caller, number_id: str) -> NumberView:
+async def configure_number(
+    plane: NamedDependency[Plane], caller: NamedDependency[Caller], number_id: FromPath[str]
+) -> NumberView:
     """Has the carrier send the number's calls here once more: after the public address moved, or by way of repair."""
     return _view(await service.configure(plane, caller.project_id, NumberId(number_id)))
 
 
 @delete("/v1/numbers/{number_id:str}", tags=["numbers"], opt=needs(_WRITE, _NUMBER, fails=_CARRIER))
-async def unbind_number(plane: Plane, caller: Caller, number_id: str) -> None:
+async def unbind_number(
+    plane: NamedDependency[Plane], caller: NamedDependency[Caller], number_id: FromPath[str]
+) -> None:
     """Takes our addresses off the number at the carrier and forgets it; the account keeps it."""
     await service.unbind(plane, caller.project_id, NumberId(number_id))
 

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from turncall_control.agents import repository as agents
 from turncall_control.carriers.base import Carrier, CarrierError, CarrierNumber, Gone, NumberUrls
 from turncall_control.db.engine import in_project
-from turncall_control.errors import CarrierFailed, Conflict, Invalid, NotFound, Unavailable
+from turncall_control.errors import CarrierFailed, Conflict, ControlError, Invalid, NotFound, Unavailable
 from turncall_control.numbers import repository
 from turncall_control.numbers.model import NumberRow
 from turncall_control.plane import Plane
@@ -22,6 +22,7 @@ from turncall_proto.ids import AgentId, NumberId, ProjectId
 
 CARRIER: Final = "twilio"
 RETRY_AFTER_S: Final = 5
+_NOT_OWNED: Final = "The carrier's account does not own it"
 
 
 class NumberTaken(Conflict):
@@ -55,7 +56,10 @@ async def bind(plane: Plane, project_id: ProjectId, wanted: str, agent_id: Agent
         raise NumberTaken("unbind it first, or bind another one") from error
     try:
         return await _configured(plane, carrier, row)
-    except (CarrierFailed, Unavailable):
+    except NotFound as error:
+        await _delete(plane, project_id, row.id)
+        raise Invalid.at("number", _NOT_OWNED) from error
+    except ControlError:
         await _delete(plane, project_id, row.id)
         raise
 
@@ -104,7 +108,7 @@ async def _owned_number(carrier: Carrier, wanted: str) -> CarrierNumber:
         with carrier_errors():
             number = await carrier.find_number(wanted)
     except NotFound as error:
-        raise Invalid.at("number", f"The {carrier.provider} account does not own it") from error
+        raise Invalid.at("number", _NOT_OWNED) from error
     if not number.can_voice:
         raise Invalid.at("number", "The carrier does not take calls on it")
     return number

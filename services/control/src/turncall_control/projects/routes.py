@@ -3,6 +3,8 @@
 from typing import Final
 
 from litestar import get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
 from msgspec import convert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -12,7 +14,8 @@ from turncall_control.http.paging import Page, PageAsked, paged
 from turncall_control.plane import Plane, Slice
 from turncall_control.projects import repository
 from turncall_control.projects.model import ProjectRow
-from turncall_control.projects.schemas import ProjectChange, ProjectNew, ProjectView
+from turncall_control.projects.schemas import ProjectChange, ProjectNew, ProjectView, SigningSecret
+from turncall_control.projects.signing import signing_secret
 from turncall_proto import ids
 from turncall_proto.ids import ProjectId
 
@@ -21,14 +24,14 @@ _IN_PATH: Final = in_path("project_id", ids.PROJECT)
 
 
 @post("/v1/projects", tags=["projects"], opt=_BY_OPERATOR)
-async def create_project(plane: Plane, data: ProjectNew) -> ProjectView:
+async def create_project(plane: NamedDependency[Plane], data: JSONBody[ProjectNew]) -> ProjectView:
     """Makes a project. Its first key comes from `create_first_key`."""
     async with plane.database.system() as session, session.begin():
         return _view(await repository.add(session, data.name))
 
 
 @get("/v1/projects", tags=["projects"], opt=_BY_OPERATOR)
-async def list_projects(plane: Plane, page: PageAsked) -> Page[ProjectView]:
+async def list_projects(plane: NamedDependency[Plane], page: NamedDependency[PageAsked]) -> Page[ProjectView]:
     """All projects, newest first."""
     async with plane.database.system() as session:
         rows = await repository.page(session, page)
@@ -36,17 +39,36 @@ async def list_projects(plane: Plane, page: PageAsked) -> Page[ProjectView]:
 
 
 @get("/v1/projects/{project_id:str}", tags=["projects"], opt=needs(Permission.PROJECT_READ, _IN_PATH))
-async def get_project(session: AsyncSession, caller: Caller, project_id: str) -> ProjectView:
+async def get_project(
+    session: NamedDependency[AsyncSession], caller: NamedDependency[Caller], project_id: FromPath[str]
+) -> ProjectView:
     """The project that the key belongs to."""
     return _view(await _own(session, caller, project_id))
 
 
 @patch("/v1/projects/{project_id:str}", tags=["projects"], opt=needs(Permission.PROJECT_WRITE, _IN_PATH))
-async def rename_project(session: AsyncSession, caller: Caller, project_id: str, data: ProjectChange) -> ProjectView:
+async def rename_project(
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    project_id: FromPath[str],
+    data: JSONBody[ProjectChange],
+) -> ProjectView:
     """Gives the project another name."""
     row = await _own(session, caller, project_id)
     row.name = data.name
     return _view(row)
+
+
+@get("/v1/projects/{project_id:str}/signing-secret", tags=["projects"], opt=needs(Permission.PROJECT_WRITE, _IN_PATH))
+async def get_signing_secret(
+    plane: NamedDependency[Plane],
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    project_id: FromPath[str],
+) -> SigningSecret:
+    """The secret by which the project's servers recognise our requests, such as those of webhook tools."""
+    project = await _own(session, caller, project_id)
+    return SigningSecret(secret=signing_secret(plane.config.key_pepper, project.id).reveal())
 
 
 async def _own(session: AsyncSession, caller: Caller, project_id: str) -> ProjectRow:
@@ -59,4 +81,6 @@ def _view(row: ProjectRow) -> ProjectView:
     return convert(row, ProjectView, from_attributes=True)
 
 
-PROJECTS: Final = Slice(name="projects", routes=(create_project, list_projects, get_project, rename_project))
+PROJECTS: Final = Slice(
+    name="projects", routes=(create_project, list_projects, get_project, rename_project, get_signing_secret)
+)

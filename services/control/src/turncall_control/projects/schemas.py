@@ -1,6 +1,8 @@
 """A project as the API takes and shows it."""
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from turncall_control.http.fields import Label, Moment
 from turncall_proto.ids import ProjectId
@@ -24,3 +26,9 @@ class ProjectView(Struct, frozen=True, kw_only=True):
     id: ProjectId
     name: str
     created_at: Moment
+
+
+class SigningSecret(Struct, frozen=True, kw_only=True):
+    """What requests to the project's own servers are signed with."""
+
+    secret: Annotated[str, Meta(description="whsec_…, for any library of Standard Webhooks.")]
