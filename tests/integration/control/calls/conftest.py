@@ -3,11 +3,10 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from inspect import isawaitable
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
@@ -32,7 +31,7 @@ from turncall_control.config import ControlConfig
 from turncall_control.keyring import new_key
 from turncall_control.plane import Plane
 from turncall_control.vendors import catalogue
-from turncall_devstack import DatabaseUrls, create_database, drop_database
+from turncall_devstack import create_database, drop_database
 from turncall_proto import ids, subjects
 from turncall_proto.agent import AgentSpec, Cascade, VendorRef
 from turncall_proto.call import CallStart, CallState, EndedReason
@@ -212,9 +211,10 @@ class Worker:
         self.id = WorkerId(ids.mint(ids.WORKER))
         self.answer: str = "accepted"
         self.offers: list[CallOffer] = []
-        self._bus = bus
+        self.bus = bus
         self._seqs: dict[tuple[CallId, int], int] = {}
         self.is_draining = False
+        self.media_url = "wss://media.example.com"
 
     async def offered(self, data: bytes) -> bytes:
         """Answers an offer."""
@@ -230,10 +230,10 @@ class Worker:
             slots_used=0,
             lag_ms=1.0,
             version="test",
-            media_url="wss://media.example.com",
+            media_url=self.media_url,
             is_draining=self.is_draining,
         )
-        await self._bus.tell(subjects.beat("calls", self.id), encode(beat))
+        await self.bus.tell(subjects.beat("calls", self.id), encode(beat))
 
     def fact(self, kind: type[CallEvent], plan: CallStart, seq: int | None = None, **facts: Any) -> CallEvent:
         """A fact of this worker's epoch, numbered on."""
@@ -248,7 +248,7 @@ class Worker:
         for fact in facts:
             message_id = subjects.message_id(fact.call_id, fact.epoch, fact.seq) + suffix
             subject = subjects.call(fact.project_id, fact.call_id, "event")
-            await self._bus.publish(subject, encode(fact), message_id=message_id)
+            await self.bus.publish(subject, encode(fact), message_id=message_id)
 
     async def opens(self, plan: CallStart) -> None:
         """Takes the epoch's audio and goes live."""
@@ -259,31 +259,70 @@ class Worker:
         await self.publish(self.fact(EpochClosed, plan, state=state, reason=reason))
 
 
+OpenDesk = Callable[..., AbstractAsyncContextManager[Desk]]
+
+
+@pytest.fixture(scope="session")
+def open_desk(stack: Stack, migrate: Migrate, tmp_path_factory: pytest.TempPathFactory) -> OpenDesk:
+    """Starts a control plane: ``open_desk(rest, is_reachable=True)`` has a public URL that others can ask."""
+
+    @asynccontextmanager
+    async def opened(rest: RestFace, *, is_reachable: bool = False, twilio_base_url: str = "") -> AsyncIterator[Desk]:
+        port = _free_port()
+        name = f"calls_{uuid4().hex[:12]}"
+        database = await create_database(stack.urls.database, name, await stack.template(migrate))
+        await _clean(stack.urls.nats_url)
+        pair = new_keypair()
+        config = ControlConfig(
+            env="development",
+            public_url=f"http://127.0.0.1:{port}" if is_reachable else PUBLIC_URL,
+            database_api_url=Secret(database.api),
+            database_system_url=Secret(database.system),
+            redis_url=Secret(stack.urls.redis_url),
+            nats_url=Secret(stack.urls.nats_url),
+            blobs_url=f"file://{tmp_path_factory.mktemp('blobs')}",
+            key_pepper=Secret("pepper-of-this-test"),
+            stream_keys=Secret(STREAM_KEYS),
+            seal_public_key=pair.public_key,
+            twilio_account_sid=ACCOUNT,
+            twilio_auth_token=Secret(AUTH_TOKEN),
+            twilio_base_url=twilio_base_url or rest.base_url,
+            vendor_keys={"deepgram": Secret("deepgram-key")},
+        )
+        async with AsyncExitStack() as running:
+            running.push_async_callback(_clean, stack.urls.nats_url)
+            running.push_async_callback(drop_database, stack.urls.database, name)
+            plane, base_url = await running.enter_async_context(_served(config, port))
+            http = await running.enter_async_context(httpx.AsyncClient(base_url=base_url))
+            bus = await nats.connect(stack.urls.nats_url, name="test")
+            running.push_async_callback(bus.close)
+            yield await _furnished(plane, http, bus, rest, pair.private_key)
+
+    return opened
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def desk(stack: Stack, migrate: Migrate, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
+async def desk(open_desk: OpenDesk) -> AsyncIterator[Desk]:
     """One control plane for the tests of a module; each test has calls of its own."""
-    name = f"calls_{uuid4().hex[:12]}"
-    database = await create_database(stack.urls.database, name, await stack.template(migrate))
-    await _clean(stack.urls.nats_url)
-    pair = new_keypair()
-    async with _rest_face() as rest:
-        config = _config(stack, database, rest, pair.public_key, tmp_path_factory.mktemp("blobs"))
-        try:
-            async with _served(config) as (plane, base_url), httpx.AsyncClient(base_url=base_url) as http:
-                bus = await nats.connect(stack.urls.nats_url, name="test")
-                try:
-                    desk = await _furnished(plane, http, bus, rest, pair.private_key)
-                    yield desk
-                finally:
-                    await bus.close()
-        finally:
-            await drop_database(stack.urls.database, name)
-            await _clean(stack.urls.nats_url)
+    async with _rest_face() as rest, open_desk(rest) as desk:
+        yield desk
+
+
+@pytest.fixture(scope="session")
+def open_worker() -> Callable[[Desk], AbstractAsyncContextManager[Worker]]:
+    """Starts a worker that control knows; it drains at the end."""
+    return _working
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def worker(desk: Desk) -> AsyncIterator[Worker]:
     """A worker that control knows; it drains when the test ends."""
+    async with _working(desk) as worker:
+        yield worker
+
+
+@asynccontextmanager
+async def _working(desk: Desk) -> AsyncIterator[Worker]:
     worker = Worker(desk.bus)
     serving = await desk.bus.serve(subjects.offer(worker.id), worker.offered)
     beating = asyncio.create_task(_beat(worker))
@@ -315,25 +354,6 @@ async def _beat(worker: Worker) -> None:
         await asyncio.sleep(0.2)
 
 
-def _config(stack: Stack, database: DatabaseUrls, rest: RestFace, seal_public_key: str, blobs: Path) -> ControlConfig:
-    return ControlConfig(
-        env="development",
-        public_url=PUBLIC_URL,
-        database_api_url=Secret(database.api),
-        database_system_url=Secret(database.system),
-        redis_url=Secret(stack.urls.redis_url),
-        nats_url=Secret(stack.urls.nats_url),
-        blobs_url=f"file://{blobs}",
-        key_pepper=Secret("pepper-of-this-test"),
-        stream_keys=Secret(STREAM_KEYS),
-        seal_public_key=seal_public_key,
-        twilio_account_sid=ACCOUNT,
-        twilio_auth_token=Secret(AUTH_TOKEN),
-        twilio_base_url=rest.base_url,
-        vendor_keys={"deepgram": Secret("deepgram-key")},
-    )
-
-
 @asynccontextmanager
 async def _rest_face() -> AsyncIterator[RestFace]:
     face = RestFace()
@@ -349,12 +369,16 @@ async def _rest_face() -> AsyncIterator[RestFace]:
         await runner.cleanup()
 
 
-@asynccontextmanager
-async def _served(config: ControlConfig) -> AsyncIterator[tuple[Plane, str]]:
-    """The application on a real HTTP server of this process, so that streams stream."""
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def _served(config: ControlConfig, port: int) -> AsyncIterator[tuple[Plane, str]]:
+    """The application on a real HTTP server of this process, so that streams stream."""
     app = create_app(config, vendors=catalogue.parsed(b'{"stt":{},"llm":{},"tts":{}}'))
     server = Server(
         app, address="127.0.0.1", port=port, interface=Interfaces.ASGI, http=HTTPModes.http1, log_enabled=False

@@ -1,0 +1,149 @@
+"""Whole calls with an emulated carrier: its own signatures, its own order of requests, its media socket."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest_asyncio
+from aiohttp import web
+
+from turncall_phone import Account, Carrier, HangUp, Pause, WaitForHangUp
+from turncall_proto import ids, stream_token, subjects
+from turncall_proto.call import CallState, EndedReason
+from turncall_proto.codec import decode, encode
+from turncall_proto.command import ActReply, HangUpAsked
+from turncall_proto.ids import CallId
+
+ACCOUNT = Account(sid="AC" + "a" * 32, auth_token="turncall-test-token", numbers=("+15550100009",))
+NUMBER, PERSON = "+15550100009", "+15550177777"
+
+
+class Media:
+    """Where a worker takes media sockets: ``deeds`` holds what to do with the next ones, in turn."""
+
+    def __init__(self, worker: Any) -> None:
+        self.worker = worker
+        self.deeds: list[str] = []
+        self.epochs: list[int] = []
+        self.url = ""
+
+    async def handle(self, request: web.Request) -> web.WebSocketResponse:
+        """One socket: opens its epoch, then does the next deed."""
+        call_id, epoch = CallId(request.match_info["call"]), int(request.match_info["epoch"])
+        plan = next(
+            offer.plan for offer in self.worker.offers if (offer.plan.call_id, offer.plan.epoch) == (call_id, epoch)
+        )
+        keys = stream_token.parse_keys("t1:a-secret-of-this-test")
+        stream_token.check(keys, request.match_info["token"], call_id, epoch, 0)
+        self.epochs.append(epoch)
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        for _ in range(2):
+            await socket.receive()
+        await self.worker.opens(plan)
+        deed = self.deeds.pop(0)
+        if deed == "is lost":
+            assert request.transport is not None
+            request.transport.abort()
+            return socket
+        if deed == "hangs up":
+            await self._hang_up(plan)
+        async for _ in socket:
+            pass
+        reason = EndedReason.CUSTOMER_ENDED_CALL if deed == "listens" else EndedReason.ASSISTANT_ENDED_CALL
+        await self.worker.closes(plan, CallState.COMPLETED, reason)
+        return socket
+
+    async def _hang_up(self, plan: Any) -> None:
+        asked = HangUpAsked(
+            act_id="1",
+            call_id=plan.call_id,
+            epoch=plan.epoch,
+            reason=EndedReason.ASSISTANT_ENDED_CALL,
+            deadline=self.worker.offers[-1].deadline.replace(year=2100),
+        )
+        answer = await self.worker.bus.ask(subjects.act("hang_up"), encode(asked), timeout_s=2)
+        assert decode(answer, ActReply).is_taken
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def house(open_desk: Any, open_worker: Any) -> AsyncIterator[tuple[Any, Carrier, Media]]:
+    """A control plane whose number is bound at the emulated carrier, and a worker with a media socket."""
+    async with AsyncExitStack() as running:
+        carrier = await running.enter_async_context(Carrier([ACCOUNT]))
+        desk = await running.enter_async_context(open_desk(None, is_reachable=True, twilio_base_url=carrier.base_url))
+        worker = await running.enter_async_context(open_worker(desk))
+        media = Media(worker)
+        app = web.Application()
+        app.router.add_get("/media/{call}/{epoch}/{token}", media.handle)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+        await runner.setup()
+        running.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        worker.media_url = f"ws://127.0.0.1:{runner.addresses[0][1]}"
+        await worker.beat()
+        bound = await desk.http.post(
+            "/v1/numbers", json={"number": NUMBER, "agent_id": desk.agent_id}, headers=desk.bearer
+        )
+        assert bound.status_code == 201, bound.text
+        yield desk, carrier, media
+
+
+async def ended(desk: Any, call: Any) -> dict[str, Any]:
+    """The call as the API shows it after its last word."""
+    await call.settled(timeout_s=10)
+    call_id = ids.inbound_call_id("twilio", ACCOUNT.sid, call.sid)
+    await desk.comes(call_id, "call.ended", timeout_s=8)
+    shown: dict[str, Any] = await desk.call(call_id)
+    return shown
+
+
+async def test_a_caller_hangs_up(house: tuple[Any, Carrier, Media]) -> None:
+    """The carrier's own requests make a call of two seconds that its caller ended."""
+    desk, carrier, media = house
+    media.deeds = ["listens"]
+    call = await carrier.dial(to=NUMBER, from_=PERSON, script=[Pause(length_s=0.5), HangUp()])
+    shown = await ended(desk, call)
+    assert (shown["status"], shown["ended_reason"], shown["missing_events"]) == ("completed", "customer_ended_call", 0)
+    assert 0 <= shown["duration_ms"] < 3000
+
+
+async def test_the_agent_hangs_up(house: tuple[Any, Carrier, Media]) -> None:
+    """A worker's wish reaches the carrier, which closes the stream and the line."""
+    desk, carrier, media = house
+    media.deeds = ["hangs up"]
+    call = await carrier.dial(to=NUMBER, from_=PERSON, script=[WaitForHangUp(timeout_s=10)])
+    shown = await ended(desk, call)
+    assert (shown["status"], shown["ended_reason"]) == ("completed", "assistant_ended_call")
+
+
+async def test_a_lost_worker_is_replaced_in_the_same_call(house: tuple[Any, Carrier, Media]) -> None:
+    """When the socket breaks the carrier asks what comes next, and the call goes on in the next epoch."""
+    desk, carrier, media = house
+    media.deeds, media.epochs = ["is lost", "listens"], []
+    call = await carrier.dial(to=NUMBER, from_=PERSON, script=[Pause(length_s=1.5), HangUp()])
+    shown = await ended(desk, call)
+    assert media.epochs == [1, 2]
+    assert (shown["status"], shown["ended_reason"]) == ("completed", "customer_ended_call")
+
+
+async def test_without_a_worker_the_caller_is_told(house: tuple[Any, Carrier, Media]) -> None:
+    """A full house answers with a sentence, and the call is over when it was spoken."""
+    desk, carrier, media = house
+    media.worker.answer = "full"
+    try:
+        call = await carrier.dial(to=NUMBER, from_=PERSON, script=[WaitForHangUp(timeout_s=20)])
+        shown = await ended(desk, call)
+    finally:
+        media.worker.answer = "accepted"
+    assert shown["ended_reason"] == "no_capacity"
+    assert any("busy" in text for text in call.heard_texts)
+
+
+async def test_the_bound_number_asks_us_for_everything(house: tuple[Any, Carrier, Media]) -> None:
+    """Binding set the addresses of the voice, fallback and status requests."""
+    desk, _, _ = house
+    (number,) = [number for number in await desk.plane.carriers["twilio"].list_numbers() if number.e164 == NUMBER]
+    base = desk.plane.config.public_url + "/webhooks/twilio/voice"
+    assert (number.voice_url, number.voice_fallback_url) == (f"{base}/inbound", f"{base}/fallback")
+    assert number.status_url.startswith(f"{base}/status")
