@@ -1,0 +1,1 @@
+"""Vendors of models: a folder for each vendor, a file for each of its capabilities."""

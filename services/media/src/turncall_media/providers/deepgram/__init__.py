@@ -1,0 +1,1 @@
+"""Deepgram, hosted or on premises."""
