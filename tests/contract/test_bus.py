@@ -661,6 +661,25 @@ async def test_without_a_connection_everything_fails_at_once(rig: Rig) -> None:
     assert heard == [b"fresh"]
 
 
+async def test_an_ask_under_way_ends_with_the_connection(rig: Rig) -> None:
+    """Its answer cannot come any more, so nobody waits for the deadline."""
+    begun, never = asyncio.Event(), asyncio.Event()
+
+    async def answer(data: bytes) -> bytes:
+        begun.set()
+        await never.wait()
+        return data
+
+    await rig.bus.serve(f"test.ask.{rig.number}", answer)
+    asking = asyncio.create_task(rig.bus.ask(f"test.ask.{rig.number}", b"", timeout_s=30.0))
+    await begun.wait()
+    async with rig.away():
+        with pytest.raises(NoAnswer):
+            async with asyncio.timeout(1.0):
+                await asking
+    never.set()
+
+
 async def test_subscriptions_live_on_after_an_outage(rig: Rig) -> None:
     """Servers, listeners and consumers made before are there after, with nothing lost and nothing doubled."""
     take = Taker()
@@ -675,7 +694,7 @@ async def test_subscriptions_live_on_after_an_outage(rig: Rig) -> None:
     async with rig.away():
         pass
     after = await rig.state(20, start=20)
-    await until(lambda: len(take.done) >= 40)
+    await until(lambda: len(take.done) >= 40, within_s=1.5)
 
     assert take.done == before + after
     assert await rig.bus.ask(f"test.ask.{rig.number}", b"still here", timeout_s=2.0) == b"still here"

@@ -21,7 +21,7 @@ class NobodyListens(BusError):
 
 
 class NoAnswer(BusError):
-    """The deadline passed before an answer came. Whether the other side acted is unknown."""
+    """The deadline passed, or the connection broke, before an answer came. Whether the other side acted is unknown."""
 
 
 class Refused(BusError):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import nats.errors
 from nats.aio.client import Client, Server
 from nats.aio.transport import TcpTransport
 
@@ -24,6 +25,10 @@ _log = logging.getLogger(__name__)
 
 class ServerTooOld(BusError):
     """The server does not know all that is asked of it; install a newer one."""
+
+
+class ConnectionLost(nats.errors.Error):
+    """The connection broke while a request was under way: its answer will not come."""
 
 
 class _PromptTransport(TcpTransport):
@@ -54,6 +59,9 @@ class PromptClient(Client):
 
     async def _lost(self) -> None:
         self.forget_unsent()
+        for answer in list(self._resp_map.values()):  # the stock client lets them run into their deadlines
+            if not answer.done():
+                answer.set_exception(ConnectionLost())
         if not self.is_closed:
             _log.warning("bus: connection to nats lost")
 

@@ -51,7 +51,10 @@ class Source(Protocol):
     """Where a consumer's messages come from and go back to. Lost acks are no error: the message comes again."""
 
     async def pull(self, batch: int, wait_s: float) -> list[Delivered]:
-        """At least one message, then as many of ``batch`` as come within ``wait_s``. Raises `BusError`."""
+        """At least one message, then as many of ``batch`` as come within ``wait_s``; waits while away.
+
+        Raises `BusError` when the server has no such consumer and makes none.
+        """
         ...
 
     async def ack(self, message: Delivered) -> None:

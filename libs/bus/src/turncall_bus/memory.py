@@ -48,12 +48,16 @@ class MemoryBus:
         self.clock = clock
         self._streams: dict[str, MemoryStream] = {}
         self._handlers: list[_Handler] = []
+        self._awaited: set[asyncio.Future[bytes]] = set()
         self._is_away = False
         self._is_closed = False
 
     def go_away(self) -> None:
-        """From here on there is no connection: what needs one raises `Away`, and acks get lost."""
+        """From here on there is no connection: what needs one raises `Away`, and answers and acks get lost."""
         self._is_away = True
+        for answer in self._awaited:
+            if not answer.done():
+                answer.set_exception(NoAnswer("the connection broke before an answer came"))
         self._wake()
 
     def come_back(self) -> None:
@@ -132,11 +136,14 @@ class MemoryBus:
 
         if not self._deliver(subject, data, reply):
             raise NobodyListens(f"nobody listens on {subject}")
+        self._awaited.add(answer)
         try:
             async with asyncio.timeout(timeout_s):
                 return await answer
         except TimeoutError as error:
             raise NoAnswer(f"no answer on {subject} within {timeout_s} s") from error
+        finally:
+            self._awaited.discard(answer)
 
     async def serve(
         self, subject: str, answer: Callable[[bytes], Awaitable[bytes]], *, queue: str = "", at_once: int = 64

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from turncall_bus.bus import Ack, Away, Delivered, NotLast, Refused, Stored
+from turncall_bus.bus import Ack, Delivered, NotLast, Refused, Stored
 from turncall_bus.matching import matches
 from turncall_proto.subjects import StreamSpec
 
@@ -106,22 +106,23 @@ class MemorySource:
         self._held: set[int] = set()
 
     async def pull(self, batch: int, wait_s: float) -> list[Delivered]:
-        """At least one message, then as many of ``batch`` as come within ``wait_s``. Raises `Away`."""
+        """At least one message, then as many of ``batch`` as come within ``wait_s``; waits while away."""
         pulled: list[Delivered] = []
         full_at_s: float | None = None
         while True:
-            if not self._is_connected():
-                raise Away("the bus in memory is away")
             now_s = self._clock()
-            pulled += self._take(batch - len(pulled), now_s)
+            if self._is_connected():
+                pulled += self._take(batch - len(pulled), now_s)
             if pulled and full_at_s is None:
                 full_at_s = now_s + wait_s
             if len(pulled) >= batch or (full_at_s is not None and now_s >= full_at_s):
                 return pulled
-            due_s = min(self._durable.pending.values(), default=now_s + 1.0)
+            wake_s = full_at_s or now_s + 1.0
+            if full_at_s is None and self._is_connected():
+                wake_s = min([wake_s, *self._durable.pending.values()])
             self._stream.news.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, (full_at_s or due_s) - now_s)):
+                async with asyncio.timeout(max(0.0, wake_s - now_s)):
                     await self._stream.news.wait()
 
     def _take(self, room: int, now_s: float) -> list[Delivered]:

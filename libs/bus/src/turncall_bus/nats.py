@@ -23,7 +23,7 @@ from turncall_bus.bus import (
     Stored,
     Subscription,
 )
-from turncall_bus.client import PromptClient, dial
+from turncall_bus.client import ConnectionLost, PromptClient, dial
 from turncall_bus.consumer import Consumer, parking
 from turncall_bus.direct import NONE_FOUND, read_story, status
 from turncall_bus.handlers import Answering, Hearing
@@ -256,6 +256,8 @@ class NatsBus:
             raise
         except nats.errors.TimeoutError as error:
             raise NoAnswer(f"no answer on {subject} within {timeout_s} s") from error
+        except ConnectionLost as error:
+            raise NoAnswer(f"the connection broke before an answer on {subject} came") from error
         except nats.errors.MaxPayloadError as error:
             raise Refused(f"{subject}: {len(data)} bytes are more than the server takes") from error
         except nats.errors.Error as error:

@@ -70,11 +70,15 @@ class PullSource:
         self._news.set()
 
     async def pull(self, batch: int, wait_s: float) -> list[Delivered]:
-        """At least one message, then as many of ``batch`` as come within ``wait_s``. Raises `BusError`."""
+        """At least one message, then as many of ``batch`` as come within ``wait_s``; waits while away.
+
+        Raises `BusError` when the consumer is gone and cannot be made again.
+        """
         loop = asyncio.get_running_loop()
         while not self._arrived:
             if not self._client.is_connected:
-                raise Away("no connection to NATS")
+                await self._has_news(2 * HEARTBEAT_S)  # a new connection is news
+                continue
             if self._is_missing:
                 await self._ensure()
                 self._is_missing = False
@@ -112,13 +116,8 @@ class PullSource:
         """A message of the stream, a heartbeat (100), or the end of a request (404, 408, 409, 503)."""
         code = status(message)
         if code is None:
-            metadata = message.metadata
-            delivered = Delivered(
-                subject=message.subject,
-                stream_seq=metadata.sequence.stream,
-                delivery=metadata.num_delivered,
-                data=message.data,
-            )
+            delivery, stream_seq = _numbers(message.reply)
+            delivered = Delivered(subject=message.subject, stream_seq=stream_seq, delivery=delivery, data=message.data)
             self._outstanding -= 1
             self._replies[delivered.stream_seq] = message.reply
             self._arrived.append(delivered)
@@ -157,3 +156,14 @@ class PullSource:
                 await self._client.publish(reply, b"-NAK")
             except nats.errors.Error:
                 return
+
+
+def _numbers(reply: str) -> tuple[int, int]:
+    """Which delivery this is and the stream sequence, from the ack subject (ADR-15).
+
+    ``$JS.ACK.{stream}.{consumer}.{delivery}.{stream seq}.…`` has nine tokens; the form with a domain has two more
+    before the stream's name. nats-py's own reading makes a datetime of each and was a fifth of the cost of a message.
+    """
+    tokens = reply.split(".")
+    first = 4 if len(tokens) == 9 else 6
+    return int(tokens[first]), int(tokens[first + 1])
