@@ -1,7 +1,7 @@
 """Transcription of OpenAI and of every server that speaks its protocol: Groq, LocalAI, faster-whisper-server…"""
 
 from collections.abc import AsyncGenerator
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import httpx2
 from msgspec import Meta, Struct
@@ -68,7 +68,7 @@ class CompatibleSTTService(OpenAISTTService):
         await super().cleanup()  # type: ignore[no-untyped-call]  # Pipecat leaves it untyped
         await self._client.close()
 
-    async def run_stt(self, audio: bytes) -> AsyncGenerator[Frame | None, Any]:
+    async def run_stt(self, audio: bytes) -> AsyncGenerator[Frame, None]:
         """One final transcript, none for silence, or an error that says why."""
         await self.start_processing_metrics()
         try:

@@ -94,6 +94,11 @@ class CompatibleTTSService(TTSService):
         await super().cleanup()  # type: ignore[no-untyped-call]  # Pipecat leaves it untyped
         await self._client.close()
 
+    async def on_turn_context_completed(self) -> None:
+        """Ends the turn's speech even when all of it failed; Pipecat would wait for more of it."""
+        self._is_yielding_frames_synchronously = True
+        await super().on_turn_context_completed()  # type: ignore[no-untyped-call]  # Pipecat leaves it untyped
+
     async def run_tts(self, text: str, context_id: str) -> AsyncGenerator[Frame | None, Any]:
         """Mono s16le at the pipeline's rate, in frames of at most `CHUNK_MS`; or an error, after what was spoken."""
         step = 2 * self._rate_hz * CHUNK_MS // 1000
