@@ -279,8 +279,9 @@ async def test_sdk_clients_stand_behind_the_same_wall(
     async with walled_client(OPEN, 5) as client:
         assert (await client.get(target.url("hook.test"))).status_code == 201
         assert (await client.get(target.url("hook.test", "/redirect"))).status_code == 302
-        with pytest.raises(Refused):
-            await client.get(target.url("127.0.0.2"))
+        for closed in (target.url("127.0.0.2"), target.url("user:pw@hook.test"), "http://hook.test:25/"):
+            with pytest.raises(Refused):
+                await client.get(closed)
     assert [path for _, path, _, _ in target.requests] == ["/", "/redirect"]
 
 
@@ -324,13 +325,33 @@ async def test_unreachable_addresses_are_passed_over(target: Target) -> None:
 
 
 async def test_proxy_variables_are_not_heeded(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An ambient proxy would connect on our behalf, past the wall."""
+    """An ambient proxy would connect on our behalf, past the wall, even where the proxy's own address is open."""
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "https_proxy"):
         monkeypatch.setenv(name, target.url("127.0.0.1"))
-    async with EgressClient(Wall([], _hostile)) as client, httpx2_transport.walled_client(Wall([], _hostile), 5) as sdk:
+    wall = Wall(["127.0.0.1/32"], _resolver(inside=[["127.0.0.2"]]))
+    async with EgressClient(wall) as client, httpx2_transport.walled_client(wall, 5) as sdk:
         with pytest.raises(Refused):
-            await client.request("GET", "http://loop.test/", **LIMITS)
+            await client.request("GET", "http://inside.test/", **LIMITS)
         with pytest.raises(Refused):
-            await sdk.get("http://loop.test/")
+            await sdk.get("http://inside.test/")
 
     assert target.connections == 0
+
+
+async def test_tls_is_asked_of_the_name_and_not_of_the_address() -> None:
+    """Connected to a checked address, either client still greets the host by name and so verifies its certificate."""
+    greetings: list[bytes] = []
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        greetings.append(await reader.read(4096))
+        writer.close()
+
+    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    url = f"https://hook.test:{server.sockets[0].getsockname()[1]}/"
+    async with server, EgressClient(OPEN) as client, httpx2_transport.walled_client(OPEN, 5) as sdk:
+        with pytest.raises(Failed):
+            await client.request("GET", url, **LIMITS)
+        with pytest.raises(httpx2.ConnectError):
+            await sdk.get(url)
+
+    assert [b"hook.test" in greeting for greeting in greetings] == [True, True]

@@ -24,7 +24,7 @@ class WalledTransport(httpx2.AsyncHTTPTransport):
     """A transport whose connections go to checked addresses, while TLS still verifies the name.
 
     What the wall forbids raises `Refused` in the middle of the SDK's request, which is no error that SDKs retry. Give
-    it to a client without ``trust_env``, as `walled_client` does: a proxy variable would lead around it.
+    it to a client without ``trust_env``, as `walled_client` does: this machine's netrc is not the user's.
     """
 
     def __init__(self, wall: Wall) -> None:

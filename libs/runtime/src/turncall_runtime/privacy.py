@@ -25,20 +25,23 @@ PERSONAL_FIELDS: Final = frozenset(
 )
 """Names of fields that may hold what a person said, typed or is called."""
 
-_PHONE = re.compile(
-    r"(?<![\w.])\+[1-9](?:[\s().-]{0,2}\d){6,14}(?!\d)"  # E.164, however it is grouped
-    r"|(?<![\w.:-])\(\d{3}\)\s?\d{3}[\s.-]?\d{4}(?!\d)"  # (415) 555-0100
-    r"|(?<![\w.:-])\d{3}[\s.-]\d{3}[\s.-]\d{4}(?![\w-])"  # 415-555-0100
-    r"|(?<![\w.:-])(?!1[5-9]\d{8}(?!\d)|1[5-9]\d{11}(?!\d))\d{10,15}(?![\w.-])"  # a bare run that is no Unix time
-    r"|(?<=tel:)[^\s\"'<>]+|(?<=sip:)[^\s@\"'<>]+(?=@)|(?<=sips:)[^\s@\"'<>]+(?=@)"
-)
-_SECRET = re.compile(
-    r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"  # user:password@ in a URL
-    r"|(?i:(?<=bearer )|(?<=basic ))[\w.~+/=-]{8,}"
-    r"|\b(?:tc|sk|pk|rk|whsec|xox[abp]|gh[pousr])[_-][\w+/=-]{8,}"  # keys that name themselves
-    r"|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"  # a JSON web token
-    r"|(?i:(?<=token=)|(?<=secret=)|(?<=password=)|(?<=api_key=)|(?<=apikey=)|(?<=signature=)|(?<=[?&]key=))[^\s&\"']+"
-    r"|(?<=/media/)[\w-]+/\d+/[\w-]{24,}"  # the address of a call's media socket ends with its token
+_RULES: Final = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        # Secrets that show themselves. Each rule begins with fixed characters where it can, which makes it quick.
+        (r"(://)[^\s/@:]*:[^\s/@]+(?=@)", r"\1***"),  # user:password@ in a URL
+        (r"\b([Bb]earer |[Bb]asic |BEARER |BASIC )[\w.~+/=-]{8,}", r"\1***"),
+        (r"\b((?:tc|sk|pk|rk|whsec|xox[abp]|gh[pousr])[_-])[\w+/=-]{8,}", r"\1***"),  # keys that name themselves
+        (r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*", "***"),  # a JSON web token
+        (r"(?i)((?:token|secret|password|api_?key|signature|[?&]key)=)[^\s&\"']+", r"\1***"),
+        (r"(/media/[\w-]+/\d+/)[\w-]{24,}", r"\1***"),  # the address of a call's media socket ends with its token
+        # Phone numbers.
+        (r"(?<![\w.])\+[1-9](?:[\s().-]{0,2}\d){6,14}(?!\d)", NUMBER),  # E.164, however it is grouped
+        (r"(?<![\w.:-])\(\d{3}\)\s?\d{3}[\s.-]?\d{4}(?!\d)", NUMBER),  # (415) 555-0100
+        (r"(?<![\w.:-])\d{3}[\s.-]\d{3}[\s.-]\d{4}(?![\w-])", NUMBER),  # 415-555-0100
+        (r"(?<![\w.:-])(?!1[5-9]\d{8}(?!\d)|1[5-9]\d{11}(?!\d))\d{10,15}(?![\w.-])", NUMBER),  # no Unix time
+        (r"(tel:|sips?:)[^\s@\"'<>]+", r"\1" + NUMBER),
+    )
 )
 
 _SHORTEST_SECRET = 8
@@ -57,7 +60,9 @@ class Redactor:
         """``value`` with secrets replaced by ``***`` and phone numbers by ``<number>``."""
         if self._own is not None:
             value = self._own.sub(HIDDEN, value)
-        return _PHONE.sub(NUMBER, _SECRET.sub(HIDDEN, value))
+        for pattern, replacement in _RULES:
+            value = pattern.sub(replacement, value)
+        return value
 
     def field(self, name: str, value: object, depth: int = 6) -> object:
         """``value`` as it may be logged under ``name``: hidden whole when the name says that it is private.
