@@ -56,9 +56,9 @@ def rehearsal(ready: Ready) -> AgentSpec | None:
     chosen: dict[Kind, VendorRef] = {}
     for kind, vendors in ready.items():
         for vendor in vendors:
-            capabilities = registry.load(kind, vendor).CAPABILITIES
-            if not capabilities.needs_secret and not capabilities.takes_base_url:
-                chosen.setdefault(kind, VendorRef(vendor=vendor))
+            module = registry.load(kind, vendor)
+            if not module.CAPABILITIES.needs_secret and not module.CAPABILITIES.takes_base_url:
+                chosen.setdefault(kind, VendorRef(vendor=vendor, options=getattr(module, "REHEARSAL", {})))
     if len(chosen) < len(ready):
         return None
     return AgentSpec(pipeline=Cascade(**chosen), first_message="Hello.", recording="off")

@@ -5,7 +5,7 @@ frozen struct that forbids unknown fields; its JSON Schema is published, so that
 without importing a pipeline. Defaults must make ``Options()`` valid wherever the vendor has a sensible default.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from msgspec import Struct
@@ -54,6 +54,12 @@ class VendorModule(Protocol):
     def build(self, options: Any, context: BuildContext) -> FrameProcessor:
         """A Pipecat service for one call. Must not block: what loads slowly is shared and loaded before."""
         ...
+
+
+class Rehearsed(Protocol):
+    """A vendor whose options have no default may also define this: valid ones for the call that warms a worker up."""
+
+    REHEARSAL: Mapping[str, Any]
 
 
 class Expectant(Protocol):

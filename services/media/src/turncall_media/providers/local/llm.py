@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 from pipecat.frames.frames import (
@@ -36,6 +36,10 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     words_per_s: Annotated[
         float, Meta(ge=0, le=1000, description="How fast words stream; 0 streams them all at once.")
     ] = 0
+
+
+REHEARSAL: Final = {"script": {"intents": [{"name": "hello", "hears": ["hello"], "says": "Hello."}]}}
+"""Options for a call that nobody hears: a script has no default."""
 
 
 def build(options: Options, context: BuildContext) -> LLMService[Any]:
