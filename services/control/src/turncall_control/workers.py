@@ -39,7 +39,13 @@ class Workers:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._since_s = clock()
         self._seen: dict[WorkerId, _Seen] = {}
+
+    @property
+    def is_young(self) -> bool:
+        """Whether this view has not been kept for long enough to have heard everybody who lives."""
+        return self._clock() - self._since_s < SUSPECT_AFTER_S
 
     async def heard(self, subject: str, data: bytes) -> None:
         """Takes in one beat; a malformed one is dropped, since the next is half a second away."""

@@ -138,6 +138,15 @@ async def test_the_port_of_the_public_address_does_not_matter(desk: Any, sid: st
     assert answer.status_code == 200
 
 
+async def test_a_failure_of_ours_is_a_document_too(desk: Any, worker: Any, sid: str) -> None:
+    """What the database refuses ends a call with a sentence and a status callback with a bare 503, never a problem."""
+    answer = await desk.rings(sid, From="+1\0")
+    assert answer.status_code == 200
+    assert [verb.tag for verb in ET.fromstring(answer.text)] == ["Say", "Hangup"]
+    lost = await desk.says("CA\0", "completed")
+    assert (lost.status_code, lost.content) == (503, b"")
+
+
 async def test_an_ordinary_call_from_ring_to_end(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:
     """Ringing, answered when the worker has the audio, live, over when both have spoken: one call.ended, settled."""
     await desk.rings(sid)

@@ -149,10 +149,23 @@ async def test_an_offer_goes_on_until_somebody_accepts(bus: MemoryBus) -> None:
 
 async def test_nobody_is_asked_twice(bus: MemoryBus) -> None:
     """When every worker has refused, the call is not placed."""
-    workers, _ = await view()
+    workers, clock = await view()
+    clock.now_s += SUSPECT_AFTER_S
     offers = await offering(bus, workers, w1="full", w2="unfit")
     assert await place(bus, workers, PLAN) is None
     assert sorted(str(offer.plan.offered_to) for offer in offers) == ["w1", "w2"]
+
+
+async def test_a_view_that_was_just_opened_waits_for_the_first_beat(bus: MemoryBus) -> None:
+    """A call that rings while control starts is placed as soon as a beat comes, and refused once none should be due."""
+    workers, _ = await view()
+    placing = asyncio.create_task(place(bus, workers, PLAN))
+    await asyncio.sleep(0)
+    await offering(bus, workers, w1="accepted")
+    assert await placing is not None
+    empty, clock = await view()
+    clock.now_s += SUSPECT_AFTER_S
+    assert await place(bus, empty, PLAN) is None
 
 
 async def test_beats_come_over_the_bus(bus: MemoryBus) -> None:

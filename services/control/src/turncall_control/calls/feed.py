@@ -13,7 +13,7 @@ from turncall_control.plane import Plane
 from turncall_proto import subjects
 from turncall_proto.ids import CallId, ProjectId
 
-LOOK_AGAIN_S: Final = 2.0
+LOOK_AGAIN_S: Final = 5.0
 """A quiet feed reads the table this often, in case news were lost; it also shows proxies that the line lives."""
 PAGE: Final = 500
 WAITING_NEWS: Final = 1000

@@ -23,6 +23,8 @@ from turncall_runtime.secret import Secret
 
 PLACE_WITHIN_S = 1.0
 """A caller hears ringing while we look for a worker; after this the call is not placed."""
+NEXT_BEAT_S = 0.05
+"""How often the view is looked at while no beat has come yet."""
 ANNOUNCE_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Between the tries of a call-start: longer in all than the 7.6 s that a stream without a leader was seen to stall."""
 
@@ -52,14 +54,17 @@ async def place(bus: Bus, workers: Workers, plan: CallStart) -> Placed | None:
     """Offers the plan to one worker after another, and returns the one that accepted; None after `PLACE_WITHIN_S`.
 
     The worker is the last judge of what it can carry. A worker that accepted too late for us to hear frees its slot by
-    itself.
+    itself. Just after our start, beats that have not come yet are waited for.
     """
     refused: set[WorkerId] = set()
     give_up_at = asyncio.get_running_loop().time() + PLACE_WITHIN_S
     while asyncio.get_running_loop().time() < give_up_at:
         beat = workers.choose("calls", without=refused)
         if beat is None:
-            return None
+            if not workers.is_young:
+                return None
+            await asyncio.sleep(NEXT_BEAT_S)
+            continue
         offered = replace(plan, offered_to=beat.worker)
         if await _accepts(bus, beat, offered):
             workers.placed(beat.worker)

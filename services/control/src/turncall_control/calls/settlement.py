@@ -166,7 +166,7 @@ async def _judged(connection: Connection, calls: Sequence[Ledger]) -> tuple[list
 
 
 async def _settle(pool: Pool, bus: Bus, due: Sequence[Ledger]) -> None:
-    if not due:
+    if not due or not bus.is_connected:
         return
     purged = []
     for call in due:

@@ -68,12 +68,17 @@ async def answer_fallback(request: Request[Any, Any, Any], plane: NamedDependenc
     return await _document(plane, _give_up(plane, form))
 
 
-@post("/webhooks/twilio/voice/status", status_code=204, opt=_OPT, include_in_schema=False)
-async def take_status(request: Request[Any, Any, Any], plane: NamedDependency[Plane]) -> None:
-    """Twilio says how a call stands. A failure of ours is a 5xx here: Twilio asks again where the URL says so."""
+@post("/webhooks/twilio/voice/status", status_code=200, opt=_OPT, include_in_schema=False)
+async def take_status(request: Request[Any, Any, Any], plane: NamedDependency[Plane]) -> Response[str]:
+    """Twilio says how a call stands; after a failure of ours it says so again, where the number's URL asks for it."""
     form = await _signed_form(request, plane)
-    if not await callbacks.take(plane, _callback(form)):
-        log.info("twilio.status_ignored", provider_call_id=form.get("CallSid"))
+    try:
+        if not await callbacks.take(plane, _callback(form)):
+            log.info("twilio.status_ignored", provider_call_id=form.get("CallSid"))
+    except Exception as error:  # a request boundary: the sender reads nothing but the status
+        log.error("twilio.status_lost", provider_call_id=form.get("CallSid"), exc_info=error)
+        return Response("", status_code=503, media_type="text/xml")
+    return Response("", status_code=204)
 
 
 async def _signed_form(request: Request[Any, Any, Any], plane: Plane) -> FormMultiDict:
@@ -137,7 +142,7 @@ async def _document(plane: Plane, deciding: Awaitable[Admitted]) -> Response[str
     """The decided document, or a closing sentence when deciding failed."""
     try:
         admitted = await deciding
-    except Exception as error:
+    except Exception as error:  # a request boundary: the sender understands documents alone
         log.error("twilio.unanswerable", exc_info=error)
         admitted = Admitted(answer=twilio.say_and_hang_up(OUT_OF_ORDER), plan=None)
     background = await _announcing(plane, admitted.plan) if admitted.plan else None
