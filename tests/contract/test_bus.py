@@ -694,7 +694,7 @@ async def test_subscriptions_live_on_after_an_outage(rig: Rig) -> None:
     async with rig.away():
         pass
     after = await rig.state(20, start=20)
-    await until(lambda: len(take.done) >= 40, within_s=1.5)
+    await until(lambda: len(take.done) >= 40, within_s=1.9)
 
     assert take.done == before + after
     assert await rig.bus.ask(f"test.ask.{rig.number}", b"still here", timeout_s=2.0) == b"still here"
