@@ -1,0 +1,37 @@
+"""Fakes of model vendors: their protocols over real sockets on loopback, with scripted answers, timing and faults.
+
+``FAKES[vendor, kind]`` starts the fake behind one capability: point the vendor at ``fake.options(kind)``.
+"""
+
+from typing import Final
+
+from turncall_testkit.vendors.deepgram import DeepgramFake, deepgram_fake
+from turncall_testkit.vendors.manners import Asked, Fake, Fault, Kind, Manners, StartFake
+from turncall_testkit.vendors.openai import Call, OpenAIFake, Reply, openai_fake
+from turncall_testkit.vendors.tones import pitch_hz, tone
+
+FAKES: Final[dict[tuple[str, Kind], StartFake]] = {
+    ("deepgram", "stt"): deepgram_fake,
+    ("deepgram", "tts"): deepgram_fake,
+    ("openai", "llm"): openai_fake,
+    ("openai", "stt"): openai_fake,
+    ("openai", "tts"): openai_fake,
+}
+
+__all__ = [
+    "FAKES",
+    "Asked",
+    "Call",
+    "DeepgramFake",
+    "Fake",
+    "Fault",
+    "Kind",
+    "Manners",
+    "OpenAIFake",
+    "Reply",
+    "StartFake",
+    "deepgram_fake",
+    "openai_fake",
+    "pitch_hz",
+    "tone",
+]

@@ -1,0 +1,164 @@
+"""Deepgram's websockets: live transcription (v1/listen) and speech (v1/speak)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import msgspec
+from aiohttp import WSMsgType, web
+
+from turncall_testkit.vendors.manners import Asked, Kind, Manners
+from turncall_testkit.vendors.serving import Stalls, cut, serving
+from turncall_testkit.vendors.tones import tone
+
+INTERIM_EVERY_S: Final = 0.5
+"""Of audio."""
+PIECE_S: Final = 0.1
+"""Of speech in one binary message."""
+
+
+class DeepgramFake:
+    """Hears ``transcripts`` in turn, one for each Finalize with audio before it, the last one ever after; speaks a tone
+    of ``tone_hz`` for ``speech_s`` at each Flush with text before it. Takes any key, or only ``key`` if given."""
+
+    def __init__(
+        self,
+        *,
+        transcripts: Sequence[str] = ("book a table for two",),
+        tone_hz: float = 440.0,
+        speech_s: float = 1.0,
+        key: str = "",
+    ) -> None:
+        self.base_url = ""
+        self.manners = Manners()
+        self.journal: list[Asked] = []
+        self.stalls = Stalls()
+        self._transcripts = list(transcripts)
+        self._tone_hz = tone_hz
+        self._speech_s = speech_s
+        self._key = key
+
+    def options(self, kind: Kind) -> dict[str, Any]:
+        """Options for `turncall_media.providers.deepgram`."""
+        return {"base_url": self.base_url, "timeout_ms": 500}
+
+    async def listen(self, request: web.Request) -> web.StreamResponse:
+        """GET /v1/listen."""
+        if (refusal := self._refusal(request, known=("linear16",))) is not None:
+            return refusal
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        heard, told_at = bytearray(), 0
+        step = int(2 * INTERIM_EVERY_S * int(request.query["sample_rate"]))
+        async for message in socket:
+            if message.type is WSMsgType.BINARY:
+                heard += message.data
+                if len(heard) - told_at >= step and request.query.get("interim_results") == "true":
+                    told_at = len(heard)
+                    await self._answer(request, socket, [_results(self._transcripts[0].split()[0], is_final=False)])
+                continue
+            kind = self._note(message.data, bytes(heard))
+            if kind == "Finalize":
+                transcript = self._next_transcript() if heard else ""
+                heard.clear()
+                told_at = 0
+                await self._answer(request, socket, [_results(transcript, is_final=True)])
+            elif kind == "CloseStream":
+                await socket.send_json({"type": "Metadata", "request_id": "1"})
+                await socket.close()
+        return socket
+
+    async def speak(self, request: web.Request) -> web.StreamResponse:
+        """GET /v1/speak."""
+        if (refusal := self._refusal(request, known=("linear16",))) is not None:
+            return refusal
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        rate_hz, has_text = int(request.query["sample_rate"]), False
+        speech, step = tone(self._tone_hz, rate_hz, self._speech_s), int(2 * PIECE_S * rate_hz)
+        pieces = [speech[start : start + step] for start in range(0, len(speech), step)]
+        async for message in socket:
+            kind = self._note(message.data, b"")
+            if kind == "Speak":
+                has_text = True
+            elif kind == "Flush":
+                await self._answer(
+                    request, socket, [*(pieces if has_text else ()), {"type": "Flushed", "sequence_id": 0}]
+                )
+                has_text = False
+            elif kind == "Clear":
+                has_text = False
+                await socket.send_json({"type": "Cleared", "sequence_id": 0})
+            elif kind == "Close":
+                await socket.close()
+        return socket
+
+    def _refusal(self, request: web.Request, known: Sequence[str]) -> web.Response | None:
+        key = request.headers.get("Authorization", "").removeprefix("Token ")
+        fields = {name: request.query.getall(name) for name in request.query}
+        self.journal.append(Asked(name=request.path, key=key, fields=fields))
+        if self.manners.fault == "refuse_key" or not key or (self._key and key != self._key):
+            return web.Response(status=401, headers={"dg-error": "Invalid credentials."})
+        if self.manners.fault == "fail":
+            return web.Response(status=500, headers={"dg-error": "Internal error."})
+        if request.query.get("encoding") not in known:
+            return web.Response(status=400, headers={"dg-error": "Unknown encoding."})
+        return None
+
+    async def _answer(
+        self, request: web.Request, socket: web.WebSocketResponse, pieces: Sequence[bytes | dict[str, Any]]
+    ) -> None:
+        """The pieces; a fault comes after half of them."""
+        manners = self.manners
+        if manners.fault == "stall":
+            await self.stalls.stall()
+        await asyncio.sleep(manners.first_byte_after_s)
+        faulty = manners.fault in ("break", "cut")
+        for piece in pieces[: len(pieces) // 2] if faulty else pieces:
+            await (socket.send_bytes(piece) if isinstance(piece, bytes) else socket.send_json(piece))
+            await asyncio.sleep(manners.pace_s)
+        if manners.fault == "break":
+            await socket.close(code=1011, message=b"NET-0000")
+        elif manners.fault == "cut":
+            cut(request)
+
+    def _note(self, text: str, audio: bytes) -> str:
+        fields = msgspec.json.decode(text, type=dict[str, Any])
+        name = str(fields["type"])
+        self.journal.append(Asked(name=name, fields=fields, audio=audio))
+        return name
+
+    def _next_transcript(self) -> str:
+        return self._transcripts.pop(0) if len(self._transcripts) > 1 else self._transcripts[0]
+
+
+@asynccontextmanager
+async def deepgram_fake(**answers: Any) -> AsyncIterator[DeepgramFake]:
+    """The fake on loopback. ``answers`` are the keyword arguments of `DeepgramFake`."""
+    fake = DeepgramFake(**answers)
+    app = web.Application()
+    app.router.add_get("/v1/listen", fake.listen)
+    app.router.add_get("/v1/speak", fake.speak)
+    async with serving(app, fake.stalls) as address:
+        fake.base_url = f"http://{address}"
+        yield fake
+
+
+def _results(transcript: str, *, is_final: bool) -> dict[str, Any]:
+    words = [{"word": word, "start": 0.0, "end": 0.1, "confidence": 0.9} for word in transcript.split()]
+    return {
+        "type": "Results",
+        "channel_index": [0, 1],
+        "start": 0.0,
+        "duration": 1.0,
+        "is_final": is_final,
+        "speech_final": False,
+        "from_finalize": is_final,
+        "channel": {"alternatives": [{"transcript": transcript, "confidence": 0.9, "words": words}]},
+        "metadata": {
+            "request_id": "1",
+            "model_info": {"name": "fake", "version": "1", "arch": "fake"},
+            "model_uuid": "1",
+        },
+    }
