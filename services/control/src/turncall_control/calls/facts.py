@@ -49,7 +49,9 @@ _NUL: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 def numbered(fact: Fact, call_seq: int) -> StoredFact:
     """The fact as it is kept and shown. U+0000, which ``jsonb`` cannot hold, becomes U+FFFD."""
     event = fact.event
-    data = _NUL.sub(rb"\1\\ufffd", fact.data or encode(event))
+    data = fact.data or encode(event)
+    if b"\\u0000" in data:
+        data = _NUL.sub(rb"\1\\ufffd", data)
     return StoredFact(
         call_seq=call_seq, type=fact.tag, epoch=event.epoch, seq=event.seq, at=event.at, data=msgspec.Raw(data)
     )

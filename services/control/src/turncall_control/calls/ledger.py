@@ -146,6 +146,7 @@ class _Page:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
+        self.call, self.project = ids.parsed(ids.CALL, ledger.call_id), ids.parsed(ids.PROJECT, ledger.project_id)
         self.facts: list[StoredFact] = []
         self.epochs: dict[int, list[Event | UnknownEvent]] = {}
 
@@ -206,11 +207,12 @@ async def _stored_numbers(connection: Connection, facts: Sequence[Fact]) -> set[
     numbered = [fact.event for fact in facts if fact.event.seq != UNNUMBERED]
     if not numbered:
         return set()
+    calls = {call_id: ids.parsed(ids.CALL, call_id) for call_id in {event.call_id for event in numbered}}
     cursor = await connection.execute(
         "select call_id, epoch, seq from call_events"
         " join unnest(%s::uuid[], %s::int[], %s::int[]) as asked (call_id, epoch, seq) using (call_id, epoch, seq)",
         (
-            [ids.parsed(ids.CALL, event.call_id) for event in numbered],
+            [calls[event.call_id] for event in numbered],
             [event.epoch for event in numbered],
             [event.seq for event in numbered],
         ),
@@ -219,7 +221,7 @@ async def _stored_numbers(connection: Connection, facts: Sequence[Fact]) -> set[
 
 
 async def _insert(connection: Connection, pages: Sequence[_Page]) -> None:
-    rows = [(page.ledger, fact) for page in pages for fact in page.facts]
+    rows = [(page, fact) for page in pages for fact in page.facts]
     cursor = await connection.execute(
         "insert into call_events (call_id, project_id, epoch, seq, call_seq, type, at, payload)"
         " select call_id, project_id, epoch, seq, call_seq, type, at, payload::jsonb from unnest("
@@ -227,8 +229,8 @@ async def _insert(connection: Connection, pages: Sequence[_Page]) -> None:
         ") as new (call_id, project_id, epoch, seq, call_seq, type, at, payload)"
         " on conflict do nothing",
         (
-            [ids.parsed(ids.CALL, ledger.call_id) for ledger, _ in rows],
-            [ids.parsed(ids.PROJECT, ledger.project_id) for ledger, _ in rows],
+            [page.call for page, _ in rows],
+            [page.project for page, _ in rows],
             [fact.epoch for _, fact in rows],
             [fact.seq for _, fact in rows],
             [fact.call_seq for _, fact in rows],
@@ -248,7 +250,7 @@ async def _update_calls(connection: Connection, pages: Sequence[_Page]) -> None:
             " reason_mark = %s, end_intended = %s, answered_at = %s, started_at = %s, ended_at = %s,"
             " carrier_duration_s = %s, control_seq = %s, event_count = %s, over_at = %s,"
             " hang_up_due = case when %s then null else hang_up_due end where id = %s",
-            [_call_values(page.ledger) for page in pages],
+            [(*_call_values(page.ledger), page.call) for page in pages],
         )
 
 
@@ -270,7 +272,6 @@ def _call_values(ledger: Ledger) -> tuple[object, ...]:
         ledger.event_count,
         ledger.over_at,
         standing.has_carriers_word,
-        ids.parsed(ids.CALL, ledger.call_id),
     )
 
 
@@ -297,14 +298,13 @@ async def _update_epochs(connection: Connection, pages: Sequence[_Page]) -> None
 
 
 def _epoch_values(page: _Page, epoch: int, events: Sequence[Event | UnknownEvent]) -> list[tuple[object, ...]]:
-    call, project = ids.parsed(ids.CALL, page.ledger.call_id), ids.parsed(ids.PROJECT, page.ledger.project_id)
     opened = next((event for event in events if isinstance(event, EpochOpened)), None)
     closed = next((event for event in events if isinstance(event, EpochClosed)), None)
     last = max(event.seq for event in events)
     rows: list[tuple[object, ...]] = [
         (
-            call,
-            project,
+            page.call,
+            page.project,
             epoch,
             opened.worker if opened else None,
             opened.at if opened else None,
@@ -314,5 +314,5 @@ def _epoch_values(page: _Page, epoch: int, events: Sequence[Event | UnknownEvent
         )
     ]
     if opened is not None and opened.previous_seq and epoch > 1:
-        rows.append((call, project, epoch - 1, None, None, None, 0, opened.previous_seq))
+        rows.append((page.call, page.project, epoch - 1, None, None, None, 0, opened.previous_seq))
     return rows
