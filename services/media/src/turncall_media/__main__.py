@@ -67,7 +67,7 @@ def rehearsal(ready: Ready) -> AgentSpec | None:
 def schema() -> int:
     """Writes vendors.json into the contract's package, where a difference is reviewed."""
     target = Path(turncall_proto.__file__).parent / "schema" / "vendors.json"
-    target.write_bytes(json.format(json.encode(registry.vendors_schema(), order="sorted"), indent=2) + b"\n")
+    target.write_bytes(json.format(json.encode(registry.vendors_schema()), indent=2) + b"\n")
     return 0
 
 
