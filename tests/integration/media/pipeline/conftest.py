@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from contextlib import suppress
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ from pipecat.frames.frames import (
     TTSAudioRawFrame,
     VADUserStoppedSpeakingFrame,
 )
-from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessor, FrameProcessorSetup
 from pipecat.services.llm_service import FunctionCallFromLLM, LLMService
 from pipecat.services.settings import LLMSettings, STTSettings, TTSSettings
 from pipecat.services.stt_service import STTService
@@ -208,6 +209,8 @@ class Script:
         self.contexts: list[list[dict[str, Any]]] = []
         self.llm_s = 0.05
         self.voice_fails = 0
+        self.connect_s = 0.0
+        self.is_stubborn = False
         self.is_streamed = False
         self.spoken: list[str] = []
 
@@ -242,6 +245,10 @@ class ScriptedLlm(LLMService[Any]):
         super().__init__(settings=settings)
         self._script = script
 
+    async def setup(self, setup: FrameProcessorSetup) -> None:
+        await super().setup(setup)
+        await asyncio.sleep(self._script.connect_s)
+
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)
         if isinstance(frame, LLMContextFrame):
@@ -256,6 +263,9 @@ class ScriptedLlm(LLMService[Any]):
             await self.push_error("the mind is out of order", reply)
             return
         await self.push_frame(LLMFullResponseStartFrame())
+        if self._script.is_stubborn:
+            await self._resist()
+            return
         await asyncio.sleep(self._script.llm_s)
         for word in (reply.text if isinstance(reply, Call) else reply).split():
             await self.push_frame(LLMTextFrame(word + " "))
@@ -264,6 +274,12 @@ class ScriptedLlm(LLMService[Any]):
                 [FunctionCallFromLLM(reply.tool, f"tool-{len(self._script.contexts)}", reply.arguments, frame.context)]
             )
         await self.push_frame(LLMFullResponseEndFrame())
+
+    async def _resist(self) -> None:
+        """Heeds no cancellation."""
+        while self._script.is_stubborn:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(1.0)
 
 
 class ScriptedTts(TTSService):

@@ -186,3 +186,71 @@ def test_rejected_key_ends_the_call_at_once(stage: Any) -> None:
 
     scene = stage.play(stage.an_agent(), act)
     assert [fact.is_fatal for fact in scene.facts.of(VendorFailed)] == [True]
+
+
+def test_silent_model_is_asked_again(stage: Any) -> None:
+    """A request that is never answered is a failure too; the caller is not left in silence for ever."""
+    stage.script.caller = ["Hello?"]
+    stage.script.replies = ["Never said.", "Here I am."]
+    stage.script.llm_s = 3600.0
+
+    async def act(scene: Any) -> None:
+        await scene.carrier.speak(0.6)
+        await scene.carrier.until(lambda: stage.script.contexts)
+        stage.script.llm_s = 0.05
+        await scene.carrier.until(lambda: len(scene.transcript()) == 2)
+        scene.carrier.hang_up()
+        await scene.outcome()
+
+    scene = stage.play(stage.an_agent(), act)
+    assert scene.transcript() == [("caller", "Hello?"), ("agent", "Here I am.")]
+    (failure,) = scene.facts.of(VendorFailed)
+    assert (failure.kind, failure.is_fatal) == ("llm", False)
+
+
+def test_vendor_that_never_connects_ends_the_call(stage: Any) -> None:
+    """A stage that cannot be set up in time is the vendor's fault, not a call without words."""
+    stage.script.connect_s = 3600.0
+
+    async def act(scene: Any) -> None:
+        outcome = await scene.outcome()
+        assert (outcome.state, outcome.reason) == (CallState.FAILED, EndedReason.VENDOR_ERROR)
+        assert scene.carrier.now() < 15
+
+    stage.play(stage.an_agent("Hello."), act)
+
+
+def test_cancelled_conversation_leaves_nothing(stage: Any) -> None:
+    """A session that must stop at once gets its cancellation back, and no task stays."""
+
+    async def act(scene: Any) -> None:
+        await scene.carrier.until(lambda: scene.carrier.heard_s() > 0.5)
+        scene.running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await scene.outcome()
+        scene.carrier.drop()
+        await asyncio.sleep(0.1)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    scene = stage.play(stage.an_agent(LONG), act)
+    assert scene.hang_ups == []
+
+
+def test_vendor_that_swallows_its_cancellation_does_not_hold_the_call(stage: Any) -> None:
+    """The end of a call has a deadline of its own."""
+    stage.script.caller = ["Hello?"]
+    stage.script.is_stubborn = True
+
+    async def act(scene: Any) -> None:
+        await scene.carrier.speak(0.6)
+        await scene.carrier.until(lambda: stage.script.contexts)
+        at_s = scene.carrier.now()
+        scene.carrier.hang_up()
+        outcome = await scene.running
+        assert outcome.reason is EndedReason.CUSTOMER_ENDED_CALL
+        assert scene.carrier.now() - at_s < 12
+        stage.script.is_stubborn = False
+        scene.carrier.drop()
+        await asyncio.sleep(5)
+
+    stage.play(stage.an_agent(), act)

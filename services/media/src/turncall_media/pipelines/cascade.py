@@ -4,16 +4,20 @@ Only the vendors and the caller's turns have queues and tasks of their own; ever
 The caller's audio ends at the speech-to-text, the agent's at the wire.
 """
 
+from functools import partial
 from typing import Any
 
 from msgspec import Struct
 from pipecat.frames.frames import (
+    ErrorFrame,
     Frame,
     FunctionCallsStartedFrame,
     InputAudioRawFrame,
     InterimTranscriptionFrame,
     InterruptionFrame,
+    LLMContextFrame,
     LLMContextUserTurnFrame,
+    LLMFullResponseEndFrame,
     LLMTextFrame,
     MetricsFrame,
     TranscriptionFrame,
@@ -30,6 +34,7 @@ from pipecat.services.tts_service import TTSService
 
 from turncall_media.pipelines.faults import Faults
 from turncall_media.pipelines.listening import CallerInput
+from turncall_media.pipelines.patience import FIRST_SIGN_WITHIN_S, Patience
 from turncall_media.pipelines.speaking import AgentOutput
 from turncall_media.pipelines.speech import Speech
 from turncall_media.pipelines.tap import Tap, by_class
@@ -68,7 +73,9 @@ def build_worker(
 ) -> PipelineWorker:
     """The pipeline of one call, not started. Pipecat's own extras (RTVI, turn tracking, idle watch) are off: they cost
     a third of the work for each frame (measured), and what they tell is told by ``narrator``."""
-    mouth = Tap("Mouth", _mouth(narrator, speech, faults))
+    patience = Patience(partial(_report_silence, vendors.llm))
+    asked = by_class({LLMContextFrame: lambda _: patience.asked()})
+    mouth = Tap("Mouth", _mouth(narrator, speech, faults, patience), up=asked)
     speech.mouth = mouth
     if isinstance(vendors.tts, TTSService):
         _count_characters(vendors.tts, narrator)
@@ -79,7 +86,7 @@ def build_worker(
             Tap("Ear", _ear(narrator, faults), swallows=(InputAudioRawFrame,)),
             DTMFAggregator(enable_direct_mode=True),
             LLMUserAggregator(context, params=policy.user_params(taking)),
-            Tap("Floor", _floor(narrator)),
+            Tap("Floor", _floor(narrator, patience), up=by_class({ErrorFrame: lambda _: patience.answered()})),
             vendors.llm,
             mouth,
             vendors.tts,
@@ -120,20 +127,30 @@ def _ear(narrator: Narrator, faults: Faults) -> Any:
     return by_class({InputAudioRawFrame: audio, TranscriptionFrame: final, InterimTranscriptionFrame: partial})
 
 
-def _floor(narrator: Narrator) -> Any:
+def _floor(narrator: Narrator, patience: Patience) -> Any:
+    def interrupted(_: InterruptionFrame) -> None:
+        patience.answered()
+        narrator.reply_abandoned()
+
     return by_class(
         {
             UserStartedSpeakingFrame: lambda _: narrator.caller_turn_began(),
             LLMContextUserTurnFrame: lambda frame: narrator.caller_said(frame.text),
-            InterruptionFrame: lambda _: narrator.reply_abandoned(),
+            LLMContextFrame: lambda _: patience.asked(),
+            InterruptionFrame: interrupted,
         }
     )
 
 
-def _mouth(narrator: Narrator, speech: Speech, faults: Faults) -> Any:
+def _mouth(narrator: Narrator, speech: Speech, faults: Faults, patience: Patience) -> Any:
     usage = narrator.usage["llm"]
 
+    def worked(_: Frame) -> None:
+        patience.answered()
+        faults.worked("llm")
+
     def spoke(_: Frame) -> None:
+        patience.answered()
         faults.worked("llm")
         narrator.model_spoke()
 
@@ -144,7 +161,12 @@ def _mouth(narrator: Narrator, speech: Speech, faults: Faults) -> Any:
                 usage.output_tokens += data.value.completion_tokens
 
     listed = by_class(
-        {LLMTextFrame: spoke, FunctionCallsStartedFrame: lambda _: faults.worked("llm"), MetricsFrame: counted}
+        {
+            LLMTextFrame: spoke,
+            FunctionCallsStartedFrame: worked,
+            LLMFullResponseEndFrame: lambda _: patience.answered(),
+            MetricsFrame: counted,
+        }
     )
 
     def notice(frame: Frame) -> None:
@@ -152,6 +174,11 @@ def _mouth(narrator: Narrator, speech: Speech, faults: Faults) -> Any:
         listed(frame)
 
     return notice
+
+
+def _report_silence(llm: FrameProcessor) -> None:
+    """A model that says nothing has failed like one that says so."""
+    llm.create_task(llm.push_error(f"no sign of the model within {FIRST_SIGN_WITHIN_S:g} s"))
 
 
 def _count_characters(tts: TTSService, narrator: Narrator) -> None:

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
 
 from msgspec import Struct
-from pipecat.frames.frames import ErrorFrame, LLMRunFrame, StartFrame
+from pipecat.frames.frames import ErrorFrame, InterruptionFrame, LLMRunFrame, StartFrame
 from pipecat.pipeline.worker import PipelineWorker
 from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.utils.asyncio.task_manager import TaskManager
@@ -143,7 +143,7 @@ class Conversation:
         verdict = self._parts.faults.failed(stage, is_usable=is_usable)
         self._parts.narrator.vendor_failed(stage, error.error, is_fatal=verdict == "give_up")
         if verdict == "retry":
-            await worker.queue_frame(LLMRunFrame())
+            await worker.queue_frames([InterruptionFrame(), LLMRunFrame()])  # away with the half of a reply
         elif verdict == "give_up":
             self._start(self._give_up(stage))
 

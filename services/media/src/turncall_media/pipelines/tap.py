@@ -8,24 +8,35 @@ from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
 
 class Tap(FrameProcessor):
-    """Tells ``notice`` of each frame that flows down, then passes it on unless its class is one of ``swallows``.
+    """Tells ``down`` and ``up`` of each frame that flows that way, then passes it on.
+
+    Frames of the classes ``swallows`` end here when they flow down.
 
     It runs within its neighbour's push (Pipecat's direct mode). An observer would cost a queue, a task and a message
     for every push of every frame of the whole pipeline.
     """
 
-    def __init__(self, name: str, notice: Callable[[Frame], None], swallows: tuple[type[Frame], ...] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        down: Callable[[Frame], None],
+        up: Callable[[Frame], None] | None = None,
+        swallows: tuple[type[Frame], ...] = (),
+    ) -> None:
         super().__init__(name=name, enable_direct_mode=True)
-        self._notice = notice
+        self._down = down
+        self._up = up
         self._swallows = swallows
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         """See the class."""
         await super().process_frame(frame, direction)
         if direction is FrameDirection.DOWNSTREAM:
-            self._notice(frame)
+            self._down(frame)
             if isinstance(frame, self._swallows):
                 return
+        elif self._up is not None:
+            self._up(frame)
         await self.push_frame(frame, direction)
 
 

@@ -17,6 +17,7 @@ from turncall_media.turns.silero import WINDOW
 WINDOW_MS: Final = WINDOW * 1000 // RATE_HZ
 QUIET_RMS: Final = 58.0
 """Below -55 dBFS nothing is speech, so the model need not be asked: line noise lies lower, speech 20 dB higher."""
+_QUIET_ENERGY: Final = QUIET_RMS**2 * WINDOW
 _FORGET_AFTER: Final = 2000 // WINDOW_MS
 _CLEARLY_QUIET: Final = 0.1
 _QUIET_RUN: Final = 5
@@ -95,8 +96,8 @@ class VoiceDetector:
         return VoiceChange("began" if is_speech else "ended", at_ms, late_ms)
 
     def _score(self, window: NDArray[np.int16]) -> float:
-        loudness = float(np.sqrt(np.mean(np.square(window, dtype=np.float32))))
-        speech = self._scorer.score(window) if loudness >= QUIET_RMS else 0.0
+        loud = window.astype(np.float32)
+        speech = self._scorer.score(window) if np.dot(loud, loud) >= _QUIET_ENERGY else 0.0
         self._since_reset += 1
         self._quiet_run = self._quiet_run + 1 if speech < _CLEARLY_QUIET else 0
         if self._since_reset >= _FORGET_AFTER and self._quiet_run >= _QUIET_RUN and not self.is_speaking:
