@@ -38,7 +38,8 @@ async def test_bound_number_sends_its_calls_here(tenant, carrier, owned, agent_i
     assert bound["configured_at"] is not None
     record = at_carrier(carrier, owned)
     assert (record.voice_url, record.voice_method) == (f"{OURS}/inbound", "POST")
-    assert (record.voice_fallback_url, record.status_callback) == (f"{OURS}/fallback", f"{OURS}/status")
+    assert record.voice_fallback_url == f"{OURS}/fallback"
+    assert record.status_callback == f"{OURS}/status#rc=3&rp=ct,rt,5xx", "a callback that we fail to take is repeated"
     assert await tenant.done("GET", f"/v1/numbers/{bound['id']}") == bound
     assert (await tenant.done("GET", f"/v1/numbers?agent_id={agent_id}"))["items"] == [bound]
 

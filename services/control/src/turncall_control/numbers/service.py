@@ -22,6 +22,8 @@ from turncall_proto.ids import AgentId, NumberId, ProjectId
 
 CARRIER: Final = "twilio"
 RETRY_AFTER_S: Final = 5
+STATUS_RETRIES: Final = "rc=3&rp=ct,rt,5xx"
+"""Twilio's connection override: by itself it does not repeat a status callback that was answered with a 5xx."""
 _NOT_OWNED: Final = "The carrier's account does not own it"
 
 
@@ -35,7 +37,9 @@ def urls(public_url: str, provider: str) -> NumberUrls:
     """Where a carrier sends the calls of our numbers."""
     voice = f"{public_url}/webhooks/{provider}/voice"
     return NumberUrls(
-        voice_url=f"{voice}/inbound", voice_fallback_url=f"{voice}/fallback", status_url=f"{voice}/status"
+        voice_url=f"{voice}/inbound",
+        voice_fallback_url=f"{voice}/fallback",
+        status_url=f"{voice}/status#{STATUS_RETRIES}",
     )
 
 
