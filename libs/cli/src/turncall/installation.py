@@ -62,7 +62,6 @@ class Installation:
 
     async def __aenter__(self) -> Self:
         try:
-            await self._migrate()
             await asyncio.gather(self._start_control(), self.add_worker())
         except BaseException:
             await self._stack.aclose()
@@ -85,6 +84,7 @@ class Installation:
         return worker
 
     async def _start_control(self) -> None:
+        await self._migrate()
         control = Process("control", ("turncall_control", "serve"), self._control_environment(), self._log("control"))
         await self._run(control, f"{self.control_url}/ready", CONTROL_READY_S)
 

@@ -52,39 +52,36 @@ class Local(Struct, frozen=True, kw_only=True):
 
 @asynccontextmanager
 async def running(folder: Path, tell: Tell, *, control_port: int | None = None) -> AsyncIterator[Local]:
-    """Starts everything in ``folder``, telling what came up and how long it took; leaving stops it, data stays.
+    """Starts everything in ``folder``, telling what came up after how long; leaving stops it, data stays.
 
     Raises `FolderInUse` when it runs there already, `ServerFailed`, `ProcessFailed` and `InstallationFailed` otherwise.
     """
     began = monotonic()
-    async with DevStack(folder / "stack") as stack:
+    async with _phone(folder) as (phone, carrier), DevStack(folder / "stack") as stack:
         tell(f"servers   Postgres, NATS, Valkey, S3 ({monotonic() - began:.1f} s)")
-        began = monotonic()
-        async with _phone(folder) as carrier:
-            tell(f"carrier   {carrier.base_url}, an emulated Twilio that owns {NUMBER} ({monotonic() - began:.1f} s)")
-            began = monotonic()
-            async with Installation(folder, stack.urls, stack.keys, carrier, control_port=control_port) as installation:
-                tell(f"TurnCall  {installation.control_url}, one media worker ({monotonic() - began:.1f} s)")
-                state = State(
-                    pid=os.getpid(),
-                    control_url=installation.control_url,
-                    phone_url=carrier.base_url,
-                    platform_key=stack.keys.platform_key,
-                    number=NUMBER,
-                )
-                yield Local(installation=installation, state=state)
+        await phone.until_ready(f"{carrier.base_url}/emulator/numbers", PHONE_READY_S)
+        tell(f"carrier   {carrier.base_url}, an emulated Twilio that owns {NUMBER} ({monotonic() - began:.1f} s)")
+        async with Installation(folder, stack.urls, stack.keys, carrier, control_port=control_port) as installation:
+            tell(f"TurnCall  {installation.control_url}, one media worker ({monotonic() - began:.1f} s)")
+            state = State(
+                pid=os.getpid(),
+                control_url=installation.control_url,
+                phone_url=carrier.base_url,
+                platform_key=stack.keys.platform_key,
+                number=NUMBER,
+            )
+            yield Local(installation=installation, state=state)
 
 
 @asynccontextmanager
-async def _phone(folder: Path) -> AsyncIterator[Carrier]:
+async def _phone(folder: Path) -> AsyncIterator[tuple[Process, Carrier]]:
+    """The emulator, started but not waited for: it comes up beside the servers."""
     port, token = free_port(), token_hex(16)
     arguments = ("serve", "--port", str(port), "--account-sid", ACCOUNT_SID, "--auth-token", token, "--number", NUMBER)
     process = Process("carrier", ("turncall_phone", *arguments), os.environ, folder / "logs" / "carrier.log")
-    base_url = f"http://127.0.0.1:{port}"
     await process.start()
     try:
-        await process.until_ready(f"{base_url}/emulator/numbers", PHONE_READY_S)
-        yield Carrier(base_url=base_url, account_sid=ACCOUNT_SID, auth_token=token)
+        yield process, Carrier(base_url=f"http://127.0.0.1:{port}", account_sid=ACCOUNT_SID, auth_token=token)
     finally:
         await process.stop()
 
