@@ -28,6 +28,7 @@ from turncall_media.ingress.sockets import MAX_STRANGERS, Answer, Door, Pages
 from turncall_media.reception import Reception
 from turncall_media.rehearsal import rehearse
 from turncall_media.report.live import LiveFeed
+from turncall_media.report.recorder import keep_adopting
 from turncall_media.report.settlement import keep_settling
 from turncall_media.session import Build, Station
 from turncall_proto import ids, subjects
@@ -102,6 +103,8 @@ class Worker:
         feed = LiveFeed(bus, self._counters)
         self._keep(stack, "live feed", feed.run())
         self._keep(stack, "lag probe", self._lag.run())
+        recordings = Path(config.spool_dir) / "recordings"
+        self._keep(stack, "recordings", keep_adopting(recordings, blobs))
         station = Station(
             worker=self.id,
             bus=bus,
@@ -111,7 +114,7 @@ class Worker:
             open_secret=self._open_secret,
             blobs=blobs,
             egress_allow=config.egress_allow,
-            recordings_spool=Path(config.spool_dir) / "recordings",
+            recordings_spool=recordings,
             owned=set(),
             now=_now,
             counters=self._counters,

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import os
+import time
 import wave
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -79,15 +80,40 @@ async def test_store_that_comes_back_gets_everything(tmp_path: Path) -> None:
     assert len(await sound(store)) == 12.5 * 8000
 
 
-async def test_store_that_stays_away_leaves_the_parts_to_the_next_process(tmp_path: Path) -> None:
+def age(spool: Path) -> None:
+    """Makes everything under ``spool`` an hour old."""
+    for name in os.listdir(spool):
+        os.utime(spool / name, (time.time() - 3600,) * 2)
+
+
+async def test_store_that_stays_away_gets_the_parts_later(tmp_path: Path) -> None:
     """A call's end does not wait for ever; a recording that is not stored is not announced, and not lost."""
     store = FlakyStore(failures=1000)
     assert await record(store, tmp_path, 12.5, within_s=0.2) is None
+    assert await adopt(tmp_path, store) == 0  # too young: the call may still be at it
+    age(tmp_path)
     assert await adopt(tmp_path, store) == 2
     store.failures = 0
     assert await adopt(tmp_path, store) == 0
     assert len(await sound(store)) == 12.5 * 8000
     assert os.listdir(tmp_path) == []
+
+
+async def test_part_that_somebody_else_stored_counts_as_stored(tmp_path: Path) -> None:
+    """Whoever stores a part of a live call first, the recording is announced once it is whole."""
+    store = FlakyStore(failures=3)
+    recorder = Recorder(a_key, store, tmp_path)
+    running = asyncio.create_task(recorder.run())
+    recorder.caller(0, bytes(320))
+    closing = asyncio.create_task(recorder.close(running, 5.0))
+    while not os.listdir(tmp_path) or store.failures == 3:  # noqa: ASYNC110 - the disk sends no event
+        await asyncio.sleep(0.01)
+    store.failures = 0
+    age(tmp_path)
+    assert await adopt(tmp_path, store) == 0
+    recording = await closing
+    assert recording is not None
+    assert len(await sound(store)) == 160
 
 
 async def test_disk_that_fails_is_not_announced_as_a_recording(tmp_path: Path) -> None:

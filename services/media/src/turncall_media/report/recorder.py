@@ -1,10 +1,12 @@
 """The recording of one epoch: what both sides heard, cut into WAV parts, on disk first and then in the object store.
 
-A store that is away disturbs nothing: parts wait on disk and are tried again, also by the next process that starts with
-the same spool.
+A store that is away disturbs nothing: parts wait on disk and are tried again, also after the call, and by the next
+process with the same spool.
 """
 
 import asyncio
+import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -20,6 +22,8 @@ from turncall_runtime import logs
 PART_SAMPLES: Final = 10 * RATE_HZ
 SETTLE_SAMPLES: Final = 2 * RATE_HZ
 """A part is taken when this much follows it: longer than the agent's audio can run ahead and be taken back."""
+ADOPT_EVERY_S: Final = 60.0
+ADOPT_AFTER_S: Final = 60.0
 _PUT_WITHIN_S: Final = 10.0
 _RETRY_S: Final = (0.5, 15.0)
 _WAITING_PARTS: Final = 4
@@ -134,14 +138,35 @@ class Recorder:
         return True
 
 
-async def adopt(spool: Path, blobs: BlobStore) -> int:
-    """Stores the parts that an earlier process left under ``spool``; the answer is how many still wait.
+async def keep_adopting(spool: Path, blobs: BlobStore) -> None:
+    """Adopts every `ADOPT_EVERY_S` what calls left behind, of this process and of earlier ones. Until cancelled."""
+    while True:
+        await adopt(spool, blobs)
+        await asyncio.sleep(ADOPT_EVERY_S)
 
-    For the start of a process, before it has calls of its own. A part that is stored twice is the same part.
+
+async def adopt(spool: Path, blobs: BlobStore) -> int:
+    """Stores the parts that lie under ``spool`` for longer than `ADOPT_AFTER_S`; the answer is how many still wait.
+
+    A part that a live call stores at the same time is the same part, whoever comes first.
     """
-    found = await asyncio.to_thread(lambda: sorted(spool.glob("*.wav")))
-    results = [await _store_file(path, path.name.replace(_SLASH, "/"), blobs) for path in found]
-    return results.count(False)
+    waiting = await asyncio.to_thread(_left_behind, spool)
+    while waiting and await _store_file(waiting[0], waiting[0].name.replace(_SLASH, "/"), blobs):
+        del waiting[0]
+    return len(waiting)
+
+
+def _left_behind(spool: Path) -> list[Path]:
+    oldest_s = time.time() - ADOPT_AFTER_S
+    return sorted(path for path in spool.glob("*.wav") if _written_at_s(path) < oldest_s)
+
+
+def _written_at_s(path: Path) -> float:
+    """Seconds since 1970; for ever young when somebody stored it just now."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
 
 
 def _spooled(spool: Path, key: str) -> Path:
@@ -152,7 +177,11 @@ def _spooled(spool: Path, key: str) -> Path:
 async def _store_file(path: Path, key: str, blobs: BlobStore) -> bool:
     try:
         async with asyncio.timeout(_PUT_WITHIN_S):
-            await blobs.put(key, await asyncio.to_thread(path.read_bytes), _CONTENT_TYPE)
+            try:
+                part = await asyncio.to_thread(path.read_bytes)
+            except FileNotFoundError:
+                return (await blobs.stat(key)).size_bytes > 0  # somebody else stored it
+            await blobs.put(key, part, _CONTENT_TYPE)
             await asyncio.to_thread(path.unlink, missing_ok=True)
     except (BlobError, TimeoutError, OSError):
         return False
