@@ -59,7 +59,7 @@ def reply(script: Script, messages: Sequence[Mapping[str, Any]]) -> Reply:
             result = (tools.get(str(message.get("tool_call_id")), ""), text)
     if state is None:
         return Reply(text=script.greeting)
-    return state.reply if result is None else _reported(state, *result)
+    return state.reply if result is None else _reported(script, state, *result)
 
 
 def _heard(script: Script, before: _State, text: str) -> _State:
@@ -71,54 +71,60 @@ def _heard(script: Script, before: _State, text: str) -> _State:
     if before.wish is not None:
         found, length = _choices(before.wish, before.chosen, said)
         if found and length >= wish_length:
-            return _act(before.wish, before.chosen, found)
+            return _act(script, before.wish, before.chosen, found)
     if wish is None:
         return _missed(script, before)
     found, _ = _choices(wish, {}, rest)
     if wish == before.wish:
-        return _act(wish, before.chosen, found)
+        return _act(script, wish, before.chosen, found)
     asked = None if before.wish is None else _open(before.wish, before.chosen)
     if asked is not None and not wish.slots and wish.calls is None and wish.then == "listen":
-        aside = Reply(text=_joined([wish.says, asked.ask], before.chosen))
+        aside = Reply(text=_filled([wish.says, asked.ask], before.chosen))
         return replace(before, misses=0, reply=aside)
-    return _act(wish, {}, found)
+    return _act(script, wish, {}, found)
 
 
-def _act(wish: Intent, before: Mapping[str, Value], found: Mapping[str, Value]) -> _State:
+def _act(script: Script, wish: Intent, before: Mapping[str, Value], found: Mapping[str, Value]) -> _State:
     """Asks for what is still open, else does what is wished."""
     chosen = {**before, **found}
-    changed = any(name in before and before[name] != value for name, value in found.items())
-    lead = [_filled(wish.corrects, chosen, {})] if changed and wish.corrects else []
     slot = _open(wish, chosen)
     if slot is not None:
-        answer = Reply(text=_joined([*lead, slot.ask], chosen))
+        answer = Reply(text=_filled([slot.ask], chosen))
     elif wish.calls is not None:
+        is_change = any(name in before and before[name] != value for name, value in found.items())
         arguments = {name: _argument(value, chosen) for name, value in wish.calls.arguments.items()}
-        answer = Reply(text=_joined(lead, chosen), calls=(Call(tool=wish.calls.tool, arguments=arguments),))
+        answer = Reply(
+            text=_filled([wish.corrects] if is_change else [], chosen),
+            calls=(Call(tool=wish.calls.tool, arguments=arguments),),
+        )
     else:
-        answer = Reply(text=_joined([*lead, wish.says], chosen), calls=_end(wish))
+        answer = _dealt_with(script, wish, wish.says, chosen, {})
     return _State(wish=wish, chosen=chosen, reply=answer)
+
+
+def _dealt_with(
+    script: Script, wish: Intent, line: str, chosen: Mapping[str, Value], result: Mapping[str, Any]
+) -> Reply:
+    if wish.then == "end_call":
+        return Reply(text=_filled([line], chosen, result), calls=(Call(tool=END_CALL),))
+    return Reply(text=_filled([line, script.more], chosen, result))
 
 
 def _missed(script: Script, before: _State) -> _State:
     slot = None if before.wish is None else _open(before.wish, before.chosen)
     line = (slot.reask or slot.ask) if slot else script.fallback[before.misses % len(script.fallback)]
-    return replace(before, misses=before.misses + 1, reply=Reply(text=_joined([line], before.chosen)))
+    return replace(before, misses=before.misses + 1, reply=Reply(text=_filled([line], before.chosen)))
 
 
-def _reported(state: _State, tool: str, result: str) -> Reply:
+def _reported(script: Script, state: _State, tool: str, result: str) -> Reply:
     """After a tool's answer to the latest words. Nothing, unless it is the tool that these words called for."""
     wish = state.wish
     if wish is None or wish.calls is None or wish.calls.tool != tool:
         return Reply()
     answer = _parsed(result)
     if answer is None or "error" in answer:
-        return Reply(text=_filled(wish.calls.fails, state.chosen, {}))
-    return Reply(text=_filled(wish.says, state.chosen, answer), calls=_end(wish))
-
-
-def _end(wish: Intent) -> tuple[Call, ...]:
-    return (Call(tool=END_CALL),) if wish.then == "end_call" else ()
+        return Reply(text=_filled([wish.calls.fails, script.more], state.chosen))
+    return _dealt_with(script, wish, wish.says, state.chosen, answer)
 
 
 def _open(wish: Intent, chosen: Mapping[str, Value]) -> Slot | None:
@@ -170,21 +176,17 @@ def _find(said: tuple[str, ...], phrase: tuple[str, ...]) -> int | None:
     return next((i for i in range(len(said) - span + 1) if span and said[i : i + span] == phrase), None)
 
 
-def _joined(lines: Iterable[str], chosen: Mapping[str, Value]) -> str:
-    return " ".join(filled for line in lines if (filled := _filled(line, chosen, {})))
-
-
-def _filled(line: str, chosen: Mapping[str, Value], result: Mapping[str, Any]) -> str:
-    """A line with its places filled; one that nobody filled is left out rather than spoken."""
+def _filled(lines: Iterable[str], chosen: Mapping[str, Value], result: Mapping[str, Any] | None = None) -> str:
+    """The lines as one text with their places filled; a place that nobody filled is left out rather than spoken."""
 
     def fill(match: re.Match[str]) -> str:
         name = match.group(1)
         if name.startswith("result."):
-            return _shown(result.get(name.removeprefix("result.")))
+            return _shown((result or {}).get(name.removeprefix("result.")))
         value = chosen.get(name)
         return "" if value is None else value.says or value.value
 
-    return " ".join(_PLACE.sub(fill, line).split())
+    return " ".join(_PLACE.sub(fill, " ".join(lines)).split())
 
 
 def _argument(value: str | int | float | bool, chosen: Mapping[str, Value]) -> str | int | float | bool:

@@ -10,10 +10,11 @@ from turncall_media.providers.local.words import words
 
 START: Final = 0
 END: Final = 1
-OPENERS: Final = ("um", "uh", "hello", "hi", "yes", "yeah", "okay", "well")
+OPENERS: Final = ("um", "uh", "hello", "hi", "yes", "okay")
 CLOSERS: Final = ("please", "thanks", "thank you")
-_FILLER_WEIGHT: Final = 0.01
-"""Of a word before or after the phrase: enough to be heard when it is said, too little to be heard in noise."""
+_EXTRA_WEIGHT: Final = 0.01
+"""Of a word that need not be there, since the phrase is whole without it: enough to be heard when it is said, too
+little to be heard in the noise after the last word."""
 
 type Phrase = tuple[str, ...]
 
@@ -63,7 +64,7 @@ def grammar(phrases: Sequence[str]) -> Grammar:
     states: dict[frozenset[Phrase], int] = {frozenset({()}): END}
     steps: list[Step] = []
     _lay(listed, states, steps)
-    steps += [Step(source=START, target=START, word=opener, weight=_FILLER_WEIGHT) for opener in OPENERS]
+    steps += [Step(source=START, target=START, word=opener, weight=_EXTRA_WEIGHT) for opener in OPENERS]
     count = len(states) + _lay_closers(len(states), steps)
     digest = hashlib.sha256("|".join(sorted(" ".join(phrase) for phrase in listed)).encode()).hexdigest()
     return Grammar(name=f"g{digest[:16]}", states=count, steps=tuple(steps))
@@ -74,11 +75,13 @@ def _lay(rests: frozenset[Phrase], states: dict[frozenset[Phrase], int], steps: 
     if rests in states:
         return states[rests]
     state = states[rests] = START if len(states) == 1 else len(states)
-    if () in rests:
+    is_whole = () in rests
+    if is_whole:
         steps.append(Step(source=state, target=END))
     for word in sorted({rest[0] for rest in rests if rest}):
         following = frozenset(rest[1:] for rest in rests if rest and rest[0] == word)
-        steps.append(Step(source=state, target=_lay(following, states, steps), word=word))
+        weight = _EXTRA_WEIGHT if is_whole else 1.0
+        steps.append(Step(source=state, target=_lay(following, states, steps), word=word, weight=weight))
     return state
 
 
@@ -89,8 +92,8 @@ def _lay_closers(first_free: int, steps: list[Step]) -> int:
         *before, last = closer.split()
         here = END
         for word in before:
-            steps.append(Step(source=here, target=first_free + taken, word=word, weight=_FILLER_WEIGHT))
+            steps.append(Step(source=here, target=first_free + taken, word=word, weight=_EXTRA_WEIGHT))
             here = first_free + taken
             taken += 1
-        steps.append(Step(source=here, target=END, word=last, weight=_FILLER_WEIGHT if here == END else 1.0))
+        steps.append(Step(source=here, target=END, word=last, weight=_EXTRA_WEIGHT if here == END else 1.0))
     return taken

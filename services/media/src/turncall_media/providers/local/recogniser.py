@@ -3,12 +3,14 @@
 import math
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pocketsphinx
+from msgspec import Struct
 
 from turncall_media.providers.local.grammar import END, START, Grammar, Step
 from turncall_media.providers.local.pronunciation import arpabet
@@ -19,6 +21,14 @@ LARGEST_GRAMMARS: Final = 64
 _STEP: Final = 2 * MODEL_RATE_HZ // 20
 """50 ms. pocketsphinx holds the interpreter's lock for as long as a call into it takes, so audio goes in by the piece:
 the event loop then waits 2 ms at most, not 60."""
+
+
+class Heard(Struct, frozen=True, kw_only=True):
+    """A word in the sound: how long, in frames of 10 ms, and how well it fits, as a natural logarithm."""
+
+    text: str
+    frames: int
+    fit: float
 
 
 class Recogniser:
@@ -44,7 +54,8 @@ class Recogniser:
 
     def hear(self, pcm: bytes, rate_hz: int, grammar: Grammar, least_score: float) -> str:
         """The words said, or nothing: for silence, for speech outside the grammar, and for speech whose score is less
-        than ``least_score`` (see `score`). ``pcm`` is mono s16le of one utterance."""
+        than ``least_score`` (see `score`). ``pcm`` is mono s16le of one utterance. A last word that leaves the phrase
+        unfinished is dropped: it is the line's noise."""
         samples = widened(np.frombuffer(pcm, dtype="<i2"), rate_hz).tobytes()
         with self._lock:
             self._prepare(grammar)
@@ -57,10 +68,11 @@ class Recogniser:
                     decoder.process_raw(samples[start : start + _STEP], no_search=False, full_utt=False)
             finally:
                 decoder.end_utt()
-            best = decoder.hyp()
-            if best is None or score(decoder.seg()) < least_score or not grammar.accepts(best.hypstr.split()):
-                return ""
-            return str(best.hypstr)
+            heard = _heard(decoder)
+        fitting = [
+            heard[:end] for end in (len(heard), len(heard) - 1) if grammar.accepts([w.text for w in heard[:end]])
+        ]
+        return " ".join(word.text for word in fitting[0]) if fitting and score(fitting[0]) >= least_score else ""
 
     def _prepare(self, grammar: Grammar) -> None:
         if grammar.name in self._ready:
@@ -93,16 +105,27 @@ def widened(samples: np.ndarray[Any, np.dtype[np.int16]], rate_hz: int) -> np.nd
     return np.repeat(samples, times)
 
 
-def score(segments: Any) -> float:
+def score(heard: Sequence[Heard]) -> float:
     """How well the words fit the sound: 0 is as well as any sound could, recorded speech has -2 to -4, words that were
     not said mostly less than -4.5. The mean over the frames of all words, silences left out; natural logarithm."""
-    spans = [
-        (math.log(max(segment.ascore, 1e-300)), segment.end_frame - segment.start_frame + 1)
-        for segment in segments
+    frames = sum(word.frames for word in heard)
+    return sum(word.fit for word in heard) / frames if frames else -math.inf
+
+
+def _heard(decoder: Any) -> list[Heard]:
+    """The words of the best path, without silences and noises. Beginnings of a phrase are among them, since
+    pocketsphinx prefers them to a whole one when they fit the last sounds better."""
+    if decoder.hyp() is None:
+        return []
+    return [
+        Heard(
+            text=segment.word.partition("(")[0],
+            frames=segment.end_frame - segment.start_frame + 1,
+            fit=math.log(max(segment.ascore, 1e-300)),
+        )
+        for segment in decoder.seg()
         if segment.word[0] not in "<[+("
     ]
-    frames = sum(length for _, length in spans)
-    return sum(fit for fit, _ in spans) / frames if frames else -math.inf
 
 
 def _transition(step: Step) -> tuple[Any, ...]:

@@ -51,7 +51,7 @@ class ToolCall(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Intent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Something a caller wants: its slots are asked for in turn, then the tool is called, then ``says`` is said.
 
-    ``corrects`` is said first when the caller changes a slot that was filled already ("no, Wednesday").
+    ``corrects`` is said before the tool is called again for a caller who changed a choice ("no, Wednesday").
     """
 
     name: Name
@@ -68,12 +68,13 @@ class Intent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that the agent can talk about.
 
-    ``greeting`` is said when the model is asked before the caller spoke. ``fallback`` lines take turns while nothing
-    is understood.
+    ``greeting`` is said when the model is asked before the caller spoke. ``more`` follows each wish that is dealt with.
+    ``fallback`` lines take turns while nothing is understood.
     """
 
     intents: Annotated[tuple[Intent, ...], Meta(min_length=1, max_length=100)]
     greeting: Line = ""
+    more: Line = ""
     fallback: Annotated[tuple[Annotated[Line, Meta(min_length=1)], ...], Meta(min_length=1, max_length=10)] = (
         "I am sorry, I did not understand that.",
         "I still did not understand. Could you say it in other words?",
