@@ -79,10 +79,10 @@ class Api:
         """The problem document; fails unless it has ``status`` and the one shape."""
         response = await self.ask(method, path, body, **options)
         assert response.status_code == status, response.text
-        return problem_of(response)
+        return _problem_of(response)
 
 
-def problem_of(response: Response) -> dict[str, Any]:
+def _problem_of(response: Response) -> dict[str, Any]:
     """The problem in a response, after checking that it has the shape that all of them have."""
     assert response.headers["content-type"] == "application/problem+json", response.text
     document: dict[str, Any] = response.json()
@@ -123,6 +123,12 @@ class Control:
             project_id = (await self.operator.done("POST", "/v1/projects", {"name": "Acme"}))["id"]
         made = await self.operator.done("POST", f"/v1/projects/{project_id}/keys", {"name": role, "role": role})
         return Api(self.client, {"Authorization": f"Bearer {made['secret']}"}, project_id)
+
+
+@pytest.fixture(scope="session")
+def problem_of() -> Callable[[Response], dict[str, Any]]:
+    """Checks the shape that all problems have, and returns the document."""
+    return _problem_of
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,7 @@
-"""``python -m turncall_control serve | migrate | schema | env-example``."""
+"""``python -m turncall_control serve | migrate | schema | env-example``.
+
+Each command imports what it needs: the parent of the serving processes stays small, and a refusal comes at once.
+"""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -21,6 +24,7 @@ GRACE_S: Final = 20
 
 def serve() -> None:
     """Serves HTTP until SIGTERM, then finishes the requests that run."""
+
     config = configuration.read()
     logs.configure("control", config.log_level, secrets_of(config))
     Granian(
@@ -40,6 +44,7 @@ def serve() -> None:
 
 def migrate() -> None:
     """Brings the database to the newest schema."""
+
     config = configuration.read_migrate()
     logs.configure("control", config.log_level, secrets_of(config))
     upgrade(config.database_migrate_url)
@@ -47,6 +52,7 @@ def migrate() -> None:
 
 def schema() -> None:
     """Writes openapi.json into the contract's package, where a difference is reviewed."""
+
     target = Path(turncall_proto.__file__).parent / "schema" / "openapi.json"
     target.write_bytes(reference())
 

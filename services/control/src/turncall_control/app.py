@@ -54,7 +54,7 @@ def create_app(
     """
     registry = metrics.new_registry("control", __version__)
     resources = partial(opened, config, connect_bus, catalogue.packaged() if vendors is None else vendors, registry)
-    app = _assembled(slices, [_lifespan(resources, slices)], None)
+    app = assembled(slices, [_lifespan(resources, slices)], None)
     # Around the router: Litestar's own middleware does not see requests that no route takes.
     app.asgi_handler = observed(app.asgi_handler, request_seconds(registry))
     app.state.metrics = registry
@@ -71,10 +71,10 @@ def from_environment() -> Litestar:
 
 def reference(slices: Sequence[Slice] = SLICES) -> bytes:
     """The OpenAPI document of the slices' routes."""
-    return openapi.document(_assembled(slices, [], openapi.configuration()))
+    return openapi.document(assembled(slices, [], openapi.configuration()))
 
 
-def _assembled(slices: Sequence[Slice], lifespan: list[Lifespan], described: OpenAPIConfig | None) -> Litestar:
+def assembled(slices: Sequence[Slice], lifespan: list[Lifespan], described: OpenAPIConfig | None) -> Litestar:
     return Litestar(
         route_handlers=[route for part in slices for route in part.routes],
         lifespan=list(lifespan),

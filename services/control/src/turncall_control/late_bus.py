@@ -22,14 +22,14 @@ _Begin = Callable[[Bus], Awaitable[Subscription]]
 class _Awaited:
     """A subscription asked for; it begins when the bus is there, and ends with `close` in either case."""
 
-    def __init__(self, begun: Awaitable[Bus], begin: _Begin, what: str) -> None:
+    def __init__(self, arrival: asyncio.Future[Bus], begin: _Begin, what: str) -> None:
         self._begin = begin
         self._what = what
         self._subscription: Subscription | None = None
-        self._task = asyncio.create_task(self._start(begun))
+        self._task = asyncio.create_task(self._start(arrival))
 
-    async def _start(self, begun: Awaitable[Bus]) -> None:
-        bus = await begun
+    async def _start(self, arrival: asyncio.Future[Bus]) -> None:
+        bus = await asyncio.shield(arrival)
         while self._subscription is None:
             try:
                 self._subscription = await self._begin(bus)
@@ -74,9 +74,6 @@ class LateBus:
             raise Away("NATS has not been reached since this process started")
         return self._arrival.result()
 
-    async def _arrived(self) -> Bus:
-        return await asyncio.shield(self._arrival)
-
     async def prepare(self, streams: Sequence[StreamSpec]) -> None:
         """See `Bus.prepare`."""
         await self._bus().prepare(streams)
@@ -101,11 +98,11 @@ class LateBus:
         self, subject: str, answer: Callable[[bytes], Awaitable[bytes]], *, queue: str = "", at_once: int = 64
     ) -> Subscription:
         """See `Bus.serve`."""
-        return _Awaited(self._arrived(), lambda bus: bus.serve(subject, answer, queue=queue, at_once=at_once), subject)
+        return _Awaited(self._arrival, lambda bus: bus.serve(subject, answer, queue=queue, at_once=at_once), subject)
 
     async def hear(self, subject: str, heard: Callable[[str, bytes], Awaitable[None]]) -> Subscription:
         """See `Bus.hear`."""
-        return _Awaited(self._arrived(), lambda bus: bus.hear(subject, heard), subject)
+        return _Awaited(self._arrival, lambda bus: bus.hear(subject, heard), subject)
 
     async def consume(
         self,
@@ -115,7 +112,7 @@ class LateBus:
         **options: Any,
     ) -> Subscription:
         """See `Bus.consume`."""
-        return _Awaited(self._arrived(), lambda bus: bus.consume(stream, durable, handle, **options), stream)
+        return _Awaited(self._arrival, lambda bus: bus.consume(stream, durable, handle, **options), stream)
 
     async def last(self, subject: str) -> bytes | None:
         """See `Bus.last`."""

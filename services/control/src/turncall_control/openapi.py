@@ -15,7 +15,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.routes import HTTPRoute
 
 from turncall_control import __version__
-from turncall_control.auth import NOTHING, Permission, needs
+from turncall_control.auth import GRANTS, NOTHING, Permission, Role, needs
 from turncall_control.http.problems import MEDIA_TYPE, Problem
 
 _REF: Final = "#/components/schemas/{name}"
@@ -50,12 +50,14 @@ def document(app: Litestar) -> bytes:
     described: dict[str, Any] = app.openapi_schema.to_schema()
     operations = {operation["operationId"]: operation for operation in _operations(described)}
     handlers = [handler for handler in _handlers(app) if handler.handler_name in operations]
+    permissions: dict[str, Permission] = {handler.handler_name: handler.opt["permission"] for handler in handlers}
     bodies = {handler.handler_name: _kind(handler, "data") for handler in handlers}
     answers = {handler.handler_name: handler.parsed_fn_signature.return_type.annotation for handler in handlers}
     kinds = [kind for kind in [Problem, *bodies.values(), *answers.values()] if _is_described_by_msgspec(kind)]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
     schema_of = dict(zip(map(str, kinds), schemas, strict=True))
     for name, operation in operations.items():
+        operation |= _who(permissions[name])
         _replace(operation.get("requestBody", {}), schema_of.get(str(bodies[name])))
         # Litestar adds a 400 of its own shape wherever there is a parameter; ours is a 422.
         told = {
@@ -71,6 +73,11 @@ def document(app: Litestar) -> bytes:
     described["components"]["schemas"] = _referenced(described["paths"], left | components)
     written = msgspec.json.format(msgspec.json.encode(described, order="deterministic"), indent=2) + b"\n"
     return _PAGE.sub(rb"\1Page", written)
+
+
+def _who(permission: Permission) -> dict[str, Any]:
+    """Who may call an operation, as the guard will decide it: one row of the matrix of roles and routes."""
+    return {"x-permission": permission, "x-roles": [role for role in Role if permission in GRANTS[role]]}
 
 
 def _operations(described: dict[str, Any]) -> Iterator[dict[str, Any]]:

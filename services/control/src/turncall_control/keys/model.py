@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey
+from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from turncall_control.auth import Role
@@ -15,6 +15,7 @@ class KeyRow(Row):
     """One key: found by ``prefix``, known by ``hash``; its text is nowhere."""
 
     __tablename__ = "api_keys"
+    __table_args__ = (Index("ix_api_keys_project_id_id", "project_id", "id"),)
 
     id: Mapped[KeyId] = mapped_column(Id(ids.KEY), primary_key=True)
     project_id: Mapped[ProjectId] = mapped_column(Id(ids.PROJECT), ForeignKey("projects.id"))

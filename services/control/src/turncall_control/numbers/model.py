@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKeyConstraint, UniqueConstraint
+from sqlalchemy import ForeignKeyConstraint, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from turncall_control.db.base import Id, Row, created_at
@@ -20,6 +20,7 @@ class NumberRow(Row):
     __table_args__ = (
         ForeignKeyConstraint(["project_id", "agent_id"], ["agents.project_id", "agents.id"]),
         UniqueConstraint("carrier", "carrier_sid"),
+        Index("ix_numbers_project_id_id", "project_id", "id"),
     )
 
     id: Mapped[NumberId] = mapped_column(Id(ids.NUMBER), primary_key=True)

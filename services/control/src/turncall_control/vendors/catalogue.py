@@ -32,9 +32,13 @@ OptionsValidator: Final = extend(  # type: ignore[no-untyped-call]  # the librar
 
 
 class Capabilities(Struct, frozen=True, kw_only=True):
-    """What the check of an agent needs to know of a vendor."""
+    """What the check of an agent needs to know of a vendor.
+
+    ``secret_optional_with`` are options that name a server of the user's own, which may ask for no key.
+    """
 
     needs_secret: bool
+    secret_optional_with: tuple[str, ...] = ()
 
 
 class Vendor(Struct, frozen=True, kw_only=True, dict=True):
@@ -81,9 +85,13 @@ def missing_keys(catalogue: Catalogue, spec: AgentSpec, held: Collection[str]) -
     needed = {
         ref.vendor
         for kind, ref in _stages(spec)
-        if (vendor := catalogue.get(kind, {}).get(ref.vendor)) and vendor.capabilities.needs_secret
+        if (vendor := catalogue.get(kind, {}).get(ref.vendor)) and _needs_key(vendor.capabilities, ref)
     }
     return sorted(needed - set(held))
+
+
+def _needs_key(capabilities: Capabilities, ref: VendorRef) -> bool:
+    return capabilities.needs_secret and not any(ref.options.get(name) for name in capabilities.secret_optional_with)
 
 
 def described(error: ValidationError | SchemaError, root: str) -> Iterator[Fault]:

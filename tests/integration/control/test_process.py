@@ -1,0 +1,115 @@
+"""The control plane as a process: migrate, serve over Granian, stop on SIGTERM, refuse a bad environment."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from secrets import token_hex
+
+import httpx
+import pytest
+
+from turncall_devstack import create_database, drop_database
+
+
+async def command(*arguments, environ):
+    """Starts ``python -m turncall_control`` with an environment of its own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TURNCALL_")}
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "turncall_control",
+        *arguments,
+        env=kept | environ,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+@asynccontextmanager
+async def serving(environ) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient]]:
+    """A serving process that answers, on a free port; killed at the end if it still runs."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = await command("serve", environ=environ | {"TURNCALL_HTTP_PORT": str(port)})
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+            async with asyncio.timeout(60):
+                while True:
+                    try:
+                        await client.get("/health")
+                        break
+                    except httpx.TransportError:
+                        assert process.returncode is None, (await process.communicate())[1].decode()
+                        await asyncio.sleep(0.1)
+            yield process, client
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def test_migrated_and_served_plane_works_end_to_end(stack, environ):
+    """An empty database is migrated, the process serves it, ends with 0 on SIGTERM, and its log holds no secret."""
+    name = f"served_{token_hex(6)}"
+    urls = await create_database(stack.urls.database, name)
+    try:
+        migration = await command("migrate", environ={"TURNCALL_DATABASE_MIGRATE_URL": urls.migrate})
+        _, errors = await migration.communicate()
+        assert migration.returncode == 0, errors.decode()
+        own = environ | {"TURNCALL_DATABASE_API_URL": urls.api, "TURNCALL_DATABASE_SYSTEM_URL": urls.system}
+        async with serving(own) as (process, client):
+            headers = {"X-Platform-Key": own["TURNCALL_PLATFORM_KEY"]}
+            project = (await client.post("/v1/projects", json={"name": "Acme"}, headers=headers)).json()
+            path = f"/v1/projects/{project['id']}/keys"
+            made = (await client.post(path, json={"name": "first", "role": "admin"}, headers=headers)).json()
+            bearer = {"Authorization": f"Bearer {made['secret']}"}
+            assert (await client.get("/v1/keys", headers=bearer)).status_code == 200
+            assert (await client.get("/nothing?phone=+15550001111", headers=bearer)).status_code == 404
+            too_long = await client.post(
+                "/v1/keys", content=b"x" * 2_000_000, headers=bearer | {"content-type": "application/json"}
+            )
+            assert too_long.status_code == 413
+            process.send_signal(signal.SIGTERM)
+            _, log = await asyncio.wait_for(process.communicate(), 30)
+        assert process.returncode == 0, log.decode()
+        lines = [json.loads(line) for line in log.decode().splitlines() if line.startswith("{")]
+        requests = [line for line in lines if line["event"] == "request"]
+        assert {"method", "route", "status", "duration_ms", "request_id", "time"} <= set(requests[-1])
+        assert "/v1/keys" in [line["route"] for line in requests]
+        text = log.decode()
+        for secret in (made["secret"], own["TURNCALL_PLATFORM_KEY"], "15550001111", own["TURNCALL_TWILIO_AUTH_TOKEN"]):
+            assert secret not in text
+    finally:
+        await drop_database(stack.urls.database, name)
+
+
+async def test_bad_environment_is_refused_with_every_reason(environ):
+    """A process that cannot be configured ends at once with 1 and names all that is wrong."""
+    process = await command("serve", environ=environ | {"TURNCALL_PUBLIC_URL": "nonsense", "TURNCALL_HTTP_PORT": "x"})
+    _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert "TURNCALL_PUBLIC_URL" in errors.decode()
+    assert "TURNCALL_HTTP_PORT" in errors.decode()
+
+
+@pytest.mark.parametrize("arguments", [(), ("dance",), ("serve", "now")])
+async def test_unknown_command_shows_the_usage(arguments):
+    """Anything but one known command is told how it is done."""
+    process = await command(*arguments, environ={})
+    _, errors = await process.communicate()
+    assert process.returncode == 2
+    assert "serve | migrate | schema" in errors.decode()
+
+
+async def test_example_environment_names_every_variable():
+    """The example holds the variables of serving and of migrating, and no secret."""
+    process = await command("env-example", environ={})
+    example, _ = await process.communicate()
+    for name in ("TURNCALL_DATABASE_MIGRATE_URL", "TURNCALL_PUBLIC_URL", "TURNCALL_VENDOR_KEY_<NAME>"):
+        assert name in example.decode()
