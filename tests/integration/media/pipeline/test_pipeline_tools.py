@@ -95,6 +95,30 @@ def test_arguments_that_do_not_fit_are_not_sent(stage: Any, arguments: dict[str,
     assert complaint in stage.script.contexts[-1][-1]["content"]
 
 
+def test_filler_line_is_heard_before_the_answer(stage: Any) -> None:
+    """What the model says beside a tool call is spoken and remembered in its place, and the answer follows it."""
+    stage.script.caller = ["Weather?"]
+    stage.script.replies = [stage.call("weather", {}, text="One moment, please."), "I could not find out."]
+
+    async def act(scene: Any) -> None:
+        await scene.carrier.speak(0.6)
+        await scene.carrier.until(lambda: len(scene.transcript()) == 3)
+        scene.carrier.hang_up()
+        await scene.outcome()
+
+    scene = stage.play(stage.an_agent(tools=(a_webhook("http://192.0.2.1/"),)), act)
+    assert scene.transcript()[1:] == [("agent", "One moment, please."), ("agent", "I could not find out.")]
+    first, second = scene.facts.of(TranscriptFinal)[1:]
+    assert first.end_ms <= second.start_ms
+    assert not first.is_interrupted
+    roles = [message["role"] for message in stage.script.contexts[-1]]
+    print(stage.script.contexts[-1])
+    assert sorted(roles[2:]) == ["assistant", "assistant", "tool"]
+    assert "One moment, please." in [
+        message["content"] for message in stage.script.contexts[-1] if "content" in message
+    ]
+
+
 def a_webhook(url: str, timeout_ms: int = 2000) -> WebhookTool:
     """A tool that needs a city."""
     parameters = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
