@@ -70,6 +70,18 @@ class EndedReason(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Resume(Struct, frozen=True, kw_only=True):
+    """Why an epoch follows another: the call goes on with another worker.
+
+    ``lost_at`` is when the worker before was last known to hold the audio: its last beat, or the carrier's request.
+    """
+
+    from_epoch: Annotated[int, Meta(ge=1)]
+    from_worker: WorkerId | None
+    cause: Literal["socket_lost", "worker_silent", "drained"]
+    lost_at: Instant
+
+
 class CallStart(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.start"):
     """The whole plan of one epoch of a call: a worker needs this, a socket and nothing else.
 
@@ -93,6 +105,7 @@ class CallStart(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.s
     planned_at: Instant
     secrets: dict[str, str] = field(default_factory=dict)
     signing_secret: str | None = None
+    resume: Annotated[Resume | None, Meta(description="Null in the first epoch of a call.")] = None
     offered_to: WorkerId | None = None
 
 

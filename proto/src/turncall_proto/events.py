@@ -89,6 +89,28 @@ class CallStarted(CallEvent, frozen=True, kw_only=True, tag="call.started"):
     setup_ms: Annotated[int, Meta(ge=0, description="From the socket's start message to a running pipeline.")]
 
 
+class CallResumed(CallEvent, frozen=True, kw_only=True, tag="call.resumed"):
+    """Another worker goes on with the call, knowing what was said before."""
+
+    from_epoch: Annotated[int, Meta(ge=1)]
+    from_worker: WorkerId | None
+    to_worker: WorkerId
+    cause: Literal["socket_lost", "worker_silent", "drained"]
+    gap_ms: Annotated[int, Meta(ge=0, description="From when the audio was lost until the agent was live again.")]
+
+
+class UtteranceBegun(CallEvent, frozen=True, kw_only=True, tag="utterance.begun"):
+    """Somebody has begun to speak. Internal: it tells the next worker whom a lost one cut off.
+
+    For the agent one is stated for each sentence, when its first sound is played; for the caller ``text`` is empty.
+    """
+
+    speaker: Literal["caller", "agent"]
+    text: Speech
+    turn: int
+    start_ms: CallMs
+
+
 class TranscriptFinal(CallEvent, frozen=True, kw_only=True, tag="transcript.final"):
     """One finished utterance: the caller's as understood, the agent's as far as the caller heard it."""
 
@@ -196,6 +218,8 @@ Event = (
     | CallEnded
     | EpochOpened
     | CallStarted
+    | CallResumed
+    | UtteranceBegun
     | TranscriptFinal
     | ToolCalled
     | ToolReturned
@@ -212,6 +236,7 @@ INTERNAL_TAGS = frozenset(
         "carrier.reported",
         "end.intended",
         "epoch.opened",
+        "utterance.begun",
         "turn.measured",
         "usage.reported",
         "vendor.failed",
