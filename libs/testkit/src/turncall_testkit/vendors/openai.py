@@ -82,7 +82,7 @@ class OpenAIFake:
         upload = form.get("file")
         if not isinstance(upload, web.FileField):
             return _error(400, "invalid_request_error", "file is missing")
-        with wave.open(io.BytesIO(upload.file.read())) as sound:
+        with upload.file, wave.open(io.BytesIO(upload.file.read())) as sound:
             fields = {name: value for name, value in form.items() if isinstance(value, str)}
             fields |= {"rate_hz": sound.getframerate(), "channels": sound.getnchannels()}
             audio = sound.readframes(sound.getnframes())

@@ -8,7 +8,6 @@ from msgspec import Meta, Struct
 from openai import AsyncOpenAI, OpenAIError
 from pipecat.frames.frames import ErrorFrame, Frame, TranscriptionFrame
 from pipecat.services.openai.stt import OpenAISTTService, OpenAISTTSettings
-from pipecat.transcriptions.language import Language
 from pipecat.utils.errors import ErrorCategory
 from pipecat.utils.time import time_now_iso8601
 
@@ -56,7 +55,7 @@ class CompatibleSTTService(OpenAISTTService):
             sample_rate=context.rate_hz,
             settings=OpenAISTTSettings(
                 model=options.model or _MODEL,
-                language=_language(context.language),
+                language=context.language.split("-", maxsplit=1)[0],  # ISO 639-1: the servers know no regions
                 prompt=options.prompt or None,
                 temperature=options.temperature,
             ),
@@ -83,11 +82,3 @@ class CompatibleSTTService(OpenAISTTService):
 
     def _classify_error(self, exception: Exception) -> ErrorCategory | None:
         return server.category(exception)
-
-
-def _language(tag: str) -> Language | str:
-    """Pipecat's name for a BCP 47 language, which it shortens to what the server knows."""
-    try:
-        return Language(tag)
-    except ValueError:
-        return tag.split("-", maxsplit=1)[0]
