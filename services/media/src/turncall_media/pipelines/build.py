@@ -1,6 +1,7 @@
 """From the plan of a call to its conversation."""
 
 import asyncio
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ from turncall_blobs.keys import recording_part
 from turncall_egress import EgressClient, Wall
 from turncall_media import registry
 from turncall_media.errors import VendorUnusable
-from turncall_media.kinds import BuildContext, Kind, VendorModule
+from turncall_media.kinds import BuildContext, Capabilities, Kind, VendorModule
 from turncall_media.pipelines import toolbox
 from turncall_media.pipelines.cascade import Vendors, build_worker
 from turncall_media.pipelines.conversation import Conversation, Parts
@@ -86,17 +87,28 @@ def _vendors(plan: CallStart, resources: Resources) -> Vendors:
 
     def built(kind: Kind, ref: VendorRef) -> FrameProcessor:
         module = registry.load(kind, ref.vendor)
-        sealed = plan.secrets.get(ref.vendor)
         context = BuildContext(
             rate_hz=RATE_HZ,
             language=plan.agent.language,
-            secret=None if sealed is None else resources.open_secret(sealed),
+            secret=key_for(ref, module.CAPABILITIES, plan.secrets, resources.open_secret),
             expected_phrases=phrases,
             egress_allow=resources.egress_allow,
         )
         return module.build(_options(module, kind, ref), context)
 
     return Vendors(stt=built("stt", pipeline.stt), llm=built("llm", pipeline.llm), tts=built("tts", pipeline.tts))
+
+
+def key_for(
+    ref: VendorRef, capabilities: Capabilities, secrets: Mapping[str, str], open_secret: Callable[[str], str]
+) -> str | None:
+    """The installation's key for this stage; None without one, and when the agent names a server of its own.
+
+    Who owns that server would learn the key, and any developer of any project may name one.
+    """
+    if any(ref.options.get(name) for name in capabilities.secret_optional_with) or ref.vendor not in secrets:
+        return None
+    return open_secret(secrets[ref.vendor])
 
 
 def _options(module: VendorModule, kind: Kind, ref: VendorRef) -> Any:
