@@ -138,6 +138,13 @@ async def test_malformed_query(control, tenant, problem_of, query):
             assert response.json()["errors"][0]["field"] in ("limit", "cursor")
 
 
+@pytest.mark.parametrize("query", ["enviroment=production", "page=2", "limit=5&LIMIT=5", "%00=1"])
+async def test_misspelt_parameter_is_refused_by_name(tenant, query):
+    """A filter that does not exist is a 422, not a list of everything."""
+    problem = await tenant.refused(422, "GET", f"/v1/agents?{query}")
+    assert problem["errors"][0]["message"] == "There is no such parameter"
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "name"),
     [

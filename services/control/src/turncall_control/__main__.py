@@ -8,13 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from granian import Granian
-from granian.constants import HTTPModes, Interfaces, Loops
-
 import turncall_proto
 from turncall_control import config as configuration
-from turncall_control.app import reference
-from turncall_control.migrations.upgrade import upgrade
 from turncall_runtime import logs
 from turncall_runtime.config import ConfigRefused, env_example, secrets_of
 
@@ -24,6 +19,8 @@ GRACE_S: Final = 20
 
 def serve() -> None:
     """Serves HTTP until SIGTERM, then finishes the requests that run."""
+    from granian import Granian  # noqa: PLC0415
+    from granian.constants import HTTPModes, Interfaces, Loops  # noqa: PLC0415
 
     config = configuration.read()
     logs.configure("control", config.log_level, secrets_of(config))
@@ -44,6 +41,7 @@ def serve() -> None:
 
 def migrate() -> None:
     """Brings the database to the newest schema."""
+    from turncall_control.migrations.upgrade import upgrade  # noqa: PLC0415
 
     config = configuration.read_migrate()
     logs.configure("control", config.log_level, secrets_of(config))
@@ -52,6 +50,7 @@ def migrate() -> None:
 
 def schema() -> None:
     """Writes openapi.json into the contract's package, where a difference is reviewed."""
+    from turncall_control.app import reference  # noqa: PLC0415
 
     target = Path(turncall_proto.__file__).parent / "schema" / "openapi.json"
     target.write_bytes(reference())
@@ -73,7 +72,7 @@ COMMANDS: Final[dict[str, Callable[[], None]]] = {
 def main(arguments: Sequence[str]) -> int:
     """Runs one command; 2 for an unknown one, 1 when the environment is refused, with every reason."""
     if len(arguments) != 1 or arguments[0] not in COMMANDS:
-        sys.stderr.write(f"{(__doc__ or '').strip()}\n")
+        sys.stderr.write((__doc__ or "").partition("\n")[0] + "\n")
         return 2
     try:
         COMMANDS[arguments[0]]()

@@ -1,4 +1,4 @@
-"""What every route owes the API reference: its declaration checked, its security and its errors written down."""
+"""What every route owes the guard and the reference: its declaration checked, its inputs and errors written down."""
 
 from typing import Final
 
@@ -19,18 +19,19 @@ _BODY: Final = {400: "Not JSON.", 413: "Too large.", 415: "Not application/json.
 
 
 class Contract(ReceiveRoutePlugin):
-    """Refuses a route that does not declare who may call it; documents those that do."""
+    """Refuses a route that does not declare who may call it; completes those that do."""
 
     def receive_route(self, route: BaseRoute) -> None:
-        """Checks and completes every handler of a route, before its OpenAPI operation is made."""
+        """Adds to every handler of a route the names of its query parameters, its security and its error responses."""
         if not isinstance(route, HTTPRoute):
             return
-        for handler in route.route_handlers:
+        for handler, inputs in route.route_handler_map.values():
             if handler.http_methods == {"OPTIONS"}:
                 continue
             permission, finds = handler.opt.get("permission"), handler.opt.get("finds")
             if not isinstance(permission, Permission) or not isinstance(finds, Finds):
                 raise ImproperlyConfiguredException(f"{handler} on {route.path} lacks opt=needs(permission, finds)")
+            handler.opt["query"] = frozenset(parameter.field_alias for parameter in inputs.expected_query_params)
             handler.security = [_SECURITY.get(permission, {"key": []})]
             described = _errors(permission, finds, has_data="data" in handler.parsed_fn_signature.parameters)
             for failure in handler.opt.get("fails", ()):

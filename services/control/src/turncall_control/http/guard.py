@@ -1,14 +1,14 @@
 """The one guard: who asks, may they, and is the id in the path one of the right kind."""
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
 from turncall_control.auth import GRANTS, Caller, Finds, Permission
-from turncall_control.errors import Forbidden, NotFound, Unauthorised
+from turncall_control.errors import Fault, Forbidden, Invalid, NotFound, Unauthorised
 from turncall_control.plane import Plane
 from turncall_proto import ids
 from turncall_runtime.secret import Secret
@@ -21,19 +21,23 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 async def admit(connection: Connection, handler: BaseRouteHandler) -> None:
     """Lets a request through to its handler, with its `Caller` in the connection's state.
 
-    Raises `Unauthorised`, `Forbidden`, or `NotFound` for an id of the wrong form: it names nothing in any project.
+    Raises `Unauthorised`, `Forbidden`, `NotFound` for an id of the wrong form (it names nothing in any project), and
+    `Invalid` for a query parameter that the route does not have.
     """
     permission: Permission = handler.opt["permission"]
     finds: Finds = handler.opt["finds"]
     plane: Plane = connection.app.state.plane
     if permission is Permission.PLATFORM:
         check_platform_key(plane.config.platform_key, connection.headers.get(PLATFORM_HEADER, ""))
-    elif permission not in (Permission.OPEN, Permission.SIGNED):
+    elif permission in (Permission.OPEN, Permission.SIGNED):
+        return
+    else:
         caller = await plane.keyring.caller(bearer(connection.headers.get("authorization", "")))
         if permission not in GRANTS[caller.role]:
             raise Forbidden(f"this needs {permission}, which the role {caller.role} does not have")
         connection.state.caller = caller
     check_ids(finds, connection.path_params)
+    check_query(handler.opt["query"], connection.query_params)
 
 
 def caller_of(connection: Connection) -> Caller:
@@ -58,6 +62,13 @@ def check_ids(finds: Finds, path_params: Mapping[str, str]) -> None:
         if finds.within is None:
             return
         finds = finds.within
+
+
+def check_query(known: Collection[str], given: Iterable[str]) -> None:
+    """Raises `Invalid` for parameters that the route does not have: a misspelt filter must not list everything."""
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise Invalid(faults=[Fault(field=name, message="There is no such parameter") for name in unknown])
 
 
 def bearer(header: str) -> str:
