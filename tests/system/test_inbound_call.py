@@ -172,7 +172,7 @@ async def test_failing_tool_is_spoken_about_and_recorded(house: House, agent: Ag
     broken = replace(
         agent,
         tools=tuple(
-            replace(tool, url="http://127.0.0.1:9/nobody") if isinstance(tool, WebhookTool) else tool
+            replace(tool, url="http://127.0.0.1:9009/nobody") if isinstance(tool, WebhookTool) else tool
             for tool in agent.tools
         ),
     )
@@ -189,7 +189,9 @@ async def test_failing_tool_is_spoken_about_and_recorded(house: House, agent: Ag
 async def test_vendor_that_errors_leaves_a_finished_call(house: House, agent: AgentSpec) -> None:
     """A model server that nobody runs: the caller is not left in silence, and the call says vendor_error."""
     pipeline = replace(
-        agent.pipeline, llm=VendorRef(vendor="openai", options={"base_url": "http://127.0.0.1:9/v1", "model": "absent"})
+        agent.pipeline,
+        stt=VendorRef(vendor="local", options={"phrases": ["what are your opening hours"]}),
+        llm=VendorRef(vendor="openai", options={"base_url": "http://127.0.0.1:9009/v1", "model": "absent"}),
     )
     _, number = await house.answering(replace(agent, pipeline=pipeline), name="broken model")
     call = await house.dial(number, [WaitForAgent(), said("hours"), WaitForHangUp(timeout_s=40)])

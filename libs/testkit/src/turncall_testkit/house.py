@@ -1,9 +1,7 @@
 """Pytest plugin: a whole installation, both planes as processes, with the carrier in the tests' own."""
 
-import tempfile
 from collections.abc import AsyncIterator, Sequence
 from importlib.resources import files
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -76,29 +74,28 @@ def conversation(*names: str) -> list[AnyStep]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def house() -> AsyncIterator[House]:
-    """An installation over servers of its own, since a projector takes every fact on its bus."""
-    with tempfile.TemporaryDirectory(prefix="turncall-house-") as name:
-        folder = Path(name)
-        async with (
-            DevStack(folder / "stack", durable=False) as servers,
-            Carrier([ACCOUNT]) as carrier,
-            desk_at_work() as (desk, tool_url),
-        ):
-            account = CarrierAccount(base_url=carrier.base_url, account_sid=ACCOUNT.sid, auth_token=ACCOUNT.auth_token)
-            async with Installation(folder, servers.urls, servers.keys, account, slots=SLOTS) as installation:
-                async with TurnCall(installation.control_url, platform_key=servers.keys.platform_key) as operator:
-                    project = await operator.create_project("System tests")
-                    key = await operator.create_first_key(project.id, "tests", "admin")
-                async with TurnCall(installation.control_url, key=key.secret) as api:
-                    yield House(
-                        installation=installation,
-                        carrier=carrier,
-                        api=api,
-                        desk=desk,
-                        tool_url=tool_url,
-                        servers=servers,
-                    )
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    """An installation over servers of its own, since a projector takes every fact on its bus. Its logs are kept."""
+    folder = tmp_path_factory.mktemp("house")
+    async with (
+        DevStack(folder / "stack", durable=False) as servers,
+        Carrier([ACCOUNT]) as carrier,
+        desk_at_work() as (desk, tool_url),
+    ):
+        account = CarrierAccount(base_url=carrier.base_url, account_sid=ACCOUNT.sid, auth_token=ACCOUNT.auth_token)
+        async with Installation(folder, servers.urls, servers.keys, account, slots=SLOTS) as installation:
+            async with TurnCall(installation.control_url, platform_key=servers.keys.platform_key) as operator:
+                project = await operator.create_project("System tests")
+                key = await operator.create_first_key(project.id, "tests", "admin")
+            async with TurnCall(installation.control_url, key=key.secret) as api:
+                yield House(
+                    installation=installation,
+                    carrier=carrier,
+                    api=api,
+                    desk=desk,
+                    tool_url=tool_url,
+                    servers=servers,
+                )
 
 
 @pytest.fixture
