@@ -1,5 +1,8 @@
 """espeak-ng in this process: voices and pronunciations."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -76,3 +79,14 @@ def test_resampled_speech_has_the_length_of_the_original() -> None:
 
 def _level(pcm: bytes) -> float:
     return float(np.abs(np.frombuffer(pcm, dtype="<i2").astype(float)).mean())
+
+
+def test_many_threads_start_one_library() -> None:
+    """Callers who come at once in a fresh process share it; started twice, it would abort the process."""
+    program = (
+        "from concurrent.futures import ThreadPoolExecutor as Pool\n"
+        "from turncall_media.providers.local.espeak import espeak\n"
+        "with Pool(16) as pool: print(len({id(one) for one in pool.map(lambda _: espeak(), range(64))}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "1"

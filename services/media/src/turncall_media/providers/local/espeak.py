@@ -88,7 +88,16 @@ class Espeak:
         return 0
 
 
-@cache
+_STARTING = threading.Lock()
+"""`cache` alone lets two threads start the library at once, which aborts the process."""
+
+
 def espeak() -> Espeak:
     """The one of this process: the library cannot be started twice. Takes some 10 ms at first."""
+    with _STARTING:
+        return _started()
+
+
+@cache
+def _started() -> Espeak:
     return Espeak()

@@ -89,9 +89,17 @@ class Recogniser:
             self._decoder.remove_search(oldest)
 
 
-@cache
+_LOADING = threading.Lock()
+
+
 def recogniser() -> Recogniser:
     """The one of this process; takes 0.2 s at first."""
+    with _LOADING:
+        return _loaded()
+
+
+@cache
+def _loaded() -> Recogniser:
     return Recogniser()
 
 
