@@ -38,7 +38,8 @@ schema: setup ## Write the generated schemas of the contract and the example env
 	@$(PY) -m turncall_proto
 	@$(PY) -m turncall_media schema
 	@$(PY) -m turncall_control schema
-	@$(BIN)/turncall env-examples deploy/env
+	@$(PY) -m turncall_control env-example > deploy/env/control.env.example
+	@$(PY) -m turncall_media env-example > deploy/env/media.env.example
 
 migrate: setup ## Bring the database named by TURNCALL_DATABASE_MIGRATE_URL to the newest schema
 	@$(PY) -m turncall_control migrate

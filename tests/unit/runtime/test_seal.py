@@ -1,5 +1,7 @@
 """Sealed boxes."""
 
+import subprocess
+import sys
 from base64 import b64decode, b64encode
 
 import pytest
@@ -67,3 +69,15 @@ def test_the_public_half_is_found_from_the_private_one() -> None:
     pair = new_keypair()
 
     assert public_key_of(pair.private_key) == pair.public_key
+
+
+def test_the_command_prints_a_pair_that_fits() -> None:
+    """An operator pastes two lines into the environment, and what one plane seals the other opens."""
+    command = [sys.executable, "-m", "turncall_runtime.seal"]
+    printed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    lines = dict(line.split("=", 1) for line in printed.stdout.splitlines())
+
+    assert list(lines) == ["TURNCALL_SEAL_PUBLIC_KEY", "TURNCALL_SEAL_PRIVATE_KEYS"]
+    private = Secret(lines["TURNCALL_SEAL_PRIVATE_KEYS"])
+    assert open_sealed(seal("x", lines["TURNCALL_SEAL_PUBLIC_KEY"]), [private]) == Secret("x")
+    assert not printed.stderr

@@ -1,5 +1,9 @@
-"""Sealed boxes: what one side encrypts to a public key, only the holder of a private key opens (X25519, libsodium)."""
+"""Sealed boxes: what one side encrypts to a public key, only the holder of a private key opens (X25519, libsodium).
 
+``python -m turncall_runtime.seal`` prints a new pair as the two planes' environments want it.
+"""
+
+import sys
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Sequence
@@ -79,3 +83,9 @@ def _key_bytes(text: str, kind: str) -> bytes:
     if len(key) != KEY_BYTES:
         raise BadKey(f"the {kind} key has {len(key)} bytes instead of {KEY_BYTES}")
     return key
+
+
+if __name__ == "__main__":
+    pair = new_keypair()
+    sys.stdout.write(f"TURNCALL_SEAL_PUBLIC_KEY={pair.public_key}\n")
+    sys.stdout.write(f"TURNCALL_SEAL_PRIVATE_KEYS={pair.private_key.reveal()}\n")
