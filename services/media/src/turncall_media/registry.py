@@ -1,6 +1,6 @@
 """Which vendors there are: found on disk as ``providers/<vendor>/<kind>.py``, imported when asked for.
 
-A vendor whose packages are optional has an extra of its own name: ``turncall-media[deepgram]``.
+A vendor whose packages are optional has an extra of its own name: ``turncall-media[local]``.
 """
 
 from collections.abc import Mapping
