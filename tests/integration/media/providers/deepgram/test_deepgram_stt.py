@@ -8,6 +8,7 @@ import pytest
 from pipecat.frames.frames import InterimTranscriptionFrame, TranscriptionFrame
 
 from turncall_media.errors import VendorUnusable
+from turncall_media.providers.deepgram import stt
 from turncall_testkit.vendors import Manners, deepgram_fake
 
 
@@ -92,6 +93,19 @@ async def test_a_failing_server_is_tried_again(bench: Callable[..., Any]) -> Non
             await running.until(lambda: running.service._socket, 10)
             await running.utterance(0.2)
             await running.first(TranscriptionFrame)
+
+
+async def test_a_server_that_keeps_failing_is_given_up(
+    bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the last pause nobody tries again, and that is said as final."""
+    monkeypatch.setattr(stt, "PAUSES_S", (0.01, 0.02))
+    async with deepgram_fake() as fake:
+        fake.manners = Manners(fault="fail")
+        async with bench("stt", "deepgram", fake.options("stt")).running() as running:
+            await running.until(lambda: not running.service.is_usable, 2)
+            await asyncio.sleep(0.1)
+    assert len(asked(fake, "/v1/listen")) == 3
 
 
 async def test_what_is_said_without_a_socket_is_heard_by_the_next(bench: Callable[..., Any]) -> None:
