@@ -50,8 +50,9 @@ async def up(folder: Path, port: int) -> int:
     asked_to_end = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, asked_to_end.set)
-    async with local.running(folder, tell, control_port=port) as house, desk_at_work() as (_, tool_url):
+    async with local.running(folder, tell, control_port=port) as house, desk_at_work() as (desk, tool_url):
         made = await provisioned(folder, house.state, tool_url)
+        desk.trust(made.signing_secret)
         state = local.with_key(house.state, made.api_key)
         async with local.published(folder, state):
             tell(f"agent     Receptionist answers {made.number.e164}")

@@ -88,6 +88,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
                 project = await operator.create_project("System tests")
                 key = await operator.create_first_key(project.id, "tests", "admin")
             async with TurnCall(installation.control_url, key=key.secret) as api:
+                desk.trust((await api.signing_secret(project.id)).secret)
                 yield House(
                     installation=installation,
                     carrier=carrier,

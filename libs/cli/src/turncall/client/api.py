@@ -15,6 +15,7 @@ from turncall.client.shapes import (
     Page,
     ProjectView,
     Role,
+    SigningSecret,
     StoredFact,
     ToolUses,
     Transcript,
@@ -41,6 +42,10 @@ class TurnCall(Transport):
     async def create_first_key(self, project_id: ProjectId, name: str, role: Role) -> KeyMade:
         """A key for any project. Needs the platform key."""
         return await self.request("POST", f"/v1/projects/{project_id}/keys", KeyMade, body={"name": name, "role": role})
+
+    async def signing_secret(self, project_id: ProjectId) -> SigningSecret:
+        """What to verify the requests of the project's tools with. Needs an admin's key."""
+        return await self.request("GET", f"/v1/projects/{project_id}/signing-secret", SigningSecret)
 
     async def create_agent(self, name: str, config: Config) -> AgentView:
         """A new agent whose first draft is ``config``."""

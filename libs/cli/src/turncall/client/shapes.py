@@ -27,6 +27,12 @@ class ProjectView(Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
+class SigningSecret(Struct, frozen=True, kw_only=True):
+    """What signs the requests of a project's agents to the project's own servers (Standard Webhooks)."""
+
+    secret: str
+
+
 class KeyView(Struct, frozen=True, kw_only=True):
     """An API key without its text."""
 

@@ -1,5 +1,6 @@
 """The dentist's appointment book: the user's own server, to which the agent's tool posts."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -7,6 +8,8 @@ from typing import Final
 import msgspec
 from aiohttp import web
 from msgspec import Struct
+
+from turncall_egress.signing import SignatureRefused, verify
 
 BOOK: Final = "/book"
 
@@ -29,11 +32,22 @@ class Desk:
 
     def __init__(self) -> None:
         self.booked: dict[str, Appointment] = {}
+        self._secrets: list[str] = []
+
+    def trust(self, secret: str) -> None:
+        """Takes requests that are signed with this project's secret; until then all are refused."""
+        self._secrets.append(secret)
 
     async def book(self, request: web.Request) -> web.Response:
         """Writes an appointment down and answers with its number."""
+        body = await request.read()
+        headers = {name.lower(): value for name, value in request.headers.items()}
         try:
-            wanted = msgspec.json.decode(await request.read(), type=ToolCall).arguments
+            verify(self._secrets, headers, body, time.time())
+        except SignatureRefused as error:
+            return web.json_response({"error": str(error)}, status=401)
+        try:
+            wanted = msgspec.json.decode(body, type=ToolCall).arguments
         except msgspec.DecodeError as error:
             return web.json_response({"error": str(error)}, status=400)
         key = request.headers.get("Idempotency-Key", "")

@@ -31,6 +31,7 @@ class Provisioned(Struct, frozen=True, kw_only=True):
     """What a caller of the demonstration meets."""
 
     api_key: str
+    signing_secret: str
     version: VersionView
     number: NumberView
 
@@ -59,13 +60,14 @@ async def provisioned(folder: Path, state: State, tool_url: str) -> Provisioned:
 async def _first(state: State, agent: AgentSpec) -> tuple[Kept, Provisioned]:
     async with TurnCall(state.control_url, platform_key=state.platform_key) as operator:
         project = await operator.create_project("Demonstration")
-        key = await operator.create_first_key(project.id, "demonstration", "developer")
+        key = await operator.create_first_key(project.id, "demonstration", "admin")
     async with TurnCall(state.control_url, key=key.secret) as api:
         made = await api.create_agent("Receptionist", agent)
         version = await api.publish_agent(made.id)
         number = await api.bind_number(state.number, made.id)
+        signing = await api.signing_secret(project.id)
     kept = Kept(project_id=project.id, api_key=key.secret, agent_id=made.id, number_id=number.id)
-    return kept, Provisioned(api_key=key.secret, version=version, number=number)
+    return kept, Provisioned(api_key=key.secret, signing_secret=signing.secret, version=version, number=number)
 
 
 async def _again(state: State, kept: Kept, agent: AgentSpec) -> Provisioned | None:
@@ -75,8 +77,9 @@ async def _again(state: State, kept: Kept, agent: AgentSpec) -> Provisioned | No
             await api.put_draft(kept.agent_id, agent)
             version = await api.publish_agent(kept.agent_id)
             number = await api.configure_number(kept.number_id)
+            signing = await api.signing_secret(kept.project_id)
         except ApiError as error:
             if error.problem.status in (401, 404):
                 return None
             raise
-    return Provisioned(api_key=kept.api_key, version=version, number=number)
+    return Provisioned(api_key=kept.api_key, signing_secret=signing.secret, version=version, number=number)

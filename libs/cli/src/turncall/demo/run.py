@@ -34,8 +34,9 @@ def callers_script(folder: Path) -> list[AnyStep]:
 
 async def demonstrate(folder: Path, tell: Tell) -> int:
     """Starts everything, places the call and shows it; 0 when the record is complete, 1 when it is not."""
-    async with running(folder, tell) as local, desk_at_work() as (_, tool_url):
+    async with running(folder, tell) as local, desk_at_work() as (desk, tool_url):
         made = await provisioned(folder, local.state, tool_url)
+        desk.trust(made.signing_secret)
         tell(f"agent     Receptionist, version {made.version.number}, answers {made.number.e164}\n")
         async with TurnCall(local.state.control_url, key=made.api_key) as api:
             record = await _call(api, local.state, made, tell)
