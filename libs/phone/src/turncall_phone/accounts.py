@@ -5,7 +5,7 @@ from datetime import datetime
 
 import msgspec
 
-from turncall_phone.sids import new_sid
+from turncall_phone.sids import lasting_sid
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +51,7 @@ class NumberBook:
         if phone_number in self._by_phone_number:
             raise NumberTaken("an account owns this number already: configure it instead of adding it")
         number = Number(
-            sid=new_sid("PN"),
+            sid=lasting_sid("PN", account_sid, phone_number),
             account_sid=account_sid,
             phone_number=phone_number,
             friendly_name=phone_number,
