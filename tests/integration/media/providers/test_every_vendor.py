@@ -1,0 +1,164 @@
+"""One suite for each kind of vendor, passed by every vendor found on disk: the local ones as they are, the others
+against their fakes."""
+
+import wave
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Any, Final
+
+import pytest
+from pipecat.frames.frames import (
+    FunctionCallResultFrame,
+    InputAudioRawFrame,
+    LLMContextFrame,
+    LLMFullResponseEndFrame,
+    LLMFullResponseStartFrame,
+    LLMTextFrame,
+    TranscriptionFrame,
+    TTSAudioRawFrame,
+    TTSSpeakFrame,
+    TTSStartedFrame,
+    TTSStoppedFrame,
+    VADUserStartedSpeakingFrame,
+    VADUserStoppedSpeakingFrame,
+)
+from pipecat.processors.aggregators.llm_context import LLMContext
+
+from turncall_media import registry
+from turncall_media.kinds import Kind
+from turncall_testkit.vendors import FAKES, Call, Manners, Reply
+
+RATE_HZ: Final = 8000
+LOCAL: Final = "local"
+ANSWER: Final = "We open at nine."
+TOOL: Final = "book_it"
+_CATALOGUE: Final = registry.catalogue()
+HOSTED: Final = [(kind, vendor) for kind, vendors in _CATALOGUE.items() for vendor in vendors if vendor != LOCAL]
+SCRIPT: Final = {
+    "intents": [
+        {"name": "hours", "hears": ["when do you open"], "says": ANSWER},
+        {
+            "name": "book",
+            "hears": ["book monday"],
+            "calls": {"tool": TOOL, "arguments": {"day": "monday", "people": 2}},
+            "says": "Done.",
+        },
+    ]
+}
+LOCAL_OPTIONS: Final[dict[Kind, dict[str, Any]]] = {
+    "stt": {"phrases": ["on Tuesday", "at ten o'clock"]},
+    "llm": {"script": SCRIPT},
+    "tts": {},
+}
+
+
+@asynccontextmanager
+async def serving(kind: Kind, vendor: str, **answers: Any) -> AsyncIterator[tuple[dict[str, Any], Any]]:
+    """Options of a vendor that works, and its fake; the local vendors need none."""
+    if vendor == LOCAL:
+        yield LOCAL_OPTIONS[kind], None
+        return
+    start: Callable[..., Any] = FAKES[vendor, kind]
+    async with start(**answers) as fake:
+        yield fake.options(kind), fake
+
+
+async def say(running: Any, name: str) -> None:
+    """A recorded utterance, bounded as the voice detector does it."""
+    with wave.open(str(files("turncall.demo").joinpath("caller", f"{name}.wav"))) as recording:
+        speech = recording.readframes(recording.getnframes())
+    audio = bytes(3200) + speech + bytes(3200)
+    frames = [InputAudioRawFrame(audio[start : start + 320], RATE_HZ, 1) for start in range(0, len(audio), 320)]
+    await running.send(*frames[:15], VADUserStartedSpeakingFrame(start_secs=0.2), *frames[15:])
+    await running.send(VADUserStoppedSpeakingFrame(stop_secs=0.2))
+
+
+def asking(text: str) -> LLMContextFrame:
+    return LLMContextFrame(LLMContext(messages=[{"role": "user", "content": text}]))
+
+
+def test_every_hosted_vendor_has_a_fake() -> None:
+    """A vendor that nobody can try without an account is not done."""
+    assert {(vendor, kind) for kind, vendor in HOSTED} == set(FAKES)
+
+
+@pytest.mark.parametrize("vendor", _CATALOGUE["stt"])
+async def test_speech_becomes_final_transcripts(bench: Callable[..., Any], vendor: str) -> None:
+    """One final transcript for each utterance, the second no worse than the first, and no error."""
+    async with serving("stt", vendor) as (options, _), bench("stt", vendor, options).running() as running:
+        for count, name in enumerate(("day", "time"), start=1):
+            await say(running, name)
+            await running.until(lambda count=count: len(running.got(TranscriptionFrame)) == count)
+        assert all(frame.finalized and frame.text.strip() for frame in running.got(TranscriptionFrame))
+        assert running.errors == []
+
+
+@pytest.mark.parametrize("vendor", _CATALOGUE["llm"])
+async def test_a_context_becomes_streamed_text(bench: Callable[..., Any], vendor: str) -> None:
+    """Between a start and an end, in pieces, whole when joined."""
+    async with (
+        serving("llm", vendor, replies=[Reply(text=ANSWER)]) as (options, _),
+        bench("llm", vendor, options).running() as running,
+    ):
+        await running.send(asking("When do you open?"))
+        await running.first(LLMFullResponseEndFrame)
+        assert len(running.got(LLMFullResponseStartFrame)) == 1
+        assert len(running.got(LLMTextFrame)) > 1
+        assert "".join(frame.text for frame in running.got(LLMTextFrame)).strip() == ANSWER
+        assert running.errors == []
+
+
+@pytest.mark.parametrize("vendor", _CATALOGUE["llm"])
+async def test_a_model_calls_a_tool(bench: Callable[..., Any], vendor: str) -> None:
+    """The registered function gets the arguments with their types, once."""
+    called: list[dict[str, Any]] = []
+
+    async def book(params: Any) -> None:
+        called.append(dict(params.arguments))
+        await params.result_callback({"ok": True})
+
+    reply = Reply(calls=(Call(name=TOOL, arguments={"day": "monday", "people": 2}),))
+    async with serving("llm", vendor, replies=[reply]) as (options, _):
+        line = bench("llm", vendor, options)
+        line.service.register_function(TOOL, book)
+        async with line.running() as running:
+            await running.send(asking("Book Monday."))
+            await running.first(FunctionCallResultFrame)
+            assert called == [{"day": "monday", "people": 2}]
+            assert running.errors == []
+
+
+@pytest.mark.parametrize("vendor", _CATALOGUE["tts"])
+async def test_text_becomes_speech_at_the_phones_rate(bench: Callable[..., Any], vendor: str) -> None:
+    """Mono at 8 kHz between a start and a stop, in whole samples, as long as speech of that text is."""
+    async with serving("tts", vendor) as (options, _), bench("tts", vendor, options).running() as running:
+        await running.send(TTSSpeakFrame("We are open from nine to five."))
+        await running.first(TTSStoppedFrame)
+        audio = running.got(TTSAudioRawFrame)
+        assert len(running.got(TTSStartedFrame)) == 1
+        assert {(frame.sample_rate, frame.num_channels) for frame in audio} == {(RATE_HZ, 1)}
+        assert not any(len(frame.audio) % 2 for frame in audio)
+        seconds = sum(len(frame.audio) for frame in audio) / 2 / RATE_HZ
+        assert seconds == pytest.approx(2.0, abs=1.0) if vendor == LOCAL else seconds == pytest.approx(1.0, abs=0.01)
+        assert running.errors == []
+
+
+@pytest.mark.parametrize("fault", ["refuse_key", "fail", "stall", "cut"])
+@pytest.mark.parametrize(("kind", "vendor"), HOSTED)
+async def test_a_failure_is_told_and_nothing_hangs(
+    bench: Callable[..., Any], kind: Kind, vendor: str, fault: Any
+) -> None:
+    """Whatever goes wrong at the vendor becomes an error of the pipeline within its deadline, and the pipeline ends."""
+    async with serving(kind, vendor) as (options, fake):
+        fake.manners = Manners(fault=fault)
+        async with bench(kind, vendor, options).running() as running:
+            match kind:
+                case "stt":
+                    await say(running, "day")
+                case "llm":
+                    await running.send(asking("When do you open?"))
+                case "tts":
+                    await running.send(TTSSpeakFrame("We are open from nine to five."))
+            error = await running.error()
+            assert error.error
