@@ -37,7 +37,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             le=0,
             description="Speech that fits its best phrase worse is not understood. Towards 0: stricter.",
         ),
-    ] = -5.5
+    ] = -5.0
 
 
 def build(options: Options, context: BuildContext) -> SegmentedSTTService:
