@@ -3,13 +3,13 @@
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 from turncall_media.errors import VendorUnusable
 from turncall_media.providers.local import tts
 from turncall_media.providers.local.espeak import Voice, espeak
 from turncall_media.providers.local.pronunciation import arpabet
+from turncall_testkit.audio import level_dbfs
 
 
 @pytest.mark.parametrize(
@@ -64,10 +64,10 @@ def test_parameters_do_not_stay_for_the_next_speaker() -> None:
     before = espeak().speak("good morning", plain)
     slow = espeak().speak("good morning", Voice(name="de", words_per_minute=90, pitch=90, volume=20))
     assert len(slow) > 1.3 * len(before)
-    assert _level(slow) < 0.5 * _level(before)
+    assert level_dbfs(slow) < level_dbfs(before) - 6
     after = espeak().speak("good morning", plain)
     assert len(after) == pytest.approx(len(before), rel=0.02)
-    assert _level(after) == pytest.approx(_level(before), rel=0.05)
+    assert level_dbfs(after) == pytest.approx(level_dbfs(before), abs=0.5)
 
 
 def test_resampled_speech_has_the_length_of_the_original() -> None:
@@ -75,10 +75,6 @@ def test_resampled_speech_has_the_length_of_the_original() -> None:
     voice = Voice(name="en-us")
     original = len(espeak().speak("good morning", voice)) / espeak().rate_hz
     assert len(tts.synthesise("good morning", voice, 8000)) / 8000 == pytest.approx(original, rel=0.001)
-
-
-def _level(pcm: bytes) -> float:
-    return float(np.abs(np.frombuffer(pcm, dtype="<i2").astype(float)).mean())
 
 
 def test_many_threads_start_one_library() -> None:
