@@ -102,13 +102,15 @@ class CallResumed(CallEvent, frozen=True, kw_only=True, tag="call.resumed"):
 class UtteranceBegun(CallEvent, frozen=True, kw_only=True, tag="utterance.begun"):
     """Somebody has begun to speak. Internal: it tells the next worker whom a lost one cut off.
 
-    For the agent one is stated for each sentence, when its first sound is played; for the caller ``text`` is empty.
+    For the agent one is stated for each sentence once a little of it was played, and ``following`` is what the agent
+    meant to say after it, as far as that was known; for the caller both are empty.
     """
 
     speaker: Literal["caller", "agent"]
     text: Speech
     turn: int
     start_ms: CallMs
+    following: Speech = ""
 
 
 class TranscriptFinal(CallEvent, frozen=True, kw_only=True, tag="transcript.final"):

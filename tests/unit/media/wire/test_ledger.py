@@ -89,3 +89,26 @@ def test_unannounced_words_count_all_the_same() -> None:
 def test_only_whole_words_count(fraction: float, words: str) -> None:
     """A word that was cut was not said."""
     assert whole_words("Half a word is", fraction) == words
+
+
+@pytest.mark.parametrize(("position", "begun"), [(0, 0), (1, 1), (8000, 1), (8001, 2), (99999, 2)])
+def test_sentence_begins_with_its_first_sample(position: int, begun: int) -> None:
+    """A sentence has begun once one of its samples was played."""
+    assert two_sentences().begun(position, 16000) == begun
+
+
+def test_text_announced_as_a_whole_begins_sentence_by_sentence() -> None:
+    """A greeting of two sentences in one piece of audio is spread over it, and is two sentences to follow."""
+    ledger = Ledger()
+    ledger.announce("Aaa bbb c. Ddd eee f.", 0)
+    ledger.complete(16000)
+    assert ledger.sentences == ["Aaa bbb c.", "Ddd eee f."]
+    assert [ledger.begun(position, 16000) for position in (0, 100, 8000, 8500, 16000)] == [0, 1, 1, 2, 2]
+    assert ledger.text == "Aaa bbb c. Ddd eee f."
+
+
+def test_nothing_begins_without_words() -> None:
+    """An utterance of no words has no sentence."""
+    ledger = Ledger()
+    ledger.announce("   ", 0)
+    assert (ledger.sentences, ledger.begun(8000, 8000)) == ([], 0)

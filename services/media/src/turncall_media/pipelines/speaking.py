@@ -44,6 +44,9 @@ from turncall_media.wire.stream import Wire
 
 LONGEST_QUEUE: Final = 120 * RATE_HZ
 """Samples that may wait here; a vendor that makes more waits. Two minutes of speech, 2 MB."""
+BEGUN_AFTER: Final = RATE_HZ // 4
+"""Samples of a sentence that must have been played before it is told as begun. By then the model has usually written
+what follows; and a reply that is cut before is better made again than continued."""
 _SOON_S: Final = 0.001
 _ENDS_UTTERANCE: Final = (TTSStoppedFrame, LLMFullResponseEndFrame, LLMAssistantPushAggregationFrame, EndFrame)
 
@@ -67,6 +70,7 @@ class Utterance:
         self.end = 0  # behind its last audio so far
         self.began_s: float | None = None  # None until its first audio was handed to the carrier
         self.is_complete = False
+        self.sentences_begun = 0
 
 
 class AgentOutput(FrameProcessor):
@@ -168,6 +172,7 @@ class AgentOutput(FrameProcessor):
                 async with self._gate:
                     await self._send()
                     is_going_on = await self._release(self._playout.settled(self._now_s()))
+                    self._follow_sentences()
                 if is_going_on:
                     await self._wait()
         except SocketClosed as closed:
@@ -197,6 +202,21 @@ class AgentOutput(FrameProcessor):
                 if not self._is_speaking:
                     self._is_speaking = True
                     await self.broadcast_frame(BotStartedSpeakingFrame)
+
+    def _follow_sentences(self) -> None:
+        """States each sentence that was begun `BEGUN_AFTER` ago."""
+        now_s = self._now_s()
+        position = self._playout.heard(now_s) - BEGUN_AFTER
+        for utterance in self._utterances:
+            if utterance.start is None or utterance.began_s is None or position <= utterance.start:
+                break
+            sentences = utterance.ledger.sentences
+            begun = utterance.ledger.begun(position, utterance.end)
+            begun_s = max(utterance.began_s, now_s - BEGUN_AFTER / RATE_HZ)
+            for index in range(utterance.sentences_begun, begun):
+                following = " ".join(sentences[index + 1 :])
+                self._narrator.agent_sentence_began(sentences[index], following, utterance.turn, begun_s)
+            utterance.sentences_begun = max(begun, utterance.sentences_begun)
 
     async def _release(self, settled: int) -> bool:
         """Lets happen what waited for ``settled``. False after the last frame of all."""

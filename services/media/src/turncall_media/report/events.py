@@ -22,6 +22,7 @@ from turncall_proto.events import (
     TranscriptFinal,
     TurnMeasured,
     UsageReported,
+    UtteranceBegun,
     VendorFailed,
 )
 from turncall_proto.ids import CallId
@@ -94,6 +95,8 @@ class Narrator:
     def caller_turn_began(self) -> None:
         """The caller has the floor."""
         self._turn_began_ms = self._voice_ms[0] if self._voice_ms else None
+        began_ms = self.call_ms(self._clock_s()) if self._turn_began_ms is None else self._turn_began_ms
+        self._reporter.report(UtteranceBegun, speaker="caller", text="", turn=self.turn + 1, start_ms=began_ms)
 
     def caller_said(self, text: str) -> None:
         """The caller's turn is over, and a reply was asked for."""
@@ -128,6 +131,12 @@ class Narrator:
                 llm_first_token_ms=times.llm_first_token_ms,
                 tts_first_audio_ms=times.tts_first_audio_ms,
             )
+
+    def agent_sentence_began(self, text: str, following: str, turn: int, at_s: float) -> None:
+        """A sentence began to be played at ``at_s``; ``following`` is the rest of the reply, as far as it is known."""
+        self._reporter.report(
+            UtteranceBegun, speaker="agent", text=text, following=following, turn=turn, start_ms=self.call_ms(at_s)
+        )
 
     def agent_said(self, text: str, turn: int, began_s: float, ended_s: float, *, is_interrupted: bool) -> None:
         """The caller heard ``text``; words that were not played are not in it."""

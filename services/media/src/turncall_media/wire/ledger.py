@@ -4,33 +4,54 @@ A voice that makes its audio sentence by sentence tells where each sentence ends
 whole utterance ends; then the words are spread over its samples by their length.
 """
 
+import re
 from typing import Final
 
 from turncall_media.sound import RATE_HZ
 
 SAMPLES_PER_CHARACTER: Final = RATE_HZ * 65 // 1000
 """English speech runs at about 15 characters a second; used only while the end of a sentence is not known."""
+_BETWEEN_SENTENCES: Final = re.compile(r"(?<=[.!?…。！？])\s+")
 
 
 class _Stretch:
     """Sentences that share a range of samples; ``end`` is None while more audio may follow."""
 
-    def __init__(self, text: str, start: int) -> None:
-        self.texts = [text]
+    def __init__(self, texts: list[str], start: int) -> None:
+        self.texts = texts
         self.start = start
         self.end: int | None = None
 
+    @property
+    def text(self) -> str:
+        """All its words."""
+        return " ".join(self.texts)
+
     def heard(self, position: int, so_far: int) -> str:
         """The words of this stretch that lie before ``position``; ``so_far`` is where its audio ends by now."""
-        text = " ".join(self.texts)
+        return whole_words(self.text, self._fraction(position, so_far))
+
+    def begun(self, position: int, so_far: int) -> int:
+        """How many of its sentences begin before ``position``."""
+        if position <= self.start:
+            return 0
+        characters = self._fraction(position, so_far) * len(self.text)
+        starts, begun = 0, 0
+        for text in self.texts:
+            begun += starts <= characters
+            starts += len(text) + 1
+        return begun
+
+    def _fraction(self, position: int, so_far: int) -> float:
+        """How much of it lies before ``position``, 0 to 1."""
         length = so_far - self.start
         if self.end is None:
-            length = max(length, len(text) * SAMPLES_PER_CHARACTER)
+            length = max(length, len(self.text) * SAMPLES_PER_CHARACTER)
         elif position >= self.end:
-            return text
+            return 1.0
         if position <= self.start or not length:
-            return ""
-        return whole_words(text, (position - self.start) / length)
+            return 0.0
+        return (position - self.start) / length
 
 
 class Ledger:
@@ -44,20 +65,25 @@ class Ledger:
     @property
     def text(self) -> str:
         """Everything that the agent means to say in this utterance, so far."""
-        return " ".join(text for stretch in self._stretches for text in stretch.texts)
+        return " ".join(self.sentences)
+
+    @property
+    def sentences(self) -> list[str]:
+        """The same, sentence by sentence; a text that was announced as a whole is split."""
+        return [text for stretch in self._stretches for text in stretch.texts]
 
     def announce(self, text: str, position: int) -> None:
         """The next sentence; its audio begins at ``position`` or, when the voice streams, somewhere after it."""
-        text = text.strip()
-        if not text:
+        texts = _BETWEEN_SENTENCES.split(text.strip())
+        if texts == [""]:
             return
         last = self._stretches[-1] if self._stretches else None
         if last is None or (last.start != position and not self._is_streamed):
             if last is not None and last.end is None:
                 last.end = position
-            self._stretches.append(_Stretch(text, position))
+            self._stretches.append(_Stretch(texts, position))
         else:
-            last.texts.append(text)
+            last.texts.extend(texts)
 
     def spoken(self, text: str, position: int) -> None:
         """The voice is done with the last announced sentence. No audio since then: it streams, and words come first."""
@@ -86,9 +112,17 @@ class Ledger:
         """
         if self._end is not None and position >= self._end:
             return self.text
-        ends = [stretch.start for stretch in self._stretches[1:]] + [self._end or so_far]
-        heard = (stretch.heard(position, end) for stretch, end in zip(self._stretches, ends, strict=True))
+        heard = (stretch.heard(position, end) for stretch, end in self._with_ends(so_far))
         return " ".join(words for words in heard if words)
+
+    def begun(self, position: int, so_far: int) -> int:
+        """How many of `sentences` the caller has begun to hear by ``position``; ``so_far`` as for `heard`."""
+        return sum(stretch.begun(position, end) for stretch, end in self._with_ends(so_far))
+
+    def _with_ends(self, so_far: int) -> list[tuple[_Stretch, int]]:
+        """Each stretch, and where its audio ends by now."""
+        ends = [stretch.start for stretch in self._stretches[1:]] + [self._end or so_far]
+        return list(zip(self._stretches, ends, strict=True)) if self._stretches else []
 
     def _stream(self) -> None:
         """Merges everything into one stretch: the voice does not tell where its sentences end."""
