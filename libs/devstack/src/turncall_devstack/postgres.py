@@ -54,10 +54,10 @@ def provisioning(keys: Keys) -> tuple[str, ...]:
 async def postgres(folder: Path, port: int, keys: Keys, durable: bool, process: Process) -> Recipe:
     """A Postgres server over the cluster in ``folder``, which is made (0.5 s) where there is none.
 
-    Root runs it as ``nobody``, since Postgres refuses root. Raises `ServerFailed` when the cluster cannot be made.
+    It runs as `unprivileged_user`. Raises `ServerFailed` when the cluster cannot be made.
     """
-    user = _user()
-    programs = _programs(user)
+    user = unprivileged_user()
+    programs = programs_for(user)
     if not folder.exists():  # noqa: ASYNC240 - one look at a local disk
         await _make_cluster(programs, folder, user, keys, process)
     settings = [
@@ -123,15 +123,16 @@ def _flags(settings: list[str]) -> list[str]:
     return [part for setting in settings for part in ("-c", setting)]
 
 
-def _user() -> User:
+def unprivileged_user() -> User:
+    """Whom Postgres runs as: this process's user, and ``nobody`` in root's place, since Postgres refuses root."""
     if os.geteuid() != 0:
         return User(os.geteuid(), os.getegid())
     nobody = pwd.getpwnam("nobody")
     return User(nobody.pw_uid, nobody.pw_gid)
 
 
-def _programs(user: User) -> Path:
-    """The folder of Postgres' programs, at a place where ``user`` may run them."""
+def programs_for(user: User) -> Path:
+    """The folder of Postgres' programs, at a place where ``user`` may run them. Raises `MissingWheel`."""
     bin_folder = program(_PACKAGE, "pginstall18/bin/postgres").parent
     if user.uid == os.geteuid() or _is_open_to_all(bin_folder / "postgres"):
         return bin_folder

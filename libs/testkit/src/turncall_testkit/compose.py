@@ -16,10 +16,11 @@ class VariableMissing(Exception):
 
 
 class Service(Struct, frozen=True, kw_only=True):
-    """What one service is told: its variables and the arguments after its image's entry point."""
+    """What one service is told: its variables, the arguments after its image's entry point, what is mounted where."""
 
     environment: dict[str, str] = {}
     command: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
 
 
 def services(file: Path, values: Mapping[str, str]) -> dict[str, Service]:
