@@ -1,0 +1,71 @@
+"""compose.yaml without Docker: its servers by its commands, the planes by its variables, and a call through it all."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+import pytest
+
+from turncall.client import TurnCall
+from turncall.demo.desk import desk_at_work
+from turncall.demo.provision import receptionist
+from turncall.demo.record import holes, read_record
+from turncall_phone.calls import CallStatus
+from turncall_testkit.house import ACCOUNT, CALLER, conversation
+
+LASTS_S = 120.0
+
+
+async def test_a_call_from_ring_to_record(machine: Any) -> None:
+    """In production mode, behind every login and permission: speech, a tool, the hang-up, the facts, the recording."""
+    (number, *_) = ACCOUNT.numbers
+    async with (
+        desk_at_work() as (desk, tool_url),
+        TurnCall(machine.control_url, platform_key=machine.platform_key) as operator,
+    ):
+        project = await operator.create_project("One machine")
+        key = await operator.create_first_key(project.id, "tests", "admin")
+        async with TurnCall(machine.control_url, key=key.secret) as api:
+            desk.trust((await api.signing_secret(project.id)).secret)
+            agent = await api.create_agent("Receptionist", receptionist(tool_url))
+            await api.publish_agent(agent.id)
+            await api.bind_number(number, agent.id)
+            call = await machine.carrier.dial(
+                to=number, from_=CALLER, script=conversation("book", "day", "time", "goodbye")
+            )
+            assert await call.ended(timeout_s=LASTS_S) == CallStatus.COMPLETED
+            (found,) = (await api.calls(limit=10)).items
+            async for _ in api.follow(found.id):
+                pass
+            record = await read_record(api, found.id)
+    assert (record.call.status, record.call.ended_reason) == ("completed", "assistant_ended_call")
+    assert holes(record.facts) == []
+    assert len(desk.booked) == 1
+    assert record.recording.size_bytes > 10_000
+    for plane in ("control", "media"):
+        assert "permissions violation" not in (machine.logs / f"{plane}.log").read_text().lower()
+
+
+async def asked(machine: Any, login: str, question: str) -> list[tuple[Any, ...]]:
+    """The rows that a login gets."""
+    async with await psycopg.AsyncConnection.connect(machine.postgres_url.replace("{login}", login)) as connection:
+        return await (await connection.execute(question.encode())).fetchall()
+
+
+async def test_each_login_has_its_part_of_the_database(machine: Any, answers: Mapping[str, str]) -> None:
+    """The owner is no superuser and yet could migrate; the API's login sees no project that it has not named."""
+    async with TurnCall(machine.control_url, platform_key=machine.platform_key) as operator:
+        await operator.create_project("Hidden")
+    system, api, migrate = (f"{login}:{answers[f'{login.upper()}_PASSWORD']}" for login in ("system", "api", "migrate"))
+    roles = "select bool_or(rolsuper or rolbypassrls or rolcreaterole) from pg_roles where rolname = current_user"
+    for login in (system, api, migrate):
+        assert await asked(machine, login, roles) == [(False,)]
+    assert await asked(machine, migrate, "select extname from pg_extension where extname = 'vector'") == [("vector",)]
+    everybodys = "select count(*) from projects"
+    assert (await asked(machine, system, everybodys))[0][0] > 0
+    assert await asked(machine, api, everybodys) == [(0,)]
+    assert await asked(machine, migrate, everybodys) == [(0,)]
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        await asked(machine, api, "drop table projects")
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        await asked(machine, "api:guessed", everybodys)
