@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from secrets import token_hex
 
 import httpx
@@ -27,6 +27,7 @@ async def command(*arguments, environ):
         env=kept | environ,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
     )
 
 
@@ -49,9 +50,9 @@ async def serving(environ) -> AsyncIterator[tuple[asyncio.subprocess.Process, ht
                         await asyncio.sleep(0.1)
             yield process, client
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
 
 
 async def test_migrated_and_served_plane_works_end_to_end(stack, environ):
@@ -87,6 +88,19 @@ async def test_migrated_and_served_plane_works_end_to_end(stack, environ):
             assert secret not in text
     finally:
         await drop_database(stack.urls.database, name)
+
+
+async def test_killed_parent_takes_its_serving_process_along(environ):
+    """After `kill -9` of the parent nobody serves the port any more: it is free for the next start."""
+    async with serving(environ) as (process, client):
+        process.kill()
+        async with asyncio.timeout(15):
+            while True:
+                try:
+                    await client.get("/health")
+                except httpx.TransportError:
+                    break
+                await asyncio.sleep(0.05)
 
 
 async def test_bad_environment_is_refused_with_every_reason(environ):

@@ -3,16 +3,22 @@
 Each command imports what it needs: the parent of the serving processes stays small, and a refusal comes at once.
 """
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from ctypes import CDLL
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import turncall_proto
 from turncall_control import config as configuration
 from turncall_runtime import logs
 from turncall_runtime.config import ConfigRefused, env_example, secrets_of
 
+if TYPE_CHECKING:
+    from litestar import Litestar
+
+PR_SET_PDEATHSIG: Final = 1
 GRACE_S: Final = 20
 """Running requests may take this long after SIGTERM; then the process is killed."""
 
@@ -25,7 +31,7 @@ def serve() -> None:
     config = configuration.read()
     logs.configure("control", config.log_level, secrets_of(config))
     Granian(
-        "turncall_control.app:from_environment",
+        "turncall_control.__main__:application",
         factory=True,
         address=config.http_host,
         port=config.http_port,
@@ -37,6 +43,15 @@ def serve() -> None:
         respawn_failed_workers=True,
         log_enabled=False,
     ).serve()
+
+
+def application() -> "Litestar":
+    """What each serving process runs. It ends with its parent, also one that was killed; Linux only (prctl(2))."""
+    from turncall_control.app import from_environment  # noqa: PLC0415
+
+    if sys.platform == "linux":
+        CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    return from_environment()
 
 
 def migrate() -> None:
