@@ -25,6 +25,7 @@ from turncall_control.http.body import MAX_BODY_BYTES, StrictRequest
 from turncall_control.http.contract import Contract
 from turncall_control.http.observation import observed, request_seconds
 from turncall_control.http.paging import page_asked
+from turncall_control.http.unread import answered_in_full
 from turncall_control.ingress.routes import INGRESS
 from turncall_control.keys.routes import KEYS
 from turncall_control.numbers.routes import NUMBERS
@@ -56,7 +57,7 @@ def create_app(
     resources = partial(opened, config, connect_bus, catalogue.packaged() if vendors is None else vendors, registry)
     app = assembled(slices, [_lifespan(resources, slices)], None)
     # Around the router: Litestar's own middleware does not see requests that no route takes.
-    app.asgi_handler = observed(app.asgi_handler, request_seconds(registry))
+    app.asgi_handler = observed(answered_in_full(app.asgi_handler), request_seconds(registry))
     app.state.metrics = registry
     app.state.reference = cache(lambda: reference(slices))
     return app

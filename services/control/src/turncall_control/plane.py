@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter
 from redis.asyncio import Redis
 
 from turncall_blobs.opening import open_store
@@ -22,6 +22,22 @@ from turncall_control.vendors.catalogue import Catalogue
 from turncall_control.workers import Workers
 
 
+class Counts:
+    """What this process did so that calls go on, and each call that it could not help; ids are in the log."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, description: str, *labels: str) -> Counter:
+            return Counter(f"turncall_{name}", description, labels, registry=registry)
+
+        self.resumed = counter("calls_resumed", "Calls that were given to another worker.", "cause")
+        self.held = counter("calls_held", "Answers that had a caller wait for a worker.", "stage")
+        self.refused = counter("calls_refused", "Calls, and requests about them, that were turned away.", "reason")
+        self.redirected = counter("calls_redirected", "Live calls that the carrier was told to ask about.", "outcome")
+        self.workers_lost = counter("workers_lost", "Workers with live calls that fell silent.")
+        self.withheld = counter("judgements_withheld", "Times when so many workers fell silent that none was judged.")
+        self.reaped = counter("calls_reaped", "Calls without an owner that the reaper brought to an end.", "cause")
+
+
 class Plane(Struct, frozen=True, kw_only=True):
     """The resources of one process. Routes receive it as ``plane``, tasks as their argument."""
 
@@ -34,6 +50,7 @@ class Plane(Struct, frozen=True, kw_only=True):
     blobs: BlobStore
     vendors: Catalogue
     metrics: CollectorRegistry
+    counts: Counts
     carriers: dict[str, Carrier]
 
     def carrier(self, provider: str) -> Carrier:
@@ -82,6 +99,7 @@ async def opened(
             ),
             vendors=vendors,
             metrics=registry,
+            counts=Counts(registry),
             carriers=await _carriers(config, stack),
         )
 

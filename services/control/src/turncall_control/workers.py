@@ -1,4 +1,4 @@
-"""The media workers as their beats show them: who is alive, and who has room."""
+"""The media workers as their beats show them: who is alive, who has room, and whose silence means death."""
 
 import random
 import time
@@ -13,7 +13,19 @@ from turncall_proto.placement import SUSPECT_AFTER_S, Pool, WorkerBeat
 from turncall_proto.subjects import ALL_BEATS
 from turncall_runtime import logs
 
-FORGET_AFTER_S = 30.0
+DEAD_AFTER_S = 2.5
+"""A worker silent for this long has lost its calls."""
+MISTRUST_S = 5.0
+"""For this long after it was cut off from the bus a replica takes nobody's silence for death."""
+STOOD_STILL_S = 1.0
+"""A process that did not come to look for this long has not read its beats either."""
+TOGETHER_S = 3.0
+TOGETHER_COUNT = 4
+TOGETHER_SHARE = 0.3
+"""When so many fall silent within `TOGETHER_S`, and more than this share, the network did it, not the workers."""
+FREEZE_S = 30.0
+"""How long such a silence holds judgement up: if those workers are dead after all, their callers hear nothing."""
+FORGET_AFTER_S = 600.0
 """A worker silent for this long leaves the view; a restarted one has a new id anyway."""
 LAGGING_MS = 20.0
 """Above this event loop lag, audio frames come late: such a worker is the second choice."""
@@ -41,6 +53,65 @@ class Workers:
         self._clock = clock
         self._since_s = clock()
         self._seen: dict[WorkerId, _Seen] = {}
+        self._unheard: dict[WorkerId, float] = {}
+        self._looked_at_s = self._since_s
+        self._connected_since_s: float | None = None
+        self._gap_at_s: float | None = None
+
+    def look(self, is_connected: bool) -> None:
+        """Notes whether beats can be heard at this moment. To be called a few times a second."""
+        now_s = self._clock()
+        stood_still = now_s - self._looked_at_s > STOOD_STILL_S
+        self._looked_at_s = now_s
+        was_connected = self._connected_since_s is not None or self._gap_at_s is not None
+        if was_connected and (stood_still or not is_connected):
+            self._gap_at_s = now_s
+        if not is_connected:
+            self._connected_since_s = None
+        elif self._connected_since_s is None:
+            self._connected_since_s = now_s
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether this replica cannot hear the workers, or could not until a moment ago."""
+        now_s = self._clock()
+        return self._connected_since_s is None or (self._gap_at_s is not None and now_s - self._gap_at_s < MISTRUST_S)
+
+    @property
+    def may_judge(self) -> bool:
+        """Whether this replica has listened for long enough to tell death from not having heard."""
+        connected_s = 0.0 if self._connected_since_s is None else self._clock() - self._connected_since_s
+        return connected_s >= DEAD_AFTER_S and not self.is_cut_off
+
+    @property
+    def fell_silent_together(self) -> int:
+        """How many workers fell silent together, if they are so many that it must be the network; 0 otherwise."""
+        now_s = self._clock()
+        silent = sorted(
+            seen.at_s
+            for seen in self._seen.values()
+            if SUSPECT_AFTER_S < now_s - seen.at_s < FREEZE_S and not seen.beat.is_draining
+        )
+        alive = sum(now_s - seen.at_s <= SUSPECT_AFTER_S for seen in self._seen.values())
+        most = max((sum(0 <= at_s - first_s <= TOGETHER_S for at_s in silent) for first_s in silent), default=0)
+        return most if most >= TOGETHER_COUNT and most > TOGETHER_SHARE * (alive + most) else 0
+
+    def heard_lately(self) -> list[WorkerId]:
+        """Workers whose silence, if any, is too short to mean death."""
+        since_s = self._clock() - DEAD_AFTER_S
+        return [worker for worker, seen in self._seen.items() if seen.at_s >= since_s]
+
+    def dead(self, owners: Collection[WorkerId]) -> dict[WorkerId, float]:
+        """Those of all the workers that own live calls who are dead, and for how many seconds they have been silent.
+
+        A worker that was never heard is silent from when it was asked about first.
+        """
+        now_s = self._clock()
+        self._unheard = {worker: self._unheard.get(worker, now_s) for worker in owners if worker not in self._seen}
+        if not self.may_judge or self.fell_silent_together:
+            return {}
+        heard_s = {worker: seen.at_s for worker, seen in self._seen.items() if worker in owners} | self._unheard
+        return {worker: now_s - at_s for worker, at_s in heard_s.items() if now_s - at_s >= DEAD_AFTER_S}
 
     @property
     def is_young(self) -> bool:

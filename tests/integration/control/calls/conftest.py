@@ -69,6 +69,10 @@ class RestFace:
         status, body = self.answers.pop(0) if self.answers else (200, {"status": "completed"})
         return web.json_response({"sid": sid, **body}, status=status)
 
+    def redirected(self, sid: str) -> list[str]:
+        """Where the call was redirected to, each time."""
+        return [form["Url"] for method, asked, form in self.asked if (method, asked) == ("POST", sid) and "Url" in form]
+
     def ended(self, sid: str) -> int:
         """How often the call was asked to end."""
         return sum(asked == ("POST", sid, {"Status": "completed"}) for asked in self.asked)
@@ -214,10 +218,13 @@ class Worker:
         self.bus = bus
         self._seqs: dict[tuple[CallId, int], int] = {}
         self.is_draining = False
+        self.is_frozen = False
         self.media_url = "wss://media.example.com"
 
     async def offered(self, data: bytes) -> bytes:
-        """Answers an offer."""
+        """Answers an offer; a frozen worker does so too late."""
+        if self.is_frozen:
+            await asyncio.sleep(0.5)
         self.offers.append(decode(data, CallOffer))
         return encode(OfferReply(worker=self.id, answer=self.answer))  # type: ignore[arg-type]
 
@@ -334,6 +341,8 @@ async def _working(desk: Desk) -> AsyncIterator[Worker]:
         worker.is_draining = True
         await worker.beat()
         await serving.close()
+        # Its calls are forgotten with it, or control would look after them during the next test.
+        await desk.execute("update calls set over_at = now(), settled_at = now() where over_at is null")
 
 
 @pytest.fixture
@@ -350,7 +359,8 @@ def call_id(sid: str) -> CallId:
 
 async def _beat(worker: Worker) -> None:
     while True:
-        await worker.beat()
+        if not worker.is_frozen:
+            await worker.beat()
         await asyncio.sleep(0.2)
 
 

@@ -1,13 +1,16 @@
 """Whole calls with an emulated carrier: its own signatures, its own order of requests, its media socket."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from aiohttp import web
 
 from turncall_phone import Account, Carrier, HangUp, Pause, WaitForHangUp
+from turncall_phone.faults import LossFault
 from turncall_proto import ids, stream_token, subjects
 from turncall_proto.call import CallState, EndedReason
 from turncall_proto.codec import decode, encode
@@ -19,10 +22,11 @@ NUMBER, PERSON = "+15550100009", "+15550177777"
 
 
 class Media:
-    """Where a worker takes media sockets: ``deeds`` holds what to do with the next ones, in turn."""
+    """Where workers take media sockets: ``deeds`` holds what to do with the next ones, in turn."""
 
     def __init__(self, worker: Any) -> None:
         self.worker = worker
+        self.workers: list[Any] = []
         self.deeds: list[str] = []
         self.epochs: list[int] = []
         self.url = ""
@@ -30,8 +34,11 @@ class Media:
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
         """One socket: opens its epoch, then does the next deed."""
         call_id, epoch = CallId(request.match_info["call"]), int(request.match_info["epoch"])
-        plan = next(
-            offer.plan for offer in self.worker.offers if (offer.plan.call_id, offer.plan.epoch) == (call_id, epoch)
+        worker, plan = next(
+            (worker, offer.plan)
+            for worker in (*self.workers, self.worker)
+            for offer in worker.offers
+            if (offer.plan.call_id, offer.plan.epoch, worker.answer) == (call_id, epoch, "accepted")
         )
         keys = stream_token.parse_keys("t1:a-secret-of-this-test")
         stream_token.check(keys, request.match_info["token"], call_id, epoch, 0)
@@ -40,29 +47,29 @@ class Media:
         await socket.prepare(request)
         for _ in range(2):
             await socket.receive()
-        await self.worker.opens(plan)
+        await worker.opens(plan)
         deed = self.deeds.pop(0)
         if deed == "is lost":
             assert request.transport is not None
             request.transport.abort()
             return socket
         if deed == "hangs up":
-            await self._hang_up(plan)
+            await self._hang_up(worker, plan)
         async for _ in socket:
             pass
         reason = EndedReason.CUSTOMER_ENDED_CALL if deed == "listens" else EndedReason.ASSISTANT_ENDED_CALL
-        await self.worker.closes(plan, CallState.COMPLETED, reason)
+        await worker.closes(plan, CallState.COMPLETED, reason)
         return socket
 
-    async def _hang_up(self, plan: Any) -> None:
+    async def _hang_up(self, worker: Any, plan: Any) -> None:
         asked = HangUpAsked(
             act_id="1",
             call_id=plan.call_id,
             epoch=plan.epoch,
             reason=EndedReason.ASSISTANT_ENDED_CALL,
-            deadline=self.worker.offers[-1].deadline.replace(year=2100),
+            deadline=worker.offers[-1].deadline.replace(year=2100),
         )
-        answer = await self.worker.bus.ask(subjects.act("hang_up"), encode(asked), timeout_s=2)
+        answer = await worker.bus.ask(subjects.act("hang_up"), encode(asked), timeout_s=2)
         assert decode(answer, ActReply).is_taken
 
 
@@ -128,16 +135,84 @@ async def test_a_lost_worker_is_replaced_in_the_same_call(house: tuple[Any, Carr
 
 
 async def test_without_a_worker_the_caller_is_told(house: tuple[Any, Carrier, Media]) -> None:
-    """A full house answers with a sentence, and the call is over when it was spoken."""
+    """A full house has the caller hold the line, says so in the end, and the call is over when it was spoken."""
     desk, carrier, media = house
     media.worker.answer = "full"
     try:
         call = await carrier.dial(to=NUMBER, from_=PERSON, script=[WaitForHangUp(timeout_s=20)])
+        await desk.comes_true(lambda: any("hold the line" in text for text in call.heard_texts), timeout_s=10)
+        await desk.execute(
+            "update calls set created_at = now() - interval '20 s' where provider_call_id = %s", call.sid
+        )
         shown = await ended(desk, call)
     finally:
         media.worker.answer = "accepted"
     assert shown["ended_reason"] == "no_capacity"
     assert any("busy" in text for text in call.heard_texts)
+
+
+async def test_a_caller_on_hold_reaches_the_agent(house: tuple[Any, Carrier, Media]) -> None:
+    """A caller for whom nobody is free at first is joined to the agent once somebody is, in the same call."""
+    desk, carrier, media = house
+    media.deeds, media.epochs = ["hangs up"], []
+    media.worker.answer = "full"
+    try:
+        call = await carrier.dial(to=NUMBER, from_=PERSON, script=[WaitForHangUp(timeout_s=20)])
+        await desk.comes_true(lambda: any("hold the line" in text for text in call.heard_texts), timeout_s=10)
+    finally:
+        media.worker.answer = "accepted"
+    shown = await ended(desk, call)
+    assert media.epochs == [1]
+    assert (shown["status"], shown["ended_reason"]) == ("completed", "assistant_ended_call")
+
+
+@pytest.mark.parametrize("effect", ["no_action", "unnoticed"])
+async def test_a_carrier_that_does_not_ask_is_made_to(
+    house: tuple[Any, Carrier, Media], open_worker: Any, effect: Any
+) -> None:
+    """A worker is lost and the carrier goes on in silence: control redirects the call, and another worker goes on."""
+    desk, carrier, media = house
+    async with open_worker(desk) as lost:
+        lost.media_url, media.worker.answer = media.worker.media_url, "full"
+        await lost.beat()
+        media.deeds, media.epochs, media.workers = ["is lost", "hangs up"], [], [lost]
+        carrier.faults.add(LossFault(effect=effect))
+        try:
+            call = await carrier.dial(to=NUMBER, from_=PERSON, script=[WaitForHangUp(timeout_s=20)])
+            await desk.comes_true(lambda: media.epochs == [1])
+        finally:
+            media.worker.answer = "accepted"
+        lost.is_frozen = True
+        shown = await ended(desk, call)
+    assert media.epochs == [1, 2]
+    assert (shown["status"], shown["ended_reason"]) == ("completed", "assistant_ended_call")
+    assert media.worker.offers[-1].plan.resume.cause == "worker_silent"
+
+
+async def test_the_only_worker_is_restarted(house: tuple[Any, Carrier, Media], open_worker: Any) -> None:
+    """The one worker dies with a call, comes back as a new one two seconds later, and goes on with the same caller."""
+    desk, carrier, media = house
+    media.worker.answer = "full"
+    try:
+        async with open_worker(desk) as first:
+            first.media_url = media.worker.media_url
+            await first.beat()
+            media.deeds, media.epochs, media.workers = ["is lost", "hangs up"], [], [first]
+            call = await carrier.dial(to=NUMBER, from_=PERSON, script=[WaitForHangUp(timeout_s=20)])
+            await desk.comes_true(lambda: media.epochs == [1])
+            first.is_frozen = True
+            await asyncio.sleep(2)
+            assert media.epochs == [1], "the caller waits"
+            async with open_worker(desk) as second:
+                second.media_url = media.worker.media_url
+                media.workers = [second]
+                await second.beat()
+                shown = await ended(desk, call)
+    finally:
+        media.worker.answer = "accepted"
+    assert media.epochs == [1, 2]
+    assert (shown["status"], shown["ended_reason"]) == ("completed", "assistant_ended_call")
+    assert second.offers[-1].plan.resume.from_worker == first.id
 
 
 async def test_the_bound_number_asks_us_for_everything(house: tuple[Any, Carrier, Media]) -> None:

@@ -50,7 +50,7 @@ async def test_a_wish_that_is_not_due_is_refused(desk: Any, worker: Any, sid: st
     await worker.opens(worker.offers[-1].plan)
     await desk.twilio_asks(f"/webhooks/twilio/voice/resume/{call_id}/1", desk.form(sid, CallStatus="in-progress"))
     assert await wishes(desk, call_id, in_s=-1, epoch=2) == ActReply(is_taken=False, detail="late")
-    assert await wishes(desk, call_id, epoch=1) == ActReply(is_taken=False, detail="the call is in epoch 2")
+    assert await wishes(desk, call_id, epoch=1) == ActReply(is_taken=False, detail="the call has left epoch 1")
     assert not (await wishes(desk, CallId("call_" + "d" * 32))).is_taken
     assert "end.intended" not in await desk.types(call_id)
     assert (await wishes(desk, call_id, epoch=2)).is_taken

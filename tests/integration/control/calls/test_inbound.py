@@ -63,17 +63,46 @@ async def test_repeats_get_the_same_answer(desk: Any, worker: Any, sid: str, cal
 
 
 async def test_without_room_the_caller_hears_a_sentence(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:
-    """When no worker accepts, the caller hears why, the call ends by itself, and says no_capacity."""
+    """When no worker accepts for 20 s, the caller hears why, the call ends by itself, and says no_capacity."""
     worker.answer = "full"
+    await desk.rings(sid)
+    assert len(worker.offers) == 1, "the one worker was asked once"
+    await desk.execute("update calls set created_at = now() - interval '20 s' where id = %s", _uuid(call_id))
     answer = await desk.rings(sid)
     assert [verb.tag for verb in ET.fromstring(answer.text)] == ["Say", "Hangup"]
+    worker.answer = "accepted"
     assert (await desk.rings(sid)).content == answer.content
-    assert len(worker.offers) == 1, "the one worker was asked once"
 
     await desk.says(sid, "completed", CallDuration="4")
     shown = await desk.becomes(call_id, status="completed", ended_reason="no_capacity")
     assert shown["duration_ms"] == pytest.approx(4000, abs=1000)
     assert (await desk.comes(call_id, "call.ended"))[-1] == "call.ended"
+
+
+async def test_a_caller_holds_the_line_until_a_worker_is_free(
+    desk: Any, worker: Any, sid: str, call_id: CallId
+) -> None:
+    """A new call that nobody can take hears a line once, asks again each second, and is placed when there is room."""
+    worker.answer = "full"
+    say, pause, redirect = ET.fromstring((await desk.rings(sid)).text)
+    assert (say.tag, pause.tag, pause.get("length"), redirect.tag) == ("Say", "Pause", "1", "Redirect")
+    assert redirect.text == "https://voice.example.com" + INBOUND
+    assert [verb.tag for verb in ET.fromstring((await desk.rings(sid)).text)] == ["Pause", "Redirect"]
+    worker.answer = "accepted"
+    answer = await desk.rings(sid)
+    assert [verb.tag for verb in ET.fromstring(answer.text)] == ["Connect"]
+    assert (await desk.rings(sid)).content == answer.content
+    assert await desk.types(call_id) == ["call.initializing", "call.ringing"]
+
+
+async def test_who_hangs_up_while_holding_is_not_placed(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:
+    """A caller who gave up waiting takes no worker's slot."""
+    worker.answer = "full"
+    await desk.rings(sid)
+    await desk.says(sid, "completed", CallDuration="3")
+    worker.answer = "accepted"
+    assert [verb.tag for verb in ET.fromstring((await desk.rings(sid)).text)] == ["Hangup"]
+    assert len(worker.offers) == 1
 
 
 async def test_a_worker_that_does_not_answer_is_passed_over(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:

@@ -2,13 +2,14 @@
 
 import asyncio
 import xml.etree.ElementTree as ET
+from datetime import UTC, datetime
 from typing import Any
 
 from turncall_proto import subjects
 from turncall_proto.call import CallStart, CallState, EndedReason
 from turncall_proto.codec import decode, encode
 from turncall_proto.command import ActReply, HangUpAsked
-from turncall_proto.events import TranscriptFinal
+from turncall_proto.events import EpochClosed, TranscriptFinal
 from turncall_proto.ids import CallId
 
 
@@ -38,6 +39,10 @@ async def test_a_lost_socket_is_answered_by_the_next_epoch(desk: Any, worker: An
 
     plans = [offer.plan for offer in worker.offers if offer.plan.call_id == call_id]
     assert [plan.epoch for plan in plans] == [1, 2]
+    resume = plans[1].resume
+    assert plans[0].resume is None
+    assert (resume.from_epoch, resume.from_worker, resume.cause) == (1, worker.id, "socket_lost")
+    assert abs((datetime.now(UTC) - resume.lost_at).total_seconds()) < 3
     assert plans[0].agent == plans[1].agent
     published = decode(await desk.bus.last(subjects.call(desk.project_id, call_id, "start")), CallStart)
     assert published == plans[1]
@@ -109,17 +114,43 @@ async def test_an_epoch_closed_without_an_end_goes_on(desk: Any, worker: Any, si
     await desk.comes(call_id, "epoch.closed")
     assert verbs(await resumes(desk, sid, call_id, 1)) == ["Connect"]
     next_plan = worker.offers[-1].plan
+    assert next_plan.resume.cause == "socket_lost", "its worker serves on: only the socket broke"
     await worker.opens(next_plan)
     again = worker.fact(TranscriptFinal, next_plan, speaker="agent", text="Two", start_ms=5, end_ms=300, turn=1)
     await worker.publish(again)
     await desk.comes_true(lambda: _said(desk, call_id, ["One", "Two"]))
 
 
-async def test_without_a_worker_the_caller_hears_it(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:
-    """When nobody can take the call over, a sentence is spoken and the call says worker_lost."""
+async def test_a_call_waits_for_the_next_worker(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:
+    """Without a free worker the carrier asks again after a second, and the first worker that is free goes on.
+
+    What the lost worker says meanwhile about the end of the call ends nothing.
+    """
+    await desk.rings(sid)
+    await worker.opens(plan := worker.offers[-1].plan)
+    worker.answer = "full"
+    answer = await resumes(desk, sid, call_id, 1)
+    pause, redirect = ET.fromstring(answer.text)
+    assert (pause.tag, pause.get("length"), redirect.tag) == ("Pause", "1", "Redirect")
+    assert redirect.text == f"https://voice.example.com/webhooks/twilio/voice/resume/{call_id}/1"
+    await worker.closes(plan, CallState.COMPLETED, EndedReason.CUSTOMER_ENDED_CALL)
+    assert (await desk.comes(call_id, "epoch.closed"))[-1] == "epoch.closed"
+    assert (await desk.call(call_id))["status"] == "in_progress"
+    worker.answer = "accepted"
+    assert verbs(await resumes(desk, sid, call_id, 1)) == ["Connect"]
+    resume = worker.offers[-1].plan.resume
+    assert (resume.from_epoch, resume.cause) == (1, "socket_lost")
+
+
+async def test_a_caller_who_waited_long_enough_is_told(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:
+    """When nobody takes the call over for 20 s, a sentence is spoken and the call says worker_lost."""
     await desk.rings(sid)
     await worker.opens(worker.offers[-1].plan)
     worker.answer = "draining"
+    assert verbs(await resumes(desk, sid, call_id, 1)) == ["Pause", "Redirect"]
+    await desk.execute("update epochs set asked_at = now() - interval '19 s' where call_id = %s", _uuid(call_id))
+    assert verbs(await resumes(desk, sid, call_id, 1)) == ["Pause", "Redirect"]
+    await desk.execute("update epochs set asked_at = now() - interval '20 s' where call_id = %s", _uuid(call_id))
     answer = await resumes(desk, sid, call_id, 1)
     assert verbs(answer) == ["Say", "Hangup"]
     worker.answer = "accepted"
@@ -133,6 +164,26 @@ async def test_garbage_in_the_path_is_answered_with_a_document(desk: Any, worker
     answer = await resumes(desk, sid, CallId("call_nonsense"), 1)
     assert verbs(answer)[-1] == "Hangup"
     assert verbs(await resumes(desk, sid, CallId("call_" + "0" * 32), 1)) == ["Hangup"]
+
+
+async def test_a_draining_worker_hands_over(
+    desk: Any, worker: Any, open_worker: Any, sid: str, call_id: CallId
+) -> None:
+    """A call whose draining worker closed the epoch without a state was drained, at the moment of that word."""
+    await desk.rings(sid)
+    await worker.opens(plan := worker.offers[-1].plan)
+    worker.is_draining = True
+    await worker.beat()
+    async with open_worker(desk) as other:
+        closed = worker.fact(EpochClosed, plan, state=None, reason=None)
+        await worker.publish(closed)
+        assert verbs(await resumes(desk, sid, call_id, 1)) == ["Connect"]
+        resume = other.offers[-1].plan.resume
+        assert (resume.from_worker, resume.cause, resume.lost_at) == (worker.id, "drained", closed.at)
+
+
+def _uuid(wire_id: str) -> str:
+    return wire_id.rpartition("_")[2]
 
 
 async def _said(desk: Any, call_id: CallId, texts: list[str]) -> bool:

@@ -111,7 +111,8 @@ def test_any_order_with_any_repetition_gives_the_same_row(data: st.DataObject) -
     """Any permutation of the same facts, with any of them repeated, folds to the same standing."""
     story = data.draw(stories())
     shuffled = data.draw(st.permutations(story + data.draw(st.lists(st.sampled_from(story or [None]), max_size=8))))
-    assert folded(*(said for said in shuffled if said)) == folded(*story)
+    new = Standing(left_epoch=data.draw(st.integers(0, 3)))
+    assert reduce(fold, (said for said in shuffled if said), new) == reduce(fold, story, new)
 
 
 @settings(max_examples=300, deadline=None)
@@ -212,6 +213,15 @@ def test_an_epoch_that_goes_on_elsewhere_does_not_end_the_call() -> None:
     """A worker that closes its epoch without a state hands the call on."""
     standing = folded(fact(EpochOpened, 1, 1, worker=WorkerId("wrk_1")), fact(EpochClosed, 1, 2))
     assert standing.status is CallState.IN_PROGRESS
+
+
+def test_a_worker_that_lost_the_call_cannot_end_it() -> None:
+    """What the worker of an epoch that control has left says about the end counts for nothing, whenever it comes."""
+    left = Standing(left_epoch=1)
+    closed = fact(EpochClosed, 1, 9, state=CallState.COMPLETED, reason=EndedReason.CUSTOMER_ENDED_CALL)
+    standing = reduce(fold, [fact(CallAnswered, 0, 1), closed, fact(CallStarted, 2, 2, setup_ms=1)], left)
+    assert (standing.status, standing.ended_reason) == (CallState.IN_PROGRESS, None)
+    assert fold(standing, fact(EpochClosed, 2, 9, state=CallState.COMPLETED)).is_final
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from turncall_control.calls import hangups, news, placement
+from turncall_control.calls import hangups, ledger, news, placement
 from turncall_control.calls.facts import UNNUMBERED, own
-from turncall_control.calls.ledger import Appended, Connection
+from turncall_control.calls.ledger import Appended, Connection, Ledger
 from turncall_control.calls.plans import connect, plan
 from turncall_control.calls.projector import record
 from turncall_control.carriers.base import Documents
@@ -17,9 +17,13 @@ from turncall_proto import ids
 from turncall_proto.call import CallStart, CallState, EndedReason
 from turncall_proto.events import CallInitializing, CallRinging
 from turncall_proto.ids import AgentId, CallId, NumberId, ProjectId, VersionId
+from turncall_runtime import logs
 
+PLEASE_HOLD: Final = "Please hold the line, we will be with you in a moment."
 ALL_BUSY: Final = "All lines are busy at the moment. Please call again in a few minutes."
 NOT_IN_SERVICE: Final = "The number you have called is not in service. Goodbye."
+
+log = logs.logger(__name__)
 
 
 class Unrouted(Exception):
@@ -46,10 +50,14 @@ class Route(Struct, frozen=True, kw_only=True):
 
 
 class Admitted(Struct, frozen=True, kw_only=True):
-    """The document that answers the carrier. ``plan`` is to be announced; None for a repeat and for a refusal."""
+    """The document that answers the carrier. ``plan`` is to be announced; None for a repeat and for a refusal.
+
+    An answer that is not settled has the carrier ask again; only a settled one is kept for repeats.
+    """
 
     answer: str
     plan: CallStart | None
+    is_settled: bool = True
 
 
 async def route(pool: Pool, provider: str, e164: str) -> Route:
@@ -80,22 +88,53 @@ async def admit(plane: Plane, documents: Documents, ringing: Ringing, route: Rou
     """Makes the call, finds it a worker and answers the carrier; a repeat gets the stored answer, byte for byte.
 
     All in one transaction: repeats that come at the same time wait for it on the unique key of the call, so that there
-    is one row, one reserved slot and one call-start.
+    is one row, one reserved slot and one call-start. While no worker is free the carrier is told to ask again, and no
+    answer is stored.
     """
     call_id = ids.inbound_call_id(ringing.provider, ringing.account, ringing.provider_call_id)
     async with plane.database.pool.connection() as connection, connection.transaction():
-        if not await _insert(connection, call_id, ringing, route):
-            return Admitted(answer=await _stored_answer(connection, call_id), plan=None)
-        appended = await record(connection, [own(fact) for fact in _first_facts(call_id, ringing, route)])
-        placed = await placement.place(plane.bus, plane.workers, await plan(connection, plane, call_id, epoch=1))
-        if placed is None:
-            answer = documents.say_and_hang_up(ALL_BUSY)
-            appended = appended.join(await _refuse(connection, appended, call_id))
+        waited_s = None
+        if await _insert(connection, call_id, ringing, route):
+            appended = await record(connection, [own(fact) for fact in _first_facts(call_id, ringing, route)])
         else:
-            answer = await connect(connection, plane, documents, placed)
-        await connection.execute("update calls set answer = %s where id = %s", (answer, ids.parsed(ids.CALL, call_id)))
-    await news.publish(plane.bus, appended)
-    return Admitted(answer=answer, plan=placed.plan if placed else None)
+            appended = Appended(ledgers=await ledger.lock(connection, [call_id]), facts={})
+            stored, waited_s = await _known(connection, call_id)
+            if stored is not None:
+                return Admitted(answer=stored, plan=None)
+        stated, admitted = await _place(connection, plane, documents, appended.ledgers[call_id], waited_s)
+        if admitted.is_settled:
+            await connection.execute(
+                "update calls set answer = %s where id = %s", (admitted.answer, ids.parsed(ids.CALL, call_id))
+            )
+    await news.publish(plane.bus, appended.join(stated))
+    return admitted
+
+
+async def _place(
+    connection: Connection, plane: Plane, documents: Documents, call: Ledger, waited_s: float | None
+) -> tuple[Appended, Admitted]:
+    """Finds a worker for the first epoch of a call, which has waited for one already unless ``waited_s`` is None."""
+    nothing = Appended(ledgers={call.call_id: call}, facts={})
+    if call.standing.is_final or call.standing.end_intended:
+        return nothing, Admitted(answer=documents.hang_up(), plan=None)
+    placed = await placement.place(plane.bus, plane.workers, await plan(connection, plane, call.call_id, epoch=1))
+    if placed is not None:
+        return nothing, Admitted(answer=await connect(connection, plane, documents, placed), plan=placed.plan)
+    if placement.may_wait(plane.workers, waited_s or 0.0):
+        log.warning("call.held", call_id=call.call_id, epoch=0)
+        plane.counts.held.labels("placement").inc()
+        answer = documents.hold(
+            sentence=PLEASE_HOLD if waited_s is None else None,
+            pause_s=placement.ASK_AGAIN_S,
+            ask_url=f"{plane.config.public_url}/webhooks/{call.provider}/voice/inbound",
+        )
+        return nothing, Admitted(answer=answer, plan=None, is_settled=False)
+    log.error("call.no_capacity", call_id=call.call_id)
+    plane.counts.refused.labels(EndedReason.NO_CAPACITY).inc()
+    refused = await hangups.intend(
+        connection, call, EndedReason.NO_CAPACITY, CallState.FAILED, due_in_s=hangups.LOOK_AFTER_S
+    )
+    return refused, Admitted(answer=documents.say_and_hang_up(ALL_BUSY), plan=None)
 
 
 async def _insert(connection: Connection, call_id: CallId, ringing: Ringing, route: Route) -> bool:
@@ -121,12 +160,14 @@ async def _insert(connection: Connection, call_id: CallId, ringing: Ringing, rou
     return cursor.rowcount == 1
 
 
-async def _stored_answer(connection: Connection, call_id: CallId) -> str:
-    cursor = await connection.execute("select answer from calls where id = %s", (ids.parsed(ids.CALL, call_id),))
-    row = await cursor.fetchone()
-    if row is None or row[0] is None:
-        raise LookupError(f"{call_id} has a row and no answer")
-    return str(row[0])
+async def _known(connection: Connection, call_id: CallId) -> tuple[str | None, float]:
+    """The answer to a call that is not new, None while it waits for a worker, and how many seconds ago it came."""
+    cursor = await connection.execute(
+        "select answer, extract(epoch from now() - created_at)::float from calls where id = %s",
+        (ids.parsed(ids.CALL, call_id),),
+    )
+    answer, waited_s = await cursor.fetchone() or (None, 0.0)
+    return answer, waited_s
 
 
 def _first_facts(call_id: CallId, ringing: Ringing, route: Route) -> tuple[CallInitializing, CallRinging]:
@@ -148,11 +189,4 @@ def _first_facts(call_id: CallId, ringing: Ringing, route: Route) -> tuple[CallI
             provider_call_id=ringing.provider_call_id,
         ),
         CallRinging(call_id=call_id, project_id=route.project_id, epoch=0, seq=UNNUMBERED, at=now),
-    )
-
-
-async def _refuse(connection: Connection, appended: Appended, call_id: CallId) -> Appended:
-    call = appended.ledgers[call_id]
-    return await hangups.intend(
-        connection, call, EndedReason.NO_CAPACITY, CallState.FAILED, due_in_s=hangups.LOOK_AFTER_S
     )

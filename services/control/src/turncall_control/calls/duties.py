@@ -10,12 +10,15 @@ from turncall_control import workers
 from turncall_control.calls import settlement
 from turncall_control.calls.hangups import HangUps
 from turncall_control.calls.projector import Projector
+from turncall_control.calls.reaper import REAP_EVERY_S, Reaper
+from turncall_control.calls.redirects import JUDGE_EVERY_S, Redirects
 from turncall_control.calls.spools import Spools
 from turncall_control.plane import Plane
 from turncall_proto.subjects import CONTROL_QUEUE, act
 from turncall_runtime import logs, metrics
 
 SWEEP_EVERY_S: Final = 1.0
+LOOK_EVERY_S: Final = 0.2
 
 log = logs.logger(__name__)
 
@@ -29,7 +32,14 @@ async def watch_workers(plane: Plane) -> AsyncIterator[None]:
         "Media workers of the calls pool heard from lately.",
         lambda: len(plane.workers.alive("calls")),
     )
-    async with _closed(await workers.watch(plane.bus, plane.workers)):
+
+    async def look() -> None:
+        plane.workers.look(plane.bus.is_connected)
+
+    async with (
+        _closed(await workers.watch(plane.bus, plane.workers)),
+        _repeated("looking_at_the_bus", look, LOOK_EVERY_S),
+    ):
         yield
 
 
@@ -46,7 +56,7 @@ async def settle_calls(plane: Plane) -> AsyncIterator[None]:
     spools = Spools(plane.database.pool)
     async with (
         _closed(await plane.bus.serve(act("settlement"), spools.answer, queue=CONTROL_QUEUE, at_once=4)),
-        _repeated("settlement", lambda: settlement.sweep(plane.database.pool, plane.bus), asyncio.sleep),
+        _repeated("settlement", lambda: settlement.sweep(plane.database.pool, plane.bus), SWEEP_EVERY_S),
     ):
         yield
 
@@ -57,7 +67,17 @@ async def hang_up_calls(plane: Plane) -> AsyncIterator[None]:
     hang_ups = HangUps(plane)
     async with (
         _closed(await plane.bus.serve(act("hang_up"), hang_ups.answer, queue=CONTROL_QUEUE)),
-        _repeated("hang_ups", hang_ups.attend, hang_ups.wait),
+        _repeated("hang_ups", hang_ups.attend, SWEEP_EVERY_S, hang_ups.wait),
+    ):
+        yield
+
+
+@asynccontextmanager
+async def keep_calls(plane: Plane) -> AsyncIterator[None]:
+    """Brings calls of silent workers to other ones, and ends calls that nobody looks after."""
+    async with (
+        _repeated("redirects", Redirects(plane).attend, JUDGE_EVERY_S),
+        _repeated("reaper", Reaper(plane).attend, REAP_EVERY_S),
     ):
         yield
 
@@ -72,9 +92,12 @@ async def _closed(subscription: Subscription) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _repeated(
-    duty: str, work: Callable[[], Awaitable[None]], wait: Callable[[float], Awaitable[None]]
+    duty: str,
+    work: Callable[[], Awaitable[None]],
+    every_s: float,
+    wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> AsyncIterator[None]:
-    """Does ``work`` again and again, every `SWEEP_EVERY_S` or as soon as ``wait`` returns, until the end."""
+    """Does ``work`` again and again, every ``every_s`` or as soon as ``wait`` returns, until the end."""
 
     async def repeat() -> None:
         while True:
@@ -82,7 +105,7 @@ async def _repeated(
                 await work()
             except Exception as error:
                 log.error("duty.failed", duty=duty, exc_info=error)
-            await wait(SWEEP_EVERY_S)
+            await wait(every_s)
 
     task = asyncio.create_task(repeat(), name=duty)
     try:

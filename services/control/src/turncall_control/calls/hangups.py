@@ -4,19 +4,17 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from turncall_control.calls import ledger, news
+from turncall_control.calls import inquiry, ledger, news
 from turncall_control.calls.facts import UNNUMBERED, own
 from turncall_control.calls.ledger import Appended, Connection, Ledger
 from turncall_control.calls.projector import record
-from turncall_control.calls.settlement import reap
-from turncall_control.calls.state import CARRIER_ENDS
-from turncall_control.carriers.base import Carrier, CarrierCall, CarrierError, Gone, NotInProgress
+from turncall_control.carriers.base import Carrier, CarrierError, Gone, NotInProgress
 from turncall_control.plane import Plane
 from turncall_proto import ids
 from turncall_proto.call import CallState, EndedReason
 from turncall_proto.codec import decode, encode
 from turncall_proto.command import ActReply, HangUpAsked
-from turncall_proto.events import CarrierReported, EndIntended
+from turncall_proto.events import EndIntended
 from turncall_proto.ids import CallId
 from turncall_runtime import logs
 
@@ -70,8 +68,10 @@ class HangUps:
             call = (await ledger.lock(connection, [asked.call_id])).get(asked.call_id)
             if call is None:
                 return encode(ActReply(is_taken=False, detail="there is no such call"))
-            if asked.epoch < call.standing.epoch:
-                return encode(ActReply(is_taken=False, detail=f"the call is in epoch {call.standing.epoch}"))
+            if asked.epoch <= call.standing.left_epoch or asked.epoch < call.standing.epoch:
+                log.warning("hang_up.refused", call_id=call.call_id, epoch=asked.epoch, of_call=call.standing.epoch)
+                self._plane.counts.refused.labels("hang_up_of_left_epoch").inc()
+                return encode(ActReply(is_taken=False, detail=f"the call has left epoch {asked.epoch}"))
             appended = await intend(connection, call, asked.reason, CallState.COMPLETED, due_in_s=0)
         self._asked.set()
         await news.publish(self._plane.bus, appended)
@@ -112,16 +112,9 @@ class HangUps:
         try:
             await carrier.end_call(provider_call_id)
         except NotInProgress:
-            seen = await carrier.fetch_call(provider_call_id)
-            if seen.status in CARRIER_ENDS:
-                await self._store(call, _said(call, seen))
+            await inquiry.is_live(self._plane, carrier, call)
         except Gone:
-            await self._store(call, None)
-
-    async def _store(self, call: Ledger, word: CarrierReported | None) -> None:
-        async with self._plane.database.pool.connection() as connection, connection.transaction():
-            appended = await (record(connection, [own(word)]) if word else reap(connection, call.call_id))
-        await news.publish(self._plane.bus, appended)
+            await inquiry.forget(self._plane, call)
 
 
 async def _schedule_next(connection: Connection, due: list[Ledger]) -> dict[CallId, int]:
@@ -135,15 +128,3 @@ async def _schedule_next(connection: Connection, due: list[Ledger]) -> dict[Call
         ),
     )
     return {CallId(ids.written(ids.CALL, call)): tries for call, tries in await cursor.fetchall()}
-
-
-def _said(call: Ledger, seen: CarrierCall) -> CarrierReported:
-    return CarrierReported(
-        call_id=call.call_id,
-        project_id=call.project_id,
-        epoch=0,
-        seq=UNNUMBERED,
-        at=seen.ended_at or datetime.now(UTC),
-        status=seen.status,
-        duration_s=seen.duration_s,
-    )

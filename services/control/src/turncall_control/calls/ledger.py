@@ -70,6 +70,7 @@ class _Columns(Struct, frozen=True, kw_only=True):
     status: str
     ended_reason: str | None
     epoch: int
+    left_epoch: int
     live_mark: list[int]
     end_mark: list[int]
     reason_mark: list[int]
@@ -179,6 +180,7 @@ def _ledger(row: _Columns) -> Ledger:
         status=CallState(row.status),
         ended_reason=EndedReason(row.ended_reason) if row.ended_reason else None,
         epoch=row.epoch,
+        left_epoch=row.left_epoch,
         live_mark=(row.live_mark[0], row.live_mark[1]),
         end_mark=Mark(*row.end_mark),
         reason_mark=Mark(*row.reason_mark),

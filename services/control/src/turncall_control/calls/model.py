@@ -19,7 +19,8 @@ class CallRow(Row):
 
     ``answer`` is the document that the carrier's first webhook got. ``over_at``: the first final word reached us;
     ``concluded_at``: the last word was stated; ``settled_at``: nothing is awaited any more. ``hang_up_due``: when to
-    see to it next that an intended end happens.
+    see to it next that an intended end happens. ``left_epoch``: the last epoch that control has taken the call away
+    from. ``looked_at``: when the reaper last took the call up.
     """
 
     __tablename__ = "calls"
@@ -29,6 +30,7 @@ class CallRow(Row):
         ForeignKeyConstraint(["project_id", "agent_id"], ["agents.project_id", "agents.id"]),
         Index("ix_calls_project_id_created_at_id", "project_id", desc("created_at"), desc("id")),
         Index("ix_calls_over_at", "over_at", postgresql_where=text("over_at is not null and settled_at is null")),
+        Index("ix_calls_live", "created_at", postgresql_where=text("over_at is null")),
         Index("ix_calls_hang_up_due", "hang_up_due", postgresql_where=text("hang_up_due is not null")),
     )
 
@@ -68,6 +70,8 @@ class CallRow(Row):
     missing_events: Mapped[int] = mapped_column(server_default=text("0"))
     hang_up_due: Mapped[datetime | None]
     hang_up_tries: Mapped[int] = mapped_column(server_default=text("0"))
+    left_epoch: Mapped[int] = mapped_column(server_default=text("0"))
+    looked_at: Mapped[datetime | None]
 
 
 class CallEventRow(Row):
@@ -92,11 +96,15 @@ class CallEventRow(Row):
 class EpochRow(Row):
     """An epoch of a call: who serves it, and how many of its facts are stored against how many exist.
 
-    ``next_answer`` is the document that the carrier got when it asked what comes after this epoch.
+    ``next_answer`` is the document that the carrier got when it asked what comes after this epoch, ``asked_at`` when it
+    asked first. ``lost_at`` and ``lost_cause`` are those of the next epoch's `Resume`. ``redirect_due``: when to have
+    the carrier ask, because it may not do so by itself; ``redirected_at``: when that was done last.
     """
 
     __tablename__ = "epochs"
     __table_args__ = (
+        Index("ix_epochs_redirected_at", "redirected_at", postgresql_where=text("redirected_at is not null")),
+        Index("ix_epochs_redirect_due", "redirect_due", postgresql_where=text("redirect_due is not null")),
         ForeignKeyConstraint(["project_id", "call_id"], ["calls.project_id", "calls.id"], ondelete="cascade"),
     )
 
@@ -109,6 +117,12 @@ class EpochRow(Row):
     seen: Mapped[int] = mapped_column(server_default=text("0"))
     known_seq: Mapped[int] = mapped_column(server_default=text("0"))
     next_answer: Mapped[str | None]
+    lost_at: Mapped[datetime | None]
+    lost_cause: Mapped[str | None]
+    asked_at: Mapped[datetime | None]
+    redirect_due: Mapped[datetime | None]
+    redirected_at: Mapped[datetime | None]
+    redirect_tries: Mapped[int] = mapped_column(server_default=text("0"))
 
 
 class CarrierCallbackRow(Row):

@@ -23,6 +23,12 @@ from turncall_runtime.secret import Secret
 
 PLACE_WITHIN_S = 1.0
 """A caller hears ringing while we look for a worker; after this the call is not placed."""
+ASK_AGAIN_S = 1
+"""How long a caller for whom no worker is free waits before the carrier asks again."""
+WAIT_AT_MOST_S = 20.0
+"""How long a caller waits for a free worker in all."""
+WAIT_FOR_BUS_S = 60.0
+"""The same while no worker can be found at all, because this process is cut off from the bus or was until lately."""
 NEXT_BEAT_S = 0.05
 """How often the view is looked at while no beat has come yet."""
 ANNOUNCE_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)
@@ -71,6 +77,11 @@ async def place(bus: Bus, workers: Workers, plan: CallStart) -> Placed | None:
             return Placed(plan=offered, media_url=beat.media_url)
         refused.add(beat.worker)
     return None
+
+
+def may_wait(workers: Workers, waited_s: float) -> bool:
+    """Whether a caller who has waited for a worker for this long is told to wait on."""
+    return waited_s < (WAIT_FOR_BUS_S if workers.is_cut_off else WAIT_AT_MOST_S)
 
 
 async def _accepts(bus: Bus, beat: WorkerBeat, plan: CallStart) -> bool:

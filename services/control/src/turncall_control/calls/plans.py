@@ -59,5 +59,10 @@ async def connect(connection: Connection, plane: Plane, documents: Documents, pl
     )
     return documents.connect_stream(
         stream_url=placed.stream_url(plane.config.stream_token_keys),
-        action_url=f"{plane.config.public_url}/webhooks/{made.provider}/voice/resume/{made.call_id}/{made.epoch}",
+        action_url=resume_url(plane, made.provider, made.call_id, made.epoch),
     )
+
+
+def resume_url(plane: Plane, provider: str, call_id: CallId, epoch: int) -> str:
+    """What the carrier asks when it is to learn what comes after this epoch."""
+    return f"{plane.config.public_url}/webhooks/{provider}/voice/resume/{call_id}/{epoch}"

@@ -1,19 +1,24 @@
 """The step from epoch n to n+1: what becomes of a call whose media socket has ended."""
 
-from typing import Final
+from datetime import UTC, datetime
+from typing import Final, Literal
 
-from turncall_bus.bus import Bus, BusError
+from msgspec import Struct
+from msgspec.structs import replace
+from psycopg.rows import class_row
+
+from turncall_bus.bus import BusError
 from turncall_control.calls import hangups, ledger, news, placement
 from turncall_control.calls.admission import Admitted
 from turncall_control.calls.ledger import Appended, Connection, Ledger
-from turncall_control.calls.plans import connect, plan
+from turncall_control.calls.plans import connect, plan, resume_url
 from turncall_control.carriers.base import Documents
 from turncall_control.plane import Plane
 from turncall_proto import ids, subjects
-from turncall_proto.call import CallState, EndedReason
+from turncall_proto.call import CallState, EndedReason, Resume
 from turncall_proto.codec import MalformedMessage, decode_event
 from turncall_proto.events import EpochClosed
-from turncall_proto.ids import CallId
+from turncall_proto.ids import CallId, WorkerId
 from turncall_runtime import logs
 
 CONNECTION_LOST: Final = "We are sorry, the connection was lost. Please call again."
@@ -21,27 +26,38 @@ CONNECTION_LOST: Final = "We are sorry, the connection was lost. Please call aga
 log = logs.logger(__name__)
 
 
+class _Left(Struct, frozen=True, kw_only=True):
+    """An epoch as its row has it: by whom it was served, and since when and why it is over."""
+
+    worker: WorkerId | None = None
+    lost_at: datetime | None = None
+    lost_cause: Literal["socket_lost", "worker_silent", "drained"] | None = None
+    waited_s: float = 0.0
+
+
 async def advance(plane: Plane, documents: Documents, call_id: CallId, epoch: int) -> Admitted:
     """What the carrier is to do with a call after ``epoch``: go on with another worker in the next epoch, or hang up.
 
     The call goes on only if nobody means to end it, nobody says that it is over, and its worker has not closed the
-    epoch with an end. Idempotent: the answer for an epoch is stored with the step, under the call's lock, and every
-    repeat gets it. Of an epoch that is not the call's latest, the latest step's answer is returned.
+    epoch with an end. While no worker is free the carrier is told to ask again. Idempotent: the answer for an epoch is
+    stored with the step, under the call's lock, and every repeat gets it. Of an epoch that is not the call's latest,
+    the latest step's answer is returned.
     """
     async with plane.database.pool.connection() as connection, connection.transaction():
         call = (await ledger.lock(connection, [call_id])).get(call_id)
-        if call is None or epoch > call.standing.epoch:
+        if call is None or not 1 <= epoch <= call.standing.epoch:
             log.warning("resume.unknown_epoch", call_id=call_id, epoch=epoch)
+            plane.counts.refused.labels("unknown_epoch").inc()
             return Admitted(answer=documents.hang_up(), plan=None)
         stored = await _stored_answer(connection, call, epoch)
         if stored is not None:
             return Admitted(answer=stored, plan=None)
         appended, admitted = await _step(connection, plane, documents, call, epoch)
-        await connection.execute(
-            "insert into epochs (call_id, project_id, epoch, next_answer) values (%s, %s, %s, %s)"
-            " on conflict (call_id, epoch) do update set next_answer = excluded.next_answer",
-            (ids.parsed(ids.CALL, call_id), ids.parsed(ids.PROJECT, call.project_id), epoch, admitted.answer),
-        )
+        if admitted.is_settled:
+            await connection.execute(
+                "update epochs set next_answer = %s where call_id = %s and epoch = %s",
+                (admitted.answer, ids.parsed(ids.CALL, call_id), epoch),
+            )
     await news.publish(plane.bus, appended)
     return admitted
 
@@ -50,18 +66,92 @@ async def _step(
     connection: Connection, plane: Plane, documents: Documents, call: Ledger, epoch: int
 ) -> tuple[Appended, Admitted]:
     nothing = Appended(ledgers={call.call_id: call}, facts={})
+    left = await _ask_about(connection, call, epoch)
     is_done = call.standing.is_final or call.standing.end_intended or epoch != call.standing.epoch
-    if is_done or await _worker_ended_it(plane.bus, call, epoch):
+    resume = None if is_done else await _resumption(plane, call, epoch, left)
+    if resume is None:
         return nothing, Admitted(answer=documents.hang_up(), plan=None)
-    placed = await placement.place(plane.bus, plane.workers, await plan(connection, plane, call.call_id, epoch + 1))
+    await _leave(connection, call, resume)
+    planned = replace(await plan(connection, plane, call.call_id, epoch + 1), resume=resume)
+    placed = await placement.place(plane.bus, plane.workers, planned)
     if placed is not None:
-        log.info("call.resumed", call_id=call.call_id, epoch=epoch + 1, worker=placed.plan.offered_to)
+        log.info(
+            "call.resumed",
+            call_id=call.call_id,
+            epoch=epoch + 1,
+            worker=placed.plan.offered_to,
+            from_worker=resume.from_worker,
+            cause=resume.cause,
+        )
+        plane.counts.resumed.labels(resume.cause).inc()
         return nothing, Admitted(answer=await connect(connection, plane, documents, placed), plan=placed.plan)
-    log.error("call.worker_lost", call_id=call.call_id, epoch=epoch)
+    if placement.may_wait(plane.workers, left.waited_s):
+        log.warning("call.held", call_id=call.call_id, epoch=epoch, cause=resume.cause)
+        plane.counts.held.labels("resume").inc()
+        url = resume_url(plane, call.provider, call.call_id, epoch)
+        answer = documents.hold(sentence=None, pause_s=placement.ASK_AGAIN_S, ask_url=url)
+        return nothing, Admitted(answer=answer, plan=None, is_settled=False)
+    log.error("call.worker_lost", call_id=call.call_id, epoch=epoch, worker=resume.from_worker)
+    plane.counts.refused.labels(EndedReason.WORKER_LOST).inc()
     lost = await hangups.intend(
         connection, call, EndedReason.WORKER_LOST, CallState.FAILED, due_in_s=hangups.LOOK_AFTER_S
     )
     return lost, Admitted(answer=documents.say_and_hang_up(CONNECTION_LOST), plan=None)
+
+
+async def _ask_about(connection: Connection, call: Ledger, epoch: int) -> _Left:
+    """The epoch that the carrier asks about; its first question is noted, and ends the redirecting."""
+    async with connection.cursor(row_factory=class_row(_Left)) as cursor:
+        await cursor.execute(
+            "insert into epochs (call_id, project_id, epoch, asked_at) values (%s, %s, %s, now())"
+            " on conflict (call_id, epoch) do update"
+            " set asked_at = coalesce(epochs.asked_at, excluded.asked_at), redirect_due = null"
+            " returning worker, lost_at, lost_cause,"
+            " extract(epoch from now() - epochs.asked_at)::float as waited_s",
+            (ids.parsed(ids.CALL, call.call_id), ids.parsed(ids.PROJECT, call.project_id), epoch),
+        )
+        return await cursor.fetchone() or _Left()
+
+
+async def _resumption(plane: Plane, call: Ledger, epoch: int, left: _Left) -> Resume | None:
+    """Why the next epoch follows this one; None when the worker's last word, perhaps not a row yet, ended the call.
+
+    A worker closes its epoch without a state when it hands the call over, and when its socket broke: then it is not
+    draining.
+    """
+    resume = Resume(from_epoch=epoch, from_worker=left.worker, cause="socket_lost", lost_at=datetime.now(UTC))
+    if left.lost_at is not None and left.lost_cause is not None:
+        return replace(resume, cause=left.lost_cause, lost_at=left.lost_at)
+    closed = await _closed(plane, call, epoch)
+    if closed is None or (closed.state is None and _is_serving(plane, left.worker)):
+        return resume
+    return replace(resume, cause="drained", lost_at=min(closed.at, resume.lost_at)) if closed.state is None else None
+
+
+def _is_serving(plane: Plane, worker: WorkerId | None) -> bool:
+    return any(beat.worker == worker and not beat.is_draining for beat in plane.workers.alive("calls"))
+
+
+async def _closed(plane: Plane, call: Ledger, epoch: int) -> EpochClosed | None:
+    """The worker's last word on the epoch, which may not be a row yet."""
+    try:
+        data = await plane.bus.last(subjects.call(call.project_id, call.call_id, "event"))
+        last = decode_event(data) if data is not None else None
+    except (BusError, MalformedMessage):
+        return None
+    return last if isinstance(last, EpochClosed) and last.epoch == epoch else None
+
+
+async def _leave(connection: Connection, call: Ledger, resume: Resume) -> None:
+    """Takes the call away from the worker of this epoch; what that one says about its end does not count from here."""
+    row = ids.parsed(ids.CALL, call.call_id)
+    await connection.execute(
+        "update epochs set lost_at = %s, lost_cause = %s where call_id = %s and epoch = %s",
+        (resume.lost_at, resume.cause, row, resume.from_epoch),
+    )
+    await connection.execute(
+        "update calls set left_epoch = greatest(left_epoch, %s) where id = %s", (resume.from_epoch, row)
+    )
 
 
 async def _stored_answer(connection: Connection, call: Ledger, epoch: int) -> str | None:
@@ -73,13 +163,3 @@ async def _stored_answer(connection: Connection, call: Ledger, epoch: int) -> st
     )
     row = await cursor.fetchone()
     return row[0] if row else None
-
-
-async def _worker_ended_it(bus: Bus, call: Ledger, epoch: int) -> bool:
-    """Whether the worker's last word, which may not be a row yet, is that the call is over."""
-    try:
-        data = await bus.last(subjects.call(call.project_id, call.call_id, "event"))
-        last = decode_event(data) if data is not None else None
-    except (BusError, MalformedMessage):
-        return False
-    return isinstance(last, EpochClosed) and last.epoch == epoch and last.state is not None

@@ -54,11 +54,14 @@ class Standing(Struct, frozen=True, kw_only=True):
 
     ``live_mark`` numbers the newest live state, ``end_mark`` the word that ``status`` and ``ended_at`` follow once it
     is final, ``reason_mark`` the word that ``ended_reason`` follows. ``epoch`` is the latest one placed or seen.
+    ``left_epoch`` comes from no fact: control sets it under the row's lock when it takes the call away from the worker
+    of that epoch, and it does so only while the call lives.
     """
 
     status: CallState = CallState.INITIATED
     ended_reason: EndedReason | None = None
     epoch: int = 0
+    left_epoch: int = 0
     live_mark: tuple[int, int] = (0, 0)
     end_mark: Mark = Mark()
     reason_mark: Mark = Mark()
@@ -96,7 +99,9 @@ def fold(standing: Standing, fact: Event | UnknownEvent) -> Standing:
     """``standing`` after ``fact``; the same fact again changes nothing, and facts may come in any order.
 
     Live states are ordered by ``(epoch, seq)``. A final state beats a live one for good; among final states the carrier
-    beats the worker, and the worker beats the reaper. Facts without a bearing on the standing leave it as it is.
+    beats the worker, and the worker beats the reaper. What a worker says about the end of a call that was taken away
+    from it ends nothing: it may have been frozen and have found its socket closed. Facts without a bearing on the
+    standing leave it as it is.
     """
     standing = replace(standing, epoch=max(standing.epoch, fact.epoch))
     match fact:
@@ -112,7 +117,7 @@ def fold(standing: Standing, fact: Event | UnknownEvent) -> Standing:
         case CallStarted():
             started_at = min(fact.at, standing.started_at or fact.at)
             return _lives(replace(standing, started_at=started_at), fact, CallState.IN_PROGRESS)
-        case EpochClosed(state=CallState() as state, reason=reason):
+        case EpochClosed(state=CallState() as state, reason=reason) if fact.epoch > standing.left_epoch:
             return _said(standing, fact, Authority.WORKER, state, reason)
         case CarrierReported():
             return _carrier_said(standing, fact)

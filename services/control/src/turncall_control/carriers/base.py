@@ -112,6 +112,13 @@ class Carrier(Protocol):
         """Hangs up. Raises `Gone` or `NotInProgress` when there is nothing left to end. A repeat is harmless."""
         ...
 
+    async def redirect_call(self, provider_call_id: str, url: str) -> None:
+        """Has the carrier leave what it does with a live call and ask ``url`` by POST what to do instead.
+
+        Raises `Gone` or `NotInProgress` when there is no live call. A repeat makes it ask again.
+        """
+        ...
+
     async def fetch_call(self, provider_call_id: str) -> CarrierCall:
         """The call as the carrier sees it, seconds late at times. Raises `Gone`."""
         ...
@@ -122,6 +129,10 @@ class Documents(Protocol):
 
     def connect_stream(self, *, stream_url: str, action_url: str) -> str:
         """Hands the call's audio to a media socket; when that ends, the carrier asks ``action_url`` what comes next."""
+        ...
+
+    def hold(self, *, sentence: str | None, pause_s: int, ask_url: str) -> str:
+        """Speaks ``sentence``, if any, is silent for whole seconds, and asks ``ask_url`` again what to do."""
         ...
 
     def say_and_hang_up(self, sentence: str) -> str:

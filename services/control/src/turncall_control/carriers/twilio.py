@@ -74,6 +74,16 @@ def connect_stream(*, stream_url: str, action_url: str) -> str:
     return str(response)
 
 
+def hold(*, sentence: str | None, pause_s: int, ask_url: str) -> str:
+    """Speaks ``sentence``, if any, is silent for whole seconds, and has Twilio ask ``ask_url`` what comes next."""
+    response = VoiceResponse()
+    if sentence is not None:
+        response.say(sentence)
+    response.pause(length=pause_s)
+    response.redirect(ask_url, method="POST")
+    return str(response)
+
+
 def say_and_hang_up(sentence: str) -> str:
     """Speaks one sentence and ends the call."""
     response = VoiceResponse()
@@ -193,6 +203,11 @@ class Twilio:
         """Hangs up. Raises `Gone` (20404) or `NotInProgress` (21220)."""
         with _translated():
             await self._client.calls(provider_call_id).update_async(status="completed")
+
+    async def redirect_call(self, provider_call_id: str, url: str) -> None:
+        """Has Twilio ask ``url`` what to do with a live call. Raises `Gone` (20404) or `NotInProgress` (21220)."""
+        with _translated():
+            await self._client.calls(provider_call_id).update_async(url=url, method="POST")
 
     async def fetch_call(self, provider_call_id: str) -> CarrierCall:
         """The call as Twilio sees it; eventually consistent. Raises `Gone`."""
