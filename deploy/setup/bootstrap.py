@@ -63,9 +63,9 @@ def get_uv(python):
         [[maker, "-m", "pip", "install", "-q", "--target", TOOLS, "uv"]],
     )
     for commands in attempts:
-        if all(subprocess.call(c, stderr=subprocess.DEVNULL, cwd="/") == 0 for c in commands):
-            if answers([own, "--version"]):
-                return own
+        made = all(subprocess.call(c, stderr=subprocess.DEVNULL, cwd="/") == 0 for c in commands)
+        if made and answers([own, "--version"]):
+            return own
     on_path = shutil.which("uv")
     if on_path and answers([on_path, "--version"]):
         return on_path
