@@ -36,6 +36,7 @@ class Machine(Struct, frozen=True, kw_only=True):
     control_url: str
     platform_key: str
     postgres_url: str
+    postgres_programs: Path
     carrier: Carrier
 
 
@@ -199,5 +200,6 @@ async def machine(answers: dict[str, str], tmp_path_factory: pytest.TempPathFact
             control_url=told["TURNCALL_PUBLIC_URL"],
             platform_key=answers["TURNCALL_PLATFORM_KEY"],
             postgres_url=servers.located("postgresql://{login}@postgres:5432/turncall"),
+            postgres_programs=programs_for(unprivileged_user()),
             carrier=carrier,
         )

@@ -1,6 +1,8 @@
 """compose.yaml without Docker: its servers by its commands, the planes by its variables, and a call through it all."""
 
+import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -46,9 +48,9 @@ async def test_a_call_from_ring_to_record(machine: Any) -> None:
         assert "permissions violation" not in (machine.logs / f"{plane}.log").read_text().lower()
 
 
-async def asked(machine: Any, login: str, question: str) -> list[tuple[Any, ...]]:
+async def asked(url: str, login: str, question: str) -> list[tuple[Any, ...]]:
     """The rows that a login gets."""
-    async with await psycopg.AsyncConnection.connect(machine.postgres_url.replace("{login}", login)) as connection:
+    async with await psycopg.AsyncConnection.connect(url.replace("{login}", login)) as connection:
         return await (await connection.execute(question.encode())).fetchall()
 
 
@@ -59,13 +61,44 @@ async def test_each_login_has_its_part_of_the_database(machine: Any, answers: Ma
     system, api, migrate = (f"{login}:{answers[f'{login.upper()}_PASSWORD']}" for login in ("system", "api", "migrate"))
     roles = "select bool_or(rolsuper or rolbypassrls or rolcreaterole) from pg_roles where rolname = current_user"
     for login in (system, api, migrate):
-        assert await asked(machine, login, roles) == [(False,)]
-    assert await asked(machine, migrate, "select extname from pg_extension where extname = 'vector'") == [("vector",)]
+        assert await asked(machine.postgres_url, login, roles) == [(False,)]
+    assert await asked(machine.postgres_url, migrate, "select extname from pg_extension where extname = 'vector'") == [
+        ("vector",)
+    ]
     everybodys = "select count(*) from projects"
-    assert (await asked(machine, system, everybodys))[0][0] > 0
-    assert await asked(machine, api, everybodys) == [(0,)]
-    assert await asked(machine, migrate, everybodys) == [(0,)]
+    assert (await asked(machine.postgres_url, system, everybodys))[0][0] > 0
+    assert await asked(machine.postgres_url, api, everybodys) == [(0,)]
+    assert await asked(machine.postgres_url, migrate, everybodys) == [(0,)]
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        await asked(machine, api, "drop table projects")
+        await asked(machine.postgres_url, api, "drop table projects")
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-        await asked(machine, "api:guessed", everybodys)
+        await asked(machine.postgres_url, "api:guessed", everybodys)
+
+
+async def test_a_backup_is_restored_behind_the_same_walls(
+    machine: Any, answers: Mapping[str, str], tmp_path: Path
+) -> None:
+    """The README's two commands bring every row back, with its owner, its rights and its row-level security."""
+    async with TurnCall(machine.control_url, platform_key=machine.platform_key) as operator:
+        await operator.create_project("Kept")
+    url, dump = machine.postgres_url.replace("{login}", "postgres"), tmp_path / "turncall.dump"
+    await done(machine.postgres_programs / "pg_dump", "--format", "custom", "--file", dump, url)
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        await connection.execute("create database restored owner migrate")
+    restored = machine.postgres_url.replace("/turncall", "/restored")
+    empty = restored.replace("{login}", "postgres")
+    async with await psycopg.AsyncConnection.connect(empty, autocommit=True) as connection:
+        await connection.execute("create extension vector")
+    await done(machine.postgres_programs / "pg_restore", "--clean", "--if-exists", "--dbname", empty, dump)
+    everybodys = "select count(*) from projects where name = 'Kept'"
+    system, api, migrate = (f"{login}:{answers[f'{login.upper()}_PASSWORD']}" for login in ("system", "api", "migrate"))
+    assert await asked(restored, system, everybodys) == [(1,)]
+    assert await asked(restored, api, everybodys) == [(0,)]
+    owner = "select tableowner from pg_tables where tablename = 'projects'"
+    assert await asked(restored, migrate, owner) == [("migrate",)]
+
+
+async def done(program: Path, *arguments: str | Path) -> None:
+    """Runs a program to its good end."""
+    child = await asyncio.create_subprocess_exec(program, *arguments)
+    assert await child.wait() == 0
