@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from turncall_control.db import engine
 from turncall_control.late_bus import RETRY_S
 from turncall_control.migrations.upgrade import upgrade
 from turncall_runtime.secret import Secret
@@ -55,12 +56,15 @@ async def test_without_bus_redis_and_blobs_the_api_works(run, environ, closed_po
             assert await ready(control) == (200, {"is_ready": True, "database": True, "bus": False, "redis": False})
 
 
-async def test_without_the_database_requests_are_told_when_to_come_back(run, environ, closed_port, problem_of):
+async def test_without_the_database_requests_are_told_when_to_come_back(
+    run, environ, closed_port, problem_of, monkeypatch
+):
     """A process that starts without Postgres is alive, not ready, and answers 503 with Retry-After."""
     away = dict.fromkeys(
         ("TURNCALL_DATABASE_API_URL", "TURNCALL_DATABASE_SYSTEM_URL"),
         f"postgresql://nobody:secret-word@127.0.0.1:{closed_port}/turncall",
     )
+    monkeypatch.setattr(engine, "CONNECT_WITHIN_S", 1)
     async with run(environ | away) as control:
         assert (await control.client.get("/health")).status_code == 200
         assert (await ready(control))[0] == 503

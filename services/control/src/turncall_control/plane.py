@@ -18,6 +18,7 @@ from turncall_control.db import engine
 from turncall_control.db.engine import Database
 from turncall_control.errors import Unavailable
 from turncall_control.keyring import Keyring
+from turncall_control.routing import Routing
 from turncall_control.vendors.catalogue import Catalogue
 from turncall_control.workers import Workers
 
@@ -30,6 +31,7 @@ class Counts:
             return Counter(f"turncall_{name}", description, labels, registry=registry)
 
         self.resumed = counter("calls_resumed", "Calls that were given to another worker.", "cause")
+        self.unrecorded = counter("calls_unrecorded", "Calls answered while Postgres was away, recorded later.")
         self.held = counter("calls_held", "Answers that had a caller wait for a worker.", "stage")
         self.refused = counter("calls_refused", "Calls, and requests about them, that were turned away.", "reason")
         self.redirected = counter("calls_redirected", "Live calls that the carrier was told to ask about.", "outcome")
@@ -46,6 +48,7 @@ class Plane(Struct, frozen=True, kw_only=True):
     redis: Redis
     bus: Bus
     workers: Workers
+    routing: Routing
     keyring: Keyring
     blobs: BlobStore
     vendors: Catalogue
@@ -93,6 +96,7 @@ async def opened(
             redis=redis,
             bus=await stack.enter_async_context(connect_bus(config)),
             workers=Workers(),
+            routing=Routing(),
             keyring=Keyring(database.pool, config.key_pepper),
             blobs=await stack.enter_async_context(
                 open_store(config.blobs_url, config.blobs_access_key, config.blobs_secret_key.reveal())

@@ -16,6 +16,11 @@ _AWAY: Final = (pg.OperationalError, pg.InterfaceError)
 _RACES: Final = (pg.SerializationFailure, pg.DeadlockDetected, pg.LockNotAvailable)
 
 
+def is_away(error: BaseException) -> bool:
+    """Whether the failure says that the database cannot be reached, or not in time."""
+    return isinstance(translated(error), Unavailable)
+
+
 def translated(error: BaseException) -> ControlError | None:
     """The request's error for a failure of the database; None when it is a defect of ours.
 

@@ -8,7 +8,7 @@ import asyncio
 from typing import Final
 
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 
 DRAIN_BYTES: Final = 16 * 1024 * 1024
 DRAIN_S: Final = 2.0
@@ -22,12 +22,14 @@ def answered_in_full(app: ASGIApp) -> ASGIApp:
         if scope["type"] != ScopeType.HTTP or not _has_body(scope):
             await app(scope, receive, send)
             return
-        is_read = False
+        is_read, left = False, DRAIN_BYTES
 
-        async def received() -> Message:  # type: ignore[type-arg]
-            nonlocal is_read
+        async def received() -> ReceiveMessage:
+            nonlocal is_read, left
             message = await receive()
-            is_read = is_read or message["type"] != "http.request" or not message.get("more_body", False)
+            if message["type"] == "http.request":
+                left -= len(message.get("body", b""))
+            is_read = message["type"] != "http.request" or not message.get("more_body", False)
             return message
 
         async def sent(message: Message) -> None:
@@ -36,12 +38,10 @@ def answered_in_full(app: ASGIApp) -> ASGIApp:
             await send(message)
 
         async def _drain() -> None:
-            left = DRAIN_BYTES
             try:
                 async with asyncio.timeout(DRAIN_S):
                     while not is_read and left > 0:
-                        message = await received()
-                        left -= len(message.get("body", b""))
+                        await received()
             except TimeoutError:
                 return
 
