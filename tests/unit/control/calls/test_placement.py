@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from turncall_bus.bus import NoAnswer
 from turncall_bus.memory import MemoryBus
 from turncall_control.calls.placement import place, sealed_secrets
 from turncall_control.workers import Workers, watch
@@ -134,6 +135,24 @@ async def bus() -> Any:
     made = MemoryBus()
     yield made
     await made.close()
+
+
+async def test_a_worker_that_was_too_busy_to_answer_is_asked_again() -> None:
+    """A burst of arrivals delays one answer: with nobody else left the caller is not put on hold for that."""
+    workers, _ = await view(beat("w1"))
+    asked: list[float] = []
+
+    class Burst(MemoryBus):
+        async def ask(self, subject: str, data: bytes, *, timeout_s: float) -> bytes:
+            asked.append(timeout_s)
+            if len(asked) == 1:
+                raise NoAnswer("the worker is busy")
+            return encode(OfferReply(worker=WorkerId("w1"), answer="accepted"))
+
+    placed = await place(Burst(), workers, PLAN)
+    assert placed is not None
+    assert placed.plan.offered_to == "w1"
+    assert len(asked) == 2
 
 
 async def test_an_offer_goes_on_until_somebody_accepts(bus: MemoryBus) -> None:

@@ -59,23 +59,28 @@ def sealed_secrets(agent: AgentSpec, vendor_keys: Mapping[str, Secret], public_k
 async def place(bus: Bus, workers: Workers, plan: CallStart) -> Placed | None:
     """Offers the plan to one worker after another, and returns the one that accepted; None after `PLACE_WITHIN_S`.
 
-    The worker is the last judge of what it can carry. A worker that accepted too late for us to hear frees its slot by
-    itself. Just after our start, beats that have not come yet are waited for.
+    The worker is the last judge of what it can carry: one that refused is not asked again. One that did not answer in
+    time may be busy with other arrivals, so it is asked again when nobody else is left; a slot that it held for an
+    answer we did not hear serves the next offer of the same epoch, or frees itself. Just after our start, beats that
+    have not come yet are waited for.
     """
     refused: set[WorkerId] = set()
+    silent: set[WorkerId] = set()
     give_up_at = asyncio.get_running_loop().time() + PLACE_WITHIN_S
     while asyncio.get_running_loop().time() < give_up_at:
-        beat = workers.choose("calls", without=refused)
+        beat = workers.choose("calls", without=refused | silent)
         if beat is None:
-            if not workers.is_young:
+            if not workers.is_young and not silent:
                 return None
-            await asyncio.sleep(NEXT_BEAT_S)
+            silent.clear()
+            await asyncio.sleep(NEXT_BEAT_S if workers.is_young else 0)
             continue
         offered = replace(plan, offered_to=beat.worker)
-        if await _accepts(bus, beat, offered):
+        answer = await _answer(bus, beat, offered)
+        if answer == "accepted":
             workers.placed(beat.worker)
             return Placed(plan=offered, media_url=beat.media_url)
-        refused.add(beat.worker)
+        (silent if answer is None else refused).add(beat.worker)
     return None
 
 
@@ -84,17 +89,21 @@ def may_wait(workers: Workers, waited_s: float) -> bool:
     return waited_s < (WAIT_FOR_BUS_S if workers.is_cut_off else WAIT_AT_MOST_S)
 
 
-async def _accepts(bus: Bus, beat: WorkerBeat, plan: CallStart) -> bool:
+async def _answer(bus: Bus, beat: WorkerBeat, plan: CallStart) -> str | None:
+    """What the worker says to the offer; None when it said nothing in time."""
     offer = CallOffer(plan=plan, deadline=datetime.now(UTC) + timedelta(seconds=OFFER_WITHIN_S))
     try:
         answer = await bus.ask(subjects.offer(beat.worker), encode(offer), timeout_s=OFFER_WITHIN_S)
         reply = decode(answer, OfferReply)
-    except (NoAnswer, NobodyListens, Away, MalformedMessage) as error:
+    except NoAnswer as error:
         log.warning("offer.unanswered", call_id=plan.call_id, worker=beat.worker, error=str(error))
-        return False
+        return None
+    except (NobodyListens, Away, MalformedMessage) as error:
+        log.warning("offer.failed", call_id=plan.call_id, worker=beat.worker, error=str(error))
+        return "failed"
     if reply.answer != "accepted":
         log.info("offer.refused", call_id=plan.call_id, worker=beat.worker, answer=reply.answer, detail=reply.detail)
-    return reply.answer == "accepted"
+    return reply.answer
 
 
 async def announce(bus: Bus, plan: CallStart) -> None:
