@@ -11,7 +11,7 @@ from turncall.demo.record import every_fact, holes, read_record
 from turncall.demo.run import UTTERANCES
 from turncall_phone.caller import AnyStep, HangUp, Interrupt, Pause, WaitForAgent, WaitForHangUp
 from turncall_phone.calls import Call, CallStatus
-from turncall_phone.journal import WebhookSent
+from turncall_phone.journal import ScriptEnded, WebhookSent
 from turncall_proto.agent import AgentSpec, TurnTaking, VendorRef, WebhookTool
 from turncall_testkit.house import ACCOUNT, House, conversation, said
 
@@ -38,6 +38,11 @@ def heard_seconds(call: Call) -> float:
     return float((loudness(call.heard) > 100).sum()) / 50
 
 
+def script_failure(call: Call) -> str | None:
+    """What the caller waited for in vain; None when nothing was."""
+    return next((entry.fact.failure for entry in call.journal if isinstance(entry.fact, ScriptEnded)), None)
+
+
 async def test_twenty_calls_at_once_each_keep_their_own_story(house: House, agent: AgentSpec) -> None:
     """On one worker: each transcript is its script's, each fact is stored once, each call ends once and says why."""
     _, number = await house.answering(agent, name="twenty at once")
@@ -51,6 +56,7 @@ async def test_twenty_calls_at_once_each_keep_their_own_story(house: House, agen
     for call in calls:
         view = await house.record_of(call)
         record = await read_record(house.api, view.id)
+        assert script_failure(call) is None, [(words.speaker, words.text) for words in record.utterances]
         assert (view.status, view.ended_reason) == ("completed", "assistant_ended_call")
         assert holes(record.facts) == []
         assert [fact.type for fact in record.facts].count("call.ended") == 1
