@@ -12,6 +12,7 @@ import sys
 
 WANTED = (3, 12)
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SYSTEM_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 TOOLS = os.path.join(ROOT, ".tools")
 
 
@@ -81,6 +82,9 @@ def main():
     uv = get_uv(python)
     environment = dict(os.environ, UV_PROJECT_ENVIRONMENT=os.path.join(ROOT, ".venv"))
     environment.pop("VIRTUAL_ENV", None)
+    if os.path.exists(SYSTEM_CERTIFICATES):
+        # A network with a certificate authority of its own is known to the system, not to uv's built-in list.
+        environment.setdefault("UV_SYSTEM_CERTS", "true")
     if python:
         environment["UV_PYTHON"] = python
         environment["UV_PYTHON_DOWNLOADS"] = "never"
