@@ -15,6 +15,12 @@ class Counters:
         self.epochs = Counter(
             "turncall_media_epochs", "Epochs served to their end, by reason.", ["reason"], registry=registry
         )
+        self.pasts = Counter(
+            "turncall_media_pasts",
+            "Calls taken over, by what was known of them.",
+            ["outcome"],
+            registry=registry,
+        )
         self.facts = Counter(
             "turncall_media_facts", "Facts stated, by what became of them on this worker.", ["fate"], registry=registry
         )

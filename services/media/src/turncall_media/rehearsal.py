@@ -54,7 +54,7 @@ async def rehearse(station: Station, agent: AgentSpec) -> float:
     try:
         async with asyncio.timeout(2 * WITHIN_S):
             await wire.open(WITHIN_S)
-            outcome = await station.build(_plan(agent), wire, _Unheard(), _resources(station)).run()
+            outcome = await station.build(_plan(agent), wire, _Unheard(), _resources(station), None).run()
     except (MediaError, TimeoutError) as error:
         raise NotReady(f"the rehearsal of a call failed: {error or 'it did not end'}") from error
     if outcome.state is CallState.FAILED:
@@ -106,6 +106,8 @@ async def _taken(reason: EndedReason) -> bool:
 
 def _resources(station: Station) -> Resources:
     return Resources(
+        worker=station.worker,
+        now=station.now,
         open_secret=station.open_secret,
         blobs=station.blobs,
         egress_allow=station.egress_allow,

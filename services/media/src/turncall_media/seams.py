@@ -1,6 +1,7 @@
 """The few shapes that the parts of the media plane meet in: a socket, a reporter of facts, and how a call ended."""
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -8,7 +9,8 @@ from msgspec import Struct
 
 from turncall_blobs.store import BlobStore
 from turncall_proto.call import CallState, EndedReason
-from turncall_proto.events import CallEvent
+from turncall_proto.events import CallEvent, Event
+from turncall_proto.ids import WorkerId
 
 
 class SocketClosed(Exception):
@@ -57,6 +59,13 @@ class Outcome(Struct, frozen=True, kw_only=True):
     reason: EndedReason | None
 
 
+class Past(Struct, frozen=True, kw_only=True):
+    """What is known of a call's earlier epochs. ``is_known``: the bus told; without it there are no facts."""
+
+    facts: tuple[Event, ...]
+    is_known: bool
+
+
 class Conversation(Protocol):
     """What a session needs of the pipeline that it built."""
 
@@ -72,6 +81,7 @@ class Conversation(Protocol):
 class Resources(Struct, frozen=True, kw_only=True):
     """What one call may reach beyond its wire and its reporter.
 
+    ``worker`` serves it, and ``now`` is aware UTC.
     ``open_secret`` opens a vendor's key that control sealed; raises `SecretUnusable`. ``egress_allow`` are the networks
     (CIDR) that the operator opened for URLs supplied by users. ``recordings_spool`` is a folder where parts of a
     recording wait for the store. ``hang_up`` asks control to end the call at the carrier
@@ -80,6 +90,8 @@ class Resources(Struct, frozen=True, kw_only=True):
     it. Whoever does not call it need not worry: the session does, for every end that the caller did not make.
     """
 
+    worker: WorkerId
+    now: Callable[[], datetime]
     open_secret: Callable[[str], str]
     blobs: BlobStore
     egress_allow: tuple[str, ...]

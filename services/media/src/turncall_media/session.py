@@ -15,10 +15,10 @@ from turncall_media.acts import HangUp
 from turncall_media.commands import Commands
 from turncall_media.counters import Counters
 from turncall_media.errors import MediaError, NotOurs, WireError
-from turncall_media.ingress import claims
+from turncall_media.ingress import claims, past
 from turncall_media.report.live import LiveFeed
 from turncall_media.report.reporter import EpochReporter
-from turncall_media.seams import Conversation, MediaSocket, Outcome, Reporter, Resources, SocketClosed
+from turncall_media.seams import Conversation, MediaSocket, Outcome, Past, Reporter, Resources, SocketClosed
 from turncall_media.wire.twilio import TwilioWire
 from turncall_proto import subjects
 from turncall_proto.call import CallStart, CallState, EndedReason
@@ -36,7 +36,8 @@ CLAIM_AGAIN_S: Final = 1.0
 CARRIER_CLOSES_WITHIN_S: Final = 5.0
 """From control's promise to hang up to the carrier's close of the socket."""
 
-Build = Callable[[CallStart, TwilioWire, Reporter, Resources], Conversation]
+Build = Callable[[CallStart, TwilioWire, Reporter, Resources, Past | None], Conversation]
+"""The last one is what earlier workers said about the call; None when there was none."""
 
 _BROKE: Final = Outcome(state=CallState.FAILED, reason=EndedReason.PIPELINE_ERROR)
 _CUT_SHORT: Final = Outcome(state=CallState.FAILED, reason=EndedReason.WORKER_LOST)
@@ -132,8 +133,9 @@ class CallSession:
         hang_up = HangUp(station.bus, plan, station.now)
         outcome, is_taken = _CUT_SHORT, False
         try:
-            reporter.open(station.worker, await claims.last_seq(station.bus, plan))
-            outcome = await self._outcome(plan, wire, reporter, hang_up)
+            known = await self._look_back(plan)
+            reporter.open(station.worker, past.last_seq(known, plan.epoch - 1))
+            outcome = await self._outcome(plan, wire, reporter, hang_up, known)
             if outcome.reason not in (None, EndedReason.CUSTOMER_ENDED_CALL):
                 is_taken = await hang_up(outcome.reason)
         except NotOurs:
@@ -145,9 +147,19 @@ class CallSession:
         if is_taken:
             await self._see_off()
 
-    async def _outcome(self, plan: CallStart, wire: TwilioWire, reporter: EpochReporter, hang_up: HangUp) -> Outcome:
+    async def _look_back(self, plan: CallStart) -> Past | None:
+        known = await past.read(self._station.bus, plan)
+        if known is not None:
+            self._station.counters.pasts.labels("known" if known.is_known else "unknown").inc()
+        return known
+
+    async def _outcome(
+        self, plan: CallStart, wire: TwilioWire, reporter: EpochReporter, hang_up: HangUp, known: Past | None
+    ) -> Outcome:
         """How the conversation ended, or why there was none. Raises `NotOurs`."""
         resources = Resources(
+            worker=self._station.worker,
+            now=self._station.now,
             open_secret=self._station.open_secret,
             blobs=self._station.blobs,
             egress_allow=self._station.egress_allow,
@@ -155,7 +167,8 @@ class CallSession:
             hang_up=hang_up,
         )
         try:
-            return await self._converse(self._station.build(plan, wire, reporter, resources), plan, reporter)
+            conversation = self._station.build(plan, wire, reporter, resources, known)
+            return await self._converse(conversation, plan, reporter)
         except NotOurs:
             raise
         except MediaError as error:

@@ -21,7 +21,7 @@ HUNG_UP = Outcome(state=CallState.COMPLETED, reason=EndedReason.CUSTOMER_ENDED_C
 class Listener:
     """A conversation that lasts until the caller hangs up or somebody ends it."""
 
-    def __init__(self, plan, wire, reporter, resources) -> None:
+    def __init__(self, plan, wire, reporter, resources, past) -> None:
         self._wire = wire
         self._end = asyncio.get_running_loop().create_future()
 

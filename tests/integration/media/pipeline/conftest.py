@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -35,13 +35,13 @@ from pipecat.services.tts_service import TTSService
 from turncall_blobs import MemoryStore
 from turncall_media.kinds import BuildContext, Capabilities
 from turncall_media.pipelines import build
-from turncall_media.seams import Outcome, Resources, SocketClosed
+from turncall_media.seams import Outcome, Past, Resources, SocketClosed
 from turncall_media.turns import silero
 from turncall_media.wire.twilio import TwilioWire
 from turncall_proto.agent import AgentSpec, Cascade, Tool, TurnTaking, VendorRef
 from turncall_proto.call import CallStart, EndedReason
 from turncall_proto.events import CallEvent
-from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId
+from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId, WorkerId
 from turncall_testkit import virtual_time
 
 FRAME_S = 0.02
@@ -339,6 +339,7 @@ class Facts:
         return [SimpleNamespace(**facts) for known, facts in self.all if known is kind]
 
 
+WORKER = WorkerId("wrk_" + "2" * 32)
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
@@ -352,6 +353,8 @@ class Scene:
         self.hang_ups: list[tuple[EndedReason, float]] = []
         self._agent = agent
         self._resources = resources
+        self.plan = a_plan(agent)
+        self.past: Past | None = None
         self.running: asyncio.Task[Outcome] | None = None
         self.conversation: Any = None
 
@@ -360,7 +363,7 @@ class Scene:
         wire = TwilioWire(self.carrier)
         await wire.open(1.0)
         resources = Resources(**{**self._defaults(), **self._resources})
-        self.conversation = build.build_conversation(a_plan(self._agent), wire, self.facts, resources)
+        self.conversation = build.build_conversation(self.plan, wire, self.facts, resources, self.past)
         self.running = asyncio.create_task(self.conversation.run())
 
     async def outcome(self) -> Outcome:
@@ -386,6 +389,8 @@ class Scene:
             return True
 
         return {
+            "worker": WORKER,
+            "now": lambda: NOON + timedelta(seconds=self.carrier.now()),
             "open_secret": lambda sealed: f"opened {sealed}",
             "blobs": MemoryStore(),
             "egress_allow": ("127.0.0.0/8",),

@@ -97,7 +97,8 @@ class ScriptedSocket:
 class Talk:
     """A conversation that lasts until the test or somebody's `end` gives it an outcome."""
 
-    def __init__(self, reporter, resources) -> None:
+    def __init__(self, reporter, resources, past) -> None:
+        self.past = past
         self.reporter = reporter
         self.resources = resources
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -149,10 +150,10 @@ class Edge:
     def now() -> datetime:
         return NOON + timedelta(seconds=asyncio.get_running_loop().time())
 
-    def _build(self, plan, wire, reporter, resources) -> Talk:
+    def _build(self, plan, wire, reporter, resources, past) -> Talk:
         if self.build_fails_with is not None:
             raise self.build_fails_with
-        self.talks.append(Talk(reporter, resources))
+        self.talks.append(Talk(reporter, resources, past))
         return self.talks[-1]
 
     async def open(self) -> "Edge":

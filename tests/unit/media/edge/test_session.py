@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from turncall_media.errors import VendorUnusable
+from turncall_media.ingress.past import READ_WITHIN_S
 from turncall_media.seams import Outcome, SocketClosed
 from turncall_media.session import CARRIER_CLOSES_WITHIN_S, FIRST_MESSAGE_WITHIN_S, PLAN_WITHIN_S
 from turncall_proto.call import CallState, Claim, EndedReason
@@ -403,5 +404,54 @@ def test_a_cancelled_call_still_closes_its_epoch(edge, a_socket, a_plan):
         assert (closed.state, closed.reason) == (CallState.FAILED, EndedReason.WORKER_LOST)
         assert socket.closed_with == 1001
         assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    virtual_time.run(main())
+
+
+def test_a_call_taken_over_brings_its_story(edge, a_socket, a_plan):
+    """The conversation is built with the facts of earlier epochs, and the first fact says how many were read."""
+
+    async def main() -> None:
+        world = await edge()
+        for epoch, seq in ((1, 1), (1, 2), (2, 1)):
+            fact = EpochOpened(
+                call_id=a_plan().call_id,
+                project_id=a_plan().project_id,
+                epoch=epoch,
+                seq=seq,
+                at=world.now(),
+                worker="wrk_" + "9" * 32,
+            )
+            subject = call(fact.project_id, fact.call_id, "event")
+            await world.bus.publish(subject, encode(fact), message_id=f"{epoch}.{seq}")
+        await world.bus.publish(subject, b"{}", message_id="no fact")
+        plan = a_plan(epoch=2)
+        running = asyncio.create_task(world.session(a_socket(), plan, epoch=2).run())
+        await settled()
+        known = world.talks[0].past
+        assert known.is_known
+        assert [(fact.epoch, fact.seq) for fact in known.facts] == [(1, 1), (1, 2)]
+        world.talks[0].outcome.set_result(HUNG_UP)
+        await running
+        assert world.spooled[0].previous_seq == 2
+        assert world.count("pasts", outcome="known") == 1
+
+    virtual_time.run(main())
+
+
+def test_a_call_taken_over_without_the_bus(edge, a_socket, a_plan):
+    """It goes on within a second, and the worker counts that it knows nothing of the call."""
+
+    async def main() -> None:
+        world = await edge()
+        world.bus.go_away()
+        began_s = asyncio.get_running_loop().time()
+        running = asyncio.create_task(world.session(a_socket(), a_plan(epoch=2), epoch=2).run())
+        await settled()
+        assert asyncio.get_running_loop().time() - began_s <= READ_WITHIN_S
+        assert not world.talks[0].past.is_known
+        assert world.count("pasts", outcome="unknown") == 1
+        world.talks[0].outcome.set_result(HUNG_UP)
+        await running
 
     virtual_time.run(main())

@@ -42,7 +42,7 @@ class Greeter:
 async def rehearsed(edge, make) -> float:
     """Rehearses conversations that ``make(wire)`` makes."""
     world = await edge()
-    station = world.station_of("wrk_" + "3" * 32, build=lambda plan, wire, reporter, resources: make(wire))
+    station = world.station_of("wrk_" + "3" * 32, build=lambda plan, wire, reporter, resources, past: make(wire))
     return await rehearse(station, None)
 
 

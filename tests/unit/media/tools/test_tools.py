@@ -62,4 +62,4 @@ def test_every_kind_is_one_file(tool: Tool) -> None:
 def test_model_sees_the_whole_schema() -> None:
     """Definitions and closedness reach the model, not only properties."""
     tool = WebhookTool(name="book", description="Books a table.", url="http://x.example/", parameters=SCHEMA)
-    assert WholeSchema(tool, SCHEMA, None).to_default_dict()["parameters"] == SCHEMA
+    assert WholeSchema(tool, SCHEMA).to_default_dict()["parameters"] == SCHEMA

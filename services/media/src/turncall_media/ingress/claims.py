@@ -5,8 +5,6 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from msgspec import Struct
-
 from turncall_bus.bus import Bus, BusError, NotLast
 from turncall_media.errors import PlanMissing
 from turncall_proto.call import CallStart, Claim
@@ -16,12 +14,6 @@ from turncall_proto.subjects import call
 
 _ANY_PROJECT: Final = ProjectId("*")
 _LOOK_AGAIN_S: Final = 0.1
-_LOOK_BACK_S: Final = 0.5
-
-
-class _Number(Struct, frozen=True):
-    epoch: int
-    seq: int
 
 
 async def find_plan(bus: Bus, call_id: CallId, epoch: int, *, within_s: float) -> CallStart:
@@ -47,27 +39,6 @@ async def find_plan(bus: Bus, call_id: CallId, epoch: int, *, within_s: float) -
         if asyncio.get_running_loop().time() + _LOOK_AGAIN_S >= deadline:
             raise PlanMissing(f"no plan for epoch {epoch} of {call_id} within {within_s} s; is the bus away?")
         await asyncio.sleep(_LOOK_AGAIN_S)
-
-
-async def last_seq(bus: Bus, plan: CallStart) -> int:
-    """The last number of the epoch before ``plan``'s; 0 when there is none or the bus does not say."""
-    if plan.epoch == 1:
-        return 0
-    try:
-        async with asyncio.timeout(_LOOK_BACK_S):
-            facts = await bus.story(call(plan.project_id, plan.call_id, "event"))
-    except (BusError, TimeoutError):
-        return 0
-    return max((_seq_within(plan.epoch - 1, fact.data) for fact in facts), default=0)
-
-
-def _seq_within(epoch: int, fact: bytes) -> int:
-    """The number of a fact of ``epoch``; 0 for one of another epoch, and for bytes that are no fact."""
-    try:
-        number = decode(fact, _Number)
-    except MalformedMessage:
-        return 0
-    return number.seq if number.epoch == epoch else 0
 
 
 async def claim(bus: Bus, plan: CallStart, worker: WorkerId, now: Callable[[], datetime]) -> bool:

@@ -1,4 +1,4 @@
-"""What the caller hears when a vendor is lost for good, in the agent's language."""
+"""What the caller hears of our own troubles, in the agent's language."""
 
 from typing import Final
 
@@ -13,7 +13,27 @@ _BY_LANGUAGE: Final = {
     "pt": "Lamento, temos neste momento um problema técnico. Por favor, ligue mais tarde.",
 }
 
+_AGAIN_BY_LANGUAGE: Final = {
+    "de": "Entschuldigung, könnten Sie das bitte noch einmal sagen?",
+    "en": "Sorry, could you say that again?",
+    "es": "Perdone, ¿podría repetirlo?",
+    "fr": "Pardon, pourriez-vous répéter ?",
+    "it": "Mi scusi, può ripetere?",
+    "nl": "Sorry, kunt u dat nog een keer zeggen?",
+    "pl": "Przepraszam, czy może Pan lub Pani to powtórzyć?",
+    "pt": "Desculpe, pode repetir?",
+}
+
 
 def apology(language: str) -> str:
-    """One or two sentences in ``language`` (BCP 47), in English when there are none in it."""
-    return _BY_LANGUAGE.get(language.split("-", maxsplit=1)[0], _BY_LANGUAGE["en"])
+    """For a vendor that is lost for good: one or two sentences in ``language`` (BCP 47), else in English."""
+    return _in(language, _BY_LANGUAGE)
+
+
+def please_repeat(language: str) -> str:
+    """For words that were lost: a short question in ``language`` (BCP 47), else in English."""
+    return _in(language, _AGAIN_BY_LANGUAGE)
+
+
+def _in(language: str, sentences: dict[str, str]) -> str:
+    return sentences.get(language.split("-", maxsplit=1)[0], sentences["en"])

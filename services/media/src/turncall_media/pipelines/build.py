@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from msgspec import ValidationError, convert
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameProcessor
+from pipecat.services.llm_service import LLMService
 
 from turncall_blobs.keys import recording_part
 from turncall_egress import EgressClient, Wall
@@ -20,22 +22,32 @@ from turncall_media.pipelines.conversation import Conversation, Parts
 from turncall_media.pipelines.ending import Ending
 from turncall_media.pipelines.faults import Faults
 from turncall_media.pipelines.listening import CallerInput
+from turncall_media.pipelines.openings import go_on
 from turncall_media.pipelines.speaking import AgentOutput
 from turncall_media.pipelines.speech import Speech
+from turncall_media.pipelines.story import UNKNOWN, Continuation, continuation
 from turncall_media.report.events import Narrator, Stage, Usage
 from turncall_media.report.recorder import Recorder
-from turncall_media.seams import Reporter, Resources
+from turncall_media.seams import Past, Reporter, Resources
 from turncall_media.sound import RATE_HZ
 from turncall_media.tools.shape import CallReach
 from turncall_media.turns import policy, silero
 from turncall_media.turns.voice import VoiceDetector
 from turncall_media.wire.twilio import TwilioWire
-from turncall_proto.agent import Cascade, VendorRef
+from turncall_proto.agent import AgentSpec, Cascade, VendorRef
 from turncall_proto.call import CallStart
 
+_LEAST_S: Final = 1.0
+"""For a call that has outlasted its time while nobody served it."""
 
-def build_conversation(plan: CallStart, wire: TwilioWire, reporter: Reporter, resources: Resources) -> Conversation:
-    """The conversation that ``plan`` asks for. Raises `MediaError` when a vendor, an option or a secret is unusable."""
+
+def build_conversation(
+    plan: CallStart, wire: TwilioWire, reporter: Reporter, resources: Resources, past: Past | None
+) -> Conversation:
+    """The conversation that ``plan`` asks for, or what is left of it after ``past``.
+
+    Raises `MediaError` when a vendor, an option or a secret is unusable.
+    """
     agent = plan.agent
     vendors = _vendors(plan, resources)
     narrator = Narrator(
@@ -58,14 +70,25 @@ def build_conversation(plan: CallStart, wire: TwilioWire, reporter: Reporter, re
         egress=egress,
         signing_secrets=_signing_secrets(plan, resources),
     )
-    context = LLMContext(
-        messages=[{"role": "system", "content": agent.prompt}] if agent.prompt else [],
-        tools=toolbox.schemas(agent.tools, reach, narrator),
-    )
+    story = _story(agent, past)
+    narrator.turn = story.turn
+    prompt = [{"role": "system", "content": agent.prompt}] if agent.prompt else []
+    messages: list[Any] = [*prompt, *story.messages]
+    context = LLMContext(messages=messages, tools=toolbox.schemas(agent.tools))
+    if isinstance(vendors.llm, LLMService):
+        toolbox.register(agent.tools, vendors.llm, reach, narrator)
     worker = build_worker(caller, output, vendors, agent.turn_taking, context, narrator, speech, faults)
+
+    async def opening() -> None:
+        if plan.resume is not None:
+            narrator.resumed(plan.resume, resources.worker, resources.now())
+        await go_on(story, agent, speech, worker, vendors.llm, context)
+
     return Conversation(
         Parts(
             agent=agent,
+            opening=opening,
+            lasts_s=_lasts_s(agent, story, resources.now()),
             worker=worker,
             stages=vendors.stages(),
             ending=ending,
@@ -77,6 +100,18 @@ def build_conversation(plan: CallStart, wire: TwilioWire, reporter: Reporter, re
             resources=resources,
         )
     )
+
+
+def _story(agent: AgentSpec, past: Past | None) -> Continuation:
+    if past is None:
+        return Continuation(greet=True)
+    return continuation(past.facts, toolbox.end_replies(agent.tools)) if past.is_known else UNKNOWN
+
+
+def _lasts_s(agent: AgentSpec, story: Continuation, now: datetime) -> float:
+    """How long the call may still last; another worker may have served it before."""
+    passed_s = 0.0 if story.answered_at is None else (now - story.answered_at).total_seconds()
+    return max(_LEAST_S, agent.max_duration_s - max(0.0, passed_s))
 
 
 def _vendors(plan: CallStart, resources: Resources) -> Vendors:

@@ -18,6 +18,7 @@ from turncall_media.pipelines.apologies import apology
 from turncall_media.pipelines.cascade import CANCEL_WITHIN_S
 from turncall_media.pipelines.ending import Ending
 from turncall_media.pipelines.faults import Faults
+from turncall_media.pipelines.openings import Opening
 from turncall_media.pipelines.speech import Speech
 from turncall_media.report.events import Narrator, Stage
 from turncall_media.report.recorder import Recorder
@@ -34,9 +35,11 @@ _log = logs.logger(__name__)
 
 
 class Parts(Struct, frozen=True, kw_only=True):
-    """What a conversation is made of. ``recorder`` is None when nothing is recorded."""
+    """What a conversation is made of. ``recorder`` is None when nothing is recorded; ``lasts_s`` at the longest."""
 
     agent: AgentSpec
+    opening: Opening
+    lasts_s: float
     worker: PipelineWorker
     stages: dict[FrameProcessor, Stage]
     ending: Ending
@@ -78,19 +81,21 @@ class Conversation:
     async def _converse(self) -> Outcome:
         ending, worker = self._parts.ending, self._parts.worker
         manager = TaskManager()
-        worker.add_event_handler("on_pipeline_started", self._greet)
+        worker.add_event_handler("on_pipeline_started", self._open)
         worker.add_event_handler("on_pipeline_error", self._judge)
         worker.add_event_handler("on_setup_timeout", self._blocked)
         worker.add_event_handler("on_pipeline_timeout", self._blocked)
         running = asyncio.create_task(self._run_worker(manager), name="pipeline")
         running.add_done_callback(self._ran_out)
         try:
-            async with asyncio.timeout(self._parts.agent.max_duration_s):
+            async with asyncio.timeout(self._parts.lasts_s):
                 return await ending.wait()
         except TimeoutError:
             ending.because(EndedReason.MAX_DURATION_REACHED)
             return await ending.wait()
         finally:
+            if ending.outcome is not None and ending.outcome.state is None:
+                self._parts.narrator.cut_off()
             await self._stop(running, manager)
 
     def _ran_out(self, running: asyncio.Task[None]) -> None:
@@ -125,10 +130,9 @@ class Conversation:
                 if stored is not None:
                     parts.narrator.recorded(stored)
 
-    async def _greet(self, _: PipelineWorker, __: StartFrame) -> None:
+    async def _open(self, _: PipelineWorker, __: StartFrame) -> None:
         self._parts.narrator.started()
-        if self._parts.agent.first_message:
-            await self._parts.speech.say(self._parts.agent.first_message, is_kept=True)
+        await self._parts.opening()
 
     async def _judge(self, worker: PipelineWorker, error: ErrorFrame) -> None:
         """Something in the pipeline failed: a vendor, or we did."""

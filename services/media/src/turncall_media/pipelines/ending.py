@@ -32,6 +32,10 @@ class Ending:
         state = CallState.FAILED if reason in _FAILURES else CallState.COMPLETED
         self._settle(Outcome(state=state, reason=reason))
 
+    def elsewhere(self) -> None:
+        """It ends here and goes on with another worker, unless it has ended already."""
+        self._settle(_GOES_ON)
+
     def stream_ended(self, end: StreamEnd) -> None:
         """The carrier's stream is over.
 
@@ -42,7 +46,7 @@ class Ending:
             case StreamStopped():
                 self.because(EndedReason.CUSTOMER_ENDED_CALL)
             case SocketClosed():
-                self._settle(_GOES_ON)
+                self.elsewhere()
             case WireError():
                 self._settle(end.outcome)
 

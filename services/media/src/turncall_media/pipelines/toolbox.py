@@ -1,6 +1,7 @@
 """An agent's tools as functions that Pipecat's models can call. Whatever goes wrong becomes an answer, not an error."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from jsonschema import Draft202012Validator
@@ -8,10 +9,11 @@ from jsonschema.exceptions import SchemaError, ValidationError
 from pipecat.adapters.llm.schemas.function_schema import FunctionSchema
 from pipecat.adapters.llm.schemas.tools_schema import ToolsSchema
 from pipecat.frames.frames import FunctionCallResultProperties
-from pipecat.services.llm_service import FunctionCallParams
+from pipecat.services.llm_service import FunctionCallParams, LLMService
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
+from turncall_media.pipelines.story import INTERRUPTED
 from turncall_media.report.events import Narrator
 from turncall_media.tools.shape import CallReach, Invocation, ToolFailed, ToolModule, load
 from turncall_proto.agent import Tool
@@ -24,21 +26,32 @@ _BROKEN: Final = "The function failed."
 _log = logs.logger(__name__)
 
 
-def schemas(tools: tuple[Tool, ...], reach: CallReach, narrator: Narrator) -> ToolsSchema:
-    """One function for each tool, its handler included."""
-    return ToolsSchema(standard_tools=[_function(tool, reach, narrator) for tool in tools])
+def schemas(tools: tuple[Tool, ...]) -> ToolsSchema:
+    """One function for each tool, as the model gets to know it."""
+    return ToolsSchema(standard_tools=[WholeSchema(tool, load(tool).parameters(tool)) for tool in tools])
+
+
+def register(tools: tuple[Tool, ...], llm: LLMService[Any], reach: CallReach, narrator: Narrator) -> None:
+    """Has ``llm`` run the tools. Not left to the schemas, which Pipecat looks at only when the model is first asked: a
+    call that is gone on with may begin with a tool."""
+    for tool in tools:
+        llm.register_function(tool.name, _handler(tool, reach, narrator))
+
+
+def end_replies(tools: tuple[Tool, ...]) -> frozenset[str]:
+    """The names of those after whose answer the model is not asked to go on."""
+    return frozenset(tool.name for tool in tools if load(tool).ENDS_REPLY)
 
 
 class WholeSchema(FunctionSchema):
     """Pipecat's function, with everything that the user's JSON Schema says (``$defs``, ``additionalProperties``…)."""
 
-    def __init__(self, tool: Tool, parameters: dict[str, Any], handler: Any) -> None:
+    def __init__(self, tool: Tool, parameters: dict[str, Any]) -> None:
         super().__init__(
             name=tool.name,
             description=tool.description,
             properties=parameters.get("properties", {}),
             required=parameters.get("required", []),
-            handler=handler,
         )
         self._parameters = parameters
 
@@ -51,7 +64,7 @@ class WholeSchema(FunctionSchema):
         }
 
 
-def _function(tool: Tool, reach: CallReach, narrator: Narrator) -> FunctionSchema:
+def _handler(tool: Tool, reach: CallReach, narrator: Narrator) -> Callable[[FunctionCallParams], Awaitable[None]]:
     module = load(tool)
     parameters = module.parameters(tool)
 
@@ -59,7 +72,7 @@ def _function(tool: Tool, reach: CallReach, narrator: Narrator) -> FunctionSchem
         arguments = dict(params.arguments)
         invocation = Invocation(tool_call_id=params.tool_call_id, arguments=arguments, reach=reach)
         clock = asyncio.get_running_loop().time
-        began_s, is_ok, output = clock(), False, {"error": "The caller interrupted it."}
+        began_s, is_ok, output = clock(), False, INTERRUPTED
         narrator.tool_called(params.tool_call_id, tool.name, arguments)
         try:
             is_ok, output = await _answer(tool, module, parameters, invocation)
@@ -69,7 +82,7 @@ def _function(tool: Tool, reach: CallReach, narrator: Narrator) -> FunctionSchem
         result = output or {"result": output}  # Pipecat does not go on after an empty one
         await params.result_callback(result, properties=FunctionCallResultProperties(run_llm=goes_on))
 
-    return WholeSchema(tool, parameters, handle)
+    return handle
 
 
 async def _answer(

@@ -5,6 +5,7 @@ milliseconds since the stream began; times in seconds are the event loop's.
 """
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Final, Literal
 
 from msgspec import Struct
@@ -13,7 +14,9 @@ from turncall_media.report.measure import Stopwatch
 from turncall_media.report.recorder import Recording
 from turncall_media.seams import Reporter
 from turncall_media.sound import RATE_HZ
+from turncall_proto.call import Resume
 from turncall_proto.events import (
+    CallResumed,
     CallStarted,
     DtmfReceived,
     RecordingReady,
@@ -25,7 +28,7 @@ from turncall_proto.events import (
     UtteranceBegun,
     VendorFailed,
 )
-from turncall_proto.ids import CallId
+from turncall_proto.ids import CallId, WorkerId
 from turncall_proto.live import TranscriptPartial
 
 Stage = Literal["stt", "llm", "tts"]
@@ -61,6 +64,7 @@ class Narrator:
         self._watch = Stopwatch()
         self._voice_ms: tuple[int, int] | None = None  # where the caller's voice last began and ended
         self._turn_began_ms: int | None = None
+        self._is_cut_off = False
         self.usage = usage
         self.turn = 0
 
@@ -71,6 +75,21 @@ class Narrator:
     def started(self) -> None:
         """The pipeline runs and audio flows both ways."""
         self._reporter.report(CallStarted, setup_ms=self.call_ms(self._clock_s()))
+
+    def resumed(self, resume: Resume, worker: WorkerId, now: datetime) -> None:
+        """``worker`` is live with a call that another one began; ``now`` is aware UTC."""
+        self._reporter.report(
+            CallResumed,
+            from_epoch=resume.from_epoch,
+            from_worker=resume.from_worker,
+            to_worker=worker,
+            cause=resume.cause,
+            gap_ms=max(0, round((now - resume.lost_at).total_seconds() * 1000)),
+        )
+
+    def cut_off(self) -> None:
+        """The call goes on elsewhere: whoever speaks is cut, and tools that run are left to the next worker."""
+        self._is_cut_off = True
 
     def voice_began(self, at_ms: int) -> None:
         """The caller's voice began at ``at_ms`` of the audio clock."""
@@ -106,7 +125,13 @@ class Narrator:
         began_ms = min(began_ms if self._turn_began_ms is None else self._turn_began_ms, ended_ms)
         self._turn_began_ms = None
         self._reporter.report(
-            TranscriptFinal, speaker="caller", text=text, start_ms=began_ms, end_ms=ended_ms, turn=self.turn
+            TranscriptFinal,
+            speaker="caller",
+            text=text,
+            start_ms=began_ms,
+            end_ms=ended_ms,
+            turn=self.turn,
+            is_interrupted=self._is_cut_off,
         )
         self._watch.turn_decided(now_s)
 
@@ -156,7 +181,9 @@ class Narrator:
         self._reporter.report(ToolCalled, tool_call_id=tool_call_id, tool=tool, arguments=arguments, turn=self.turn)
 
     def tool_returned(self, tool_call_id: str, tool: str, output: Any, latency_s: float, *, is_ok: bool) -> None:
-        """What the tool answered, or why it could not."""
+        """What the tool answered, or why it could not; nothing when it was left to the next worker."""
+        if self._is_cut_off:
+            return
         self._reporter.report(
             ToolReturned,
             tool_call_id=tool_call_id,

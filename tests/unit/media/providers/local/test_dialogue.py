@@ -1,13 +1,18 @@
 """What a script answers to a conversation."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
 
+from turncall_media.pipelines.story import continuation
 from turncall_media.providers.local.dialogue import Call, Reply, reply, unknown_places
 from turncall_media.providers.local.script import Script, expected_phrases
+from turncall_proto.events import TranscriptFinal
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 SCRIPT = msgspec.convert(
     {
@@ -256,3 +261,20 @@ def test_every_expected_phrase_is_understood() -> None:
         conversation = Conversation()
         conversation.says("book an appointment")
         assert conversation.says(phrase).text not in (*SCRIPT.fallback, "Monday or Tuesday?"), phrase
+
+
+def test_another_worker_goes_on_in_the_middle_of_a_question() -> None:
+    """The messages that are made again from the facts of a call lead to the same reply as those of the call itself."""
+    conversation = Conversation()
+    conversation.says("book an appointment")
+    asked = conversation.says("on tuesday")
+    told = [
+        TranscriptFinal(
+            call_id="call_1", project_id="prj_1", epoch=1, seq=seq, at=NOON,
+            speaker="caller", text=text, start_ms=0, end_ms=1, turn=seq,
+        )
+        for seq, text in enumerate(("book an appointment", "on tuesday"), 1)
+    ]  # fmt: skip
+    story = continuation(told, frozenset())
+    assert story.run_model
+    assert reply(SCRIPT, story.messages) == asked

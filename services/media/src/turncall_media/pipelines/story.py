@@ -1,0 +1,227 @@
+"""What a call's facts so far mean for the worker that goes on with it. Pure: the same facts give the same continuation.
+
+Facts are those of earlier epochs, whoever served them. A worker that was killed stated nothing about its end; one that
+lost its socket, or handed the call over, still said what had been heard by then.
+"""
+
+from collections.abc import Iterable, Set
+from datetime import datetime
+from typing import Any, Final
+
+from msgspec import Struct, json
+
+from turncall_proto.events import (
+    CallAnswered,
+    CallStarted,
+    DtmfReceived,
+    EpochOpened,
+    Event,
+    ToolCalled,
+    ToolReturned,
+    TranscriptFinal,
+    UtteranceBegun,
+)
+
+Message = dict[str, Any]
+"""One message of a conversation in OpenAI's form, as Pipecat keeps it."""
+
+KEYPAD_PREFIX: Final = "DTMF: "
+"""What keys look like once they are the caller's words (Pipecat's `DTMFAggregator`)."""
+INTERRUPTED: Final = {"error": "The caller interrupted it."}
+_UNSENT_KEYS: Final = frozenset("ABCD")
+
+
+class Pending(Struct, frozen=True, kw_only=True):
+    """A tool that was called and has not answered; it is called again under the same id."""
+
+    tool_call_id: str
+    tool: str
+    arguments: dict[str, Any]
+
+
+class Continuation(Struct, frozen=True, kw_only=True):
+    """Where a call stands and what its next worker does first.
+
+    ``messages`` is what was said and done, without the prompt. ``greet``: nobody has spoken yet. ``ask_again``: the
+    caller was cut off. ``say``: the sentence of the agent that was cut, and what was to follow it. ``keys``: pressed,
+    and not yet taken for the caller's words. ``run_model``: the caller, or a tool, waits for a reply. ``turn`` is the
+    number of the last turn, ``answered_at`` the moment from which the call's length counts.
+    """
+
+    messages: tuple[Message, ...] = ()
+    greet: bool = False
+    ask_again: bool = False
+    say: str = ""
+    keys: str = ""
+    repeat_tools: tuple[Pending, ...] = ()
+    run_model: bool = False
+    turn: int = 0
+    answered_at: datetime | None = None
+
+
+UNKNOWN: Final = Continuation(ask_again=True)
+"""The facts cannot be read: the caller is asked to say it again, which is the shortest way back into a conversation."""
+
+
+def continuation(facts: Iterable[Event], ends_reply: Set[str]) -> Continuation:
+    """What the facts mean, in any order and doubled or not. ``ends_reply`` names tools after whose answer the model
+    does not go on: one that succeeded meant the end of the call, and the call is still there, so it is done again."""
+    reader = _Reader(ends_reply)
+    known = {(fact.epoch, fact.seq): fact for fact in facts}
+    for number in sorted(known):
+        reader.read(known[number])
+    return reader.told()
+
+
+class _Cut(Struct, frozen=True, kw_only=True):
+    """Words of the agent that ended before their time: where their message stands, and which sentences had begun."""
+
+    place: int
+    begun: tuple[UtteranceBegun, ...]
+
+
+class _Reader:
+    """Follows a call fact by fact."""
+
+    def __init__(self, ends_reply: Set[str]) -> None:
+        self._ends_reply = ends_reply
+        self._messages: list[Message] = []
+        self._epoch = 0
+        self._turn = 0
+        self._answered_at: datetime | None = None
+        self._has_spoken = False  # anybody
+        self._begun: list[UtteranceBegun] = []  # sentences of the agent's words that are not final yet
+        self._place = 0  # where the message of those words belongs: a tool may answer while they are spoken
+        self._is_caller_in = False  # the caller acted since those words began
+        self._cut: _Cut | None = None  # the agent's last words, if nobody of the call interrupted them
+        self._say = ""
+        self._is_caller_speaking = False
+        self._keys = ""
+        self._awaits_reply = False
+        self._pending: dict[str, Pending] = {}
+
+    def read(self, fact: Event) -> None:
+        """Takes the next fact."""
+        if fact.epoch != self._epoch:
+            self._break_off()
+            self._epoch = fact.epoch
+        match fact:
+            case CallAnswered() | EpochOpened() | CallStarted():
+                self._answered_at = min(self._answered_at or fact.at, fact.at)
+            case UtteranceBegun(speaker="agent"):
+                self._agent_begins(fact)
+            case UtteranceBegun(speaker="caller"):
+                self._caller_acts()
+                self._is_caller_speaking = True
+            case DtmfReceived(digit=digit):
+                self._caller_acts()
+                if digit not in _UNSENT_KEYS:
+                    self._keys += digit
+            case TranscriptFinal(speaker="agent"):
+                self._agent_said(fact)
+            case TranscriptFinal(speaker="caller"):
+                self._caller_said(fact)
+            case ToolCalled():
+                self._awaits_reply = False
+                self._pending[fact.tool_call_id] = Pending(
+                    tool_call_id=fact.tool_call_id, tool=fact.tool, arguments=fact.arguments
+                )
+            case ToolReturned():
+                self._tool_returned(fact)
+
+    def told(self) -> Continuation:
+        """The continuation after the last fact."""
+        self._break_off()
+        is_callers = self._is_caller_speaking or bool(self._keys)
+        if is_callers:  # whoever speaks cancels what the agent says and does
+            for call in self._pending.values():
+                self._messages += _used(call, INTERRUPTED)
+            self._pending.clear()
+        pending = tuple(self._pending.values())
+        return Continuation(
+            messages=tuple(self._messages),
+            greet=not self._has_spoken,
+            ask_again=self._is_caller_speaking and not self._keys,
+            say="" if is_callers else self._say,
+            keys=self._keys,
+            repeat_tools=pending,
+            run_model=self._awaits_reply and not is_callers and not pending,
+            turn=self._turn,
+            answered_at=self._answered_at,
+        )
+
+    def _agent_begins(self, fact: UtteranceBegun) -> None:
+        if self._begun and self._begun[-1].turn != fact.turn:
+            self._begun.clear()  # cut before a word of them was heard
+        if not self._begun:
+            self._place = len(self._messages)
+            self._is_caller_in = self._is_caller_speaking = False
+            self._awaits_reply = False
+            self._keys = ""
+        self._begun.append(fact)
+        self._cut, self._say = None, ""
+        self._has_spoken = True
+
+    def _agent_said(self, fact: TranscriptFinal) -> None:
+        begun, self._begun = tuple(self._begun), []
+        if fact.is_interrupted and not begun and not self._is_caller_in:
+            return  # hardly a sound of it: it is to be said from its start
+        place = self._place if begun else len(self._messages)
+        self._messages.insert(place, {"role": "assistant", "content": fact.text})
+        self._has_spoken = True
+        if not begun:
+            self._awaits_reply = False
+        if fact.is_interrupted and begun and not self._is_caller_in:
+            self._cut = _Cut(place=place, begun=begun)
+        else:
+            self._cut, self._say = None, ""
+
+    def _caller_acts(self) -> None:
+        self._has_spoken = True
+        self._is_caller_in = True
+        self._cut, self._say = None, ""
+
+    def _caller_said(self, fact: TranscriptFinal) -> None:
+        self._caller_acts()
+        self._begun.clear()
+        self._messages.append({"role": "user", "content": fact.text})
+        self._turn = max(self._turn, fact.turn)
+        self._is_caller_in = False  # since anything that the agent may say next
+        self._is_caller_speaking = fact.is_interrupted
+        self._awaits_reply = not fact.is_interrupted
+        if KEYPAD_PREFIX in fact.text:
+            self._keys = ""
+        self._pending = {key: call for key, call in self._pending.items() if call.tool not in self._ends_reply}
+
+    def _tool_returned(self, fact: ToolReturned) -> None:
+        call = self._pending.get(fact.tool_call_id)
+        if call is None or (fact.is_ok and fact.tool in self._ends_reply):
+            return
+        del self._pending[fact.tool_call_id]
+        self._messages += _used(call, fact.output)
+        self._awaits_reply = True
+
+    def _break_off(self) -> None:
+        """The epoch ends here: what was being said was cut by that, not by anybody in the call."""
+        if self._cut is not None:
+            self._messages.pop(self._cut.place)
+            self._place, self._begun = self._cut.place, list(self._cut.begun)
+        if not self._begun:
+            return
+        *whole, last = self._begun
+        if whole:
+            heard = " ".join(sentence.text for sentence in whole)
+            self._messages.insert(self._place, {"role": "assistant", "content": heard})
+        if not self._is_caller_in:
+            self._say = f"{last.text} {last.following}".strip()
+        self._cut, self._begun = None, []
+
+
+def _used(call: Pending, output: Any) -> tuple[Message, Message]:
+    """A tool call and its answer, as Pipecat writes them into a context."""
+    function = {"name": call.tool, "arguments": json.encode(call.arguments).decode()}
+    answer = json.encode(output or {"result": output}).decode()
+    return (
+        {"role": "assistant", "tool_calls": [{"id": call.tool_call_id, "function": function, "type": "function"}]},
+        {"role": "tool", "tool_call_id": call.tool_call_id, "content": answer},
+    )
