@@ -49,6 +49,9 @@ BODIES = {
     "bad charset": (b"{}", {"content-type": "application/json; charset=klingon"}, {400, 415, 422}),
 }
 
+EVERYWHERE = {"torn", "deep", "too long"}
+"""What is also sent to the routes that read no JSON: whatever a body holds is alike to them."""
+
 IDS = {
     "word": "nonsense",
     "other kind": "wrk_" + "0" * 32,
@@ -96,10 +99,12 @@ def check(response, shape):
 
 @pytest.mark.parametrize("case", BODIES)
 async def test_malformed_body(control, tenant, problem_of, case):
-    """Every route that reads a body refuses it with the right status; the others do not stumble over it."""
+    """Every route that reads a body refuses it with the right status; no other route stumbles over one."""
     content, headers, expected = BODIES[case]
     tried = 0
     for path, method, reads_body, permission in ROUTES:
+        if not reads_body and case not in EVERYWHERE:
+            continue
         api = control.operator if permission is Permission.PLATFORM else tenant
         url = url_of(path, tenant.project_id)
         response = await control.client.request(method, url, content=content, headers=api.headers | headers)

@@ -57,7 +57,7 @@ def document(app: Litestar) -> bytes:
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
     schema_of = dict(zip(map(str, kinds), schemas, strict=True))
     for name, operation in operations.items():
-        operation |= _who(permissions[name])
+        operation |= _who(permissions[name]) | {"summary": name.replace("_", " ").capitalize()}
         _replace(operation.get("requestBody", {}), schema_of.get(str(bodies[name])))
         # Litestar adds a 400 of its own shape wherever there is a parameter; ours is a 422.
         told = {

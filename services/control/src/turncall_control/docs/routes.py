@@ -39,7 +39,7 @@ _ASSETS: Final[Mapping[str, tuple[Callable[[str], bytes], str]]] = {
 }
 
 
-@get("/openapi.json", sync_to_thread=False, include_in_schema=False, opt=_OPEN)
+@get("/openapi.json", sync_to_thread=True, include_in_schema=False, opt=_OPEN)
 def get_openapi(state: State) -> Response[bytes]:
     """The OpenAPI document."""
     document: Callable[[], bytes] = state.reference

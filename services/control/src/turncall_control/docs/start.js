@@ -4,7 +4,6 @@ SwaggerUIBundle({
   dom_id: "#reference",
   deepLinking: true,
   defaultModelsExpandDepth: 0,
-  displayOperationId: true,
   persistAuthorization: false,
   validatorUrl: null,
 });
