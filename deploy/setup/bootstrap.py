@@ -90,7 +90,8 @@ def main():
         environment["UV_PYTHON_DOWNLOADS"] = "never"
     else:
         print("setup: no Python 3.12 found; asking uv to fetch one")
-    command = [uv, "sync", "--locked", "--all-packages", "--all-extras", "--quiet"]
+    # Compiled once here, or each of the many processes pays for it at its start.
+    command = [uv, "sync", "--locked", "--all-packages", "--all-extras", "--compile-bytecode", "--quiet"]
     if subprocess.call(command, cwd=ROOT, env=environment) != 0:
         fail(
             "the environment could not be installed.",
