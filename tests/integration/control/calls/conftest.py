@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from inspect import isawaitable
@@ -24,14 +24,15 @@ from psycopg.types.json import Jsonb
 from twilio.request_validator import RequestValidator
 
 from turncall_bus import nats
-from turncall_bus.bus import Bus
+from turncall_bus.bus import Away, Bus
 from turncall_control.app import create_app
 from turncall_control.auth import Role
 from turncall_control.config import ControlConfig
 from turncall_control.keyring import new_key
+from turncall_control.migrations.upgrade import upgrade
 from turncall_control.plane import Plane
 from turncall_control.vendors import catalogue
-from turncall_devstack import create_database, drop_database
+from turncall_devstack import DevStack, create_database, drop_database
 from turncall_proto import ids, subjects
 from turncall_proto.agent import AgentSpec, Cascade, VendorRef
 from turncall_proto.call import CallStart, CallState, EndedReason
@@ -271,14 +272,24 @@ OpenDesk = Callable[..., AbstractAsyncContextManager[Desk]]
 
 @pytest.fixture(scope="session")
 def open_desk(stack: Stack, migrate: Migrate, tmp_path_factory: pytest.TempPathFactory) -> OpenDesk:
-    """Starts a control plane: ``open_desk(rest, is_reachable=True)`` has a public URL that others can ask."""
+    """Starts a control plane: ``open_desk(rest, is_reachable=True)`` has a public URL that others can ask.
+
+    ``own`` are servers of the test's own, which it may stop.
+    """
 
     @asynccontextmanager
-    async def opened(rest: RestFace, *, is_reachable: bool = False, twilio_base_url: str = "") -> AsyncIterator[Desk]:
+    async def opened(
+        rest: RestFace, *, is_reachable: bool = False, twilio_base_url: str = "", own: DevStack | None = None
+    ) -> AsyncIterator[Desk]:
         port = _free_port()
         name = f"calls_{uuid4().hex[:12]}"
-        database = await create_database(stack.urls.database, name, await stack.template(migrate))
-        await _clean(stack.urls.nats_url)
+        nats_url = own.urls.nats_url if own else stack.urls.nats_url
+        if own:
+            database = own.urls.database
+            await asyncio.to_thread(upgrade, Secret(database.migrate))
+        else:
+            database = await create_database(stack.urls.database, name, await stack.template(migrate))
+            await _clean(nats_url)
         pair = new_keypair()
         config = ControlConfig(
             env="development",
@@ -286,7 +297,7 @@ def open_desk(stack: Stack, migrate: Migrate, tmp_path_factory: pytest.TempPathF
             database_api_url=Secret(database.api),
             database_system_url=Secret(database.system),
             redis_url=Secret(stack.urls.redis_url),
-            nats_url=Secret(stack.urls.nats_url),
+            nats_url=Secret(nats_url),
             blobs_url=f"file://{tmp_path_factory.mktemp('blobs')}",
             key_pepper=Secret("pepper-of-this-test"),
             stream_keys=Secret(STREAM_KEYS),
@@ -297,11 +308,12 @@ def open_desk(stack: Stack, migrate: Migrate, tmp_path_factory: pytest.TempPathF
             vendor_keys={"deepgram": Secret("deepgram-key")},
         )
         async with AsyncExitStack() as running:
-            running.push_async_callback(_clean, stack.urls.nats_url)
-            running.push_async_callback(drop_database, stack.urls.database, name)
+            if not own:
+                running.push_async_callback(_clean, nats_url)
+                running.push_async_callback(drop_database, stack.urls.database, name)
             plane, base_url = await running.enter_async_context(_served(config, port))
             http = await running.enter_async_context(httpx.AsyncClient(base_url=base_url))
-            bus = await nats.connect(stack.urls.nats_url, name="test")
+            bus = await nats.connect(nats_url, name="test")
             running.push_async_callback(bus.close)
             yield await _furnished(plane, http, bus, rest, pair.private_key)
 
@@ -360,8 +372,16 @@ def call_id(sid: str) -> CallId:
 async def _beat(worker: Worker) -> None:
     while True:
         if not worker.is_frozen:
-            await worker.beat()
+            with suppress(Away):
+                await worker.beat()
         await asyncio.sleep(0.2)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def rest_face() -> AsyncIterator[RestFace]:
+    """A carrier's REST of the test's own."""
+    async with _rest_face() as rest:
+        yield rest
 
 
 @asynccontextmanager

@@ -2,7 +2,9 @@
 
 from datetime import UTC, datetime
 from typing import Final
+from uuid import UUID
 
+import msgspec
 from msgspec import Struct
 
 from turncall_control.calls import hangups, ledger, news, placement
@@ -13,7 +15,9 @@ from turncall_control.calls.projector import record
 from turncall_control.carriers.base import Documents
 from turncall_control.db.engine import Pool
 from turncall_control.plane import Plane
+from turncall_control.routing import KNOWN_AT_MOST, Route, Routing
 from turncall_proto import ids
+from turncall_proto.agent import AgentSpec
 from turncall_proto.call import CallStart, CallState, EndedReason
 from turncall_proto.events import CallInitializing, CallRinging
 from turncall_proto.ids import AgentId, CallId, NumberId, ProjectId, VersionId
@@ -40,15 +44,6 @@ class Ringing(Struct, frozen=True, kw_only=True):
     to_number: str
 
 
-class Route(Struct, frozen=True, kw_only=True):
-    """What answers a number."""
-
-    project_id: ProjectId
-    number_id: NumberId
-    agent_id: AgentId
-    version_id: VersionId
-
-
 class Admitted(Struct, frozen=True, kw_only=True):
     """The document that answers the carrier. ``plan`` is to be announced; None for a repeat and for a refusal.
 
@@ -60,8 +55,8 @@ class Admitted(Struct, frozen=True, kw_only=True):
     is_settled: bool = True
 
 
-async def route(pool: Pool, provider: str, e164: str) -> Route:
-    """The agent behind a carrier's number, in its published version. Raises `Unrouted`."""
+async def route(pool: Pool, routing: Routing, provider: str, e164: str) -> Route:
+    """The agent behind a carrier's number, in its published version, noted in ``routing``. Raises `Unrouted`."""
     async with pool.connection() as connection:
         cursor = await connection.execute(
             "select n.project_id, n.id, n.agent_id, v.id from numbers n"
@@ -76,6 +71,28 @@ async def route(pool: Pool, provider: str, e164: str) -> Route:
     project, number, agent, version = row
     if version is None:
         raise Unrouted(f"the agent {ids.written(ids.AGENT, agent)} has no published version")
+    found = _route(project, number, agent, version)
+    routing.used(provider, e164, found)
+    return found
+
+
+async def learn_routes(pool: Pool, routing: Routing) -> None:
+    """Brings what is known of every number up to date: all routes, and the agents that were not known."""
+    async with pool.connection() as connection:
+        cursor = await connection.execute(
+            "select n.carrier, n.e164, n.project_id, n.id, n.agent_id, v.id from numbers n"
+            " join projects p on p.id = n.project_id and p.deleted_at is null"
+            " join agent_versions v on v.agent_id = n.agent_id and v.state = 'published' limit %s",
+            (KNOWN_AT_MOST,),
+        )
+        routing.know({(row[0], row[1]): _route(*row[2:]) for row in await cursor.fetchall()})
+        wanted = [ids.parsed(ids.VERSION, version) for version in routing.unknown_agents()]
+        cursor = await connection.execute("select id, config from agent_versions where id = any(%s)", (wanted,))
+        for version, config in await cursor.fetchall():
+            routing.learn(VersionId(ids.written(ids.VERSION, version)), msgspec.convert(config, AgentSpec))
+
+
+def _route(project: UUID, number: UUID, agent: UUID, version: UUID) -> Route:
     return Route(
         project_id=ProjectId(ids.written(ids.PROJECT, project)),
         number_id=NumberId(ids.written(ids.NUMBER, number)),
@@ -95,7 +112,7 @@ async def admit(plane: Plane, documents: Documents, ringing: Ringing, route: Rou
     async with plane.database.pool.connection() as connection, connection.transaction():
         waited_s = None
         if await _insert(connection, call_id, ringing, route):
-            appended = await record(connection, [own(fact) for fact in _first_facts(call_id, ringing, route)])
+            appended = await record(connection, [own(fact) for fact in first_facts(call_id, ringing, route)])
         else:
             appended = Appended(ledgers=await ledger.lock(connection, [call_id]), facts={})
             stored, waited_s = await _known(connection, call_id)
@@ -170,7 +187,8 @@ async def _known(connection: Connection, call_id: CallId) -> tuple[str | None, f
     return answer, waited_s
 
 
-def _first_facts(call_id: CallId, ringing: Ringing, route: Route) -> tuple[CallInitializing, CallRinging]:
+def first_facts(call_id: CallId, ringing: Ringing, route: Route) -> tuple[CallInitializing, CallRinging]:
+    """What control states of a call that rings, not numbered yet."""
     now = datetime.now(UTC)
     return (
         CallInitializing(

@@ -7,7 +7,7 @@ from typing import Final
 
 from turncall_bus.bus import Subscription
 from turncall_control import workers
-from turncall_control.calls import settlement
+from turncall_control.calls import admission, settlement
 from turncall_control.calls.hangups import HangUps
 from turncall_control.calls.projector import Projector
 from turncall_control.calls.reaper import REAP_EVERY_S, Reaper
@@ -19,6 +19,7 @@ from turncall_runtime import logs, metrics
 
 SWEEP_EVERY_S: Final = 1.0
 LOOK_EVERY_S: Final = 0.2
+LEARN_ROUTES_EVERY_S: Final = 10.0
 
 log = logs.logger(__name__)
 
@@ -46,7 +47,17 @@ async def watch_workers(plane: Plane) -> AsyncIterator[None]:
 @asynccontextmanager
 async def project_facts(plane: Plane) -> AsyncIterator[None]:
     """Turns the workers' facts into rows."""
-    async with _closed(await Projector(plane.database.pool, plane.bus, plane.metrics).start()):
+    accounts = {name: carrier.account for name, carrier in plane.carriers.items()}
+    async with _closed(await Projector(plane.database.pool, plane.bus, plane.metrics, accounts).start()):
+        yield
+
+
+@asynccontextmanager
+async def learn_routes(plane: Plane) -> AsyncIterator[None]:
+    """Keeps in mind what answers each number, for when Postgres is away."""
+    async with _repeated(
+        "routes", lambda: admission.learn_routes(plane.database.pool, plane.routing), LEARN_ROUTES_EVERY_S
+    ):
         yield
 
 

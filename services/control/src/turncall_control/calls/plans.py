@@ -32,15 +32,16 @@ async def plan(connection: Connection, plane: Plane, call_id: CallId, epoch: int
     agent = msgspec.convert(row.pop("config"), AgentSpec)
     for name, prefix in (("project_id", ids.PROJECT), ("agent_id", ids.AGENT), ("version_id", ids.VERSION)):
         row[name] = ids.written(prefix, row[name])
-    return CallStart(
-        call_id=call_id,
-        epoch=epoch,
-        agent=agent,
-        planned_at=datetime.now(UTC),
-        secrets=placement.sealed_secrets(agent, plane.config.vendor_keys, plane.config.seal_public_key),
-        signing_secret=_sealed_signing_secret(plane, ProjectId(row["project_id"])),
-        **row,
-    )
+    return CallStart(call_id=call_id, epoch=epoch, agent=agent, **sealed(plane, row["project_id"], agent), **row)
+
+
+def sealed(plane: Plane, project_id: ProjectId, agent: AgentSpec) -> dict[str, Any]:
+    """The fields of a plan that are made at this moment: when it was made, and what is sealed to the media plane."""
+    return {
+        "planned_at": datetime.now(UTC),
+        "secrets": placement.sealed_secrets(agent, plane.config.vendor_keys, plane.config.seal_public_key),
+        "signing_secret": _sealed_signing_secret(plane, project_id),
+    }
 
 
 def _sealed_signing_secret(plane: Plane, project_id: ProjectId) -> str:
@@ -57,6 +58,12 @@ async def connect(connection: Connection, plane: Plane, documents: Documents, pl
         "insert into epochs (call_id, project_id, epoch, worker) values (%s, %s, %s, %s) on conflict do nothing",
         (call, project, made.epoch, made.offered_to),
     )
+    return join(plane, documents, placed)
+
+
+def join(plane: Plane, documents: Documents, placed: Placed) -> str:
+    """The document that joins a call to the worker that holds a slot for it."""
+    made = placed.plan
     return documents.connect_stream(
         stream_url=placed.stream_url(plane.config.stream_token_keys),
         action_url=resume_url(plane, made.provider, made.call_id, made.epoch),

@@ -1,17 +1,18 @@
 """From the stream to rows: each fact once in effect, however often and in whatever order it is delivered."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter
 
 from turncall_bus.bus import Bus, Delivered, Subscription
-from turncall_control.calls import ledger, news
+from turncall_control.calls import adoption, ledger, news
 from turncall_control.calls.facts import Fact
 from turncall_control.calls.ledger import Appended, Connection
 from turncall_control.calls.settlement import conclude
 from turncall_control.db.engine import Pool
 from turncall_proto.codec import UnknownEvent, decode_event
+from turncall_proto.events import CallInitializing
 from turncall_proto.ids import CallId
 from turncall_proto.subjects import ALL_CALL_EVENTS, PROJECTOR, TC_CALLS
 
@@ -35,9 +36,13 @@ async def record(connection: Connection, facts: Sequence[Fact]) -> Appended:
 
 
 class Projector:
-    """The consumer of every worker's facts."""
+    """The consumer of every worker's facts, and of control's own that could not be stored at once.
 
-    def __init__(self, pool: Pool, bus: Bus, registry: CollectorRegistry) -> None:
+    ``accounts`` are ours at the carriers, by the carrier's name.
+    """
+
+    def __init__(self, pool: Pool, bus: Bus, registry: CollectorRegistry, accounts: Mapping[str, str]) -> None:
+        self._accounts = accounts
         self._pool = pool
         self._bus = bus
         self._delivered = Counter(
@@ -59,6 +64,9 @@ class Projector:
         facts = [Fact(event=decode_event(message.data), data=message.data) for message in batch]
         facts.sort(key=lambda fact: (fact.event.call_id, fact.event.epoch, fact.event.seq))
         async with self._pool.connection() as connection, connection.transaction():
+            for fact in facts:
+                if isinstance(fact.event, CallInitializing):
+                    await adoption.adopt(connection, self._accounts, fact.event)
             appended = await record(connection, facts)
         self._delivered.inc(len(facts))
         self._stored.inc(sum(len(stored) for stored in appended.facts.values()))

@@ -149,5 +149,12 @@ def _check_id(name: str, prefix: str, text: str | None) -> None:
 CALLS: Final = Slice(
     name="calls",
     routes=(list_calls, get_call, end_call, *record_routes.ROUTES),
-    tasks=(duties.watch_workers, duties.project_facts, duties.settle_calls, duties.hang_up_calls, duties.keep_calls),
+    tasks=(
+        duties.watch_workers,
+        duties.learn_routes,
+        duties.project_facts,
+        duties.settle_calls,
+        duties.hang_up_calls,
+        duties.keep_calls,
+    ),
 )

@@ -15,11 +15,13 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from turncall_control.auth import NOTHING, Permission, needs
-from turncall_control.calls import admission, callbacks, hangups, ledger, news, placement, resume
+from turncall_control.calls import admission, callbacks, hangups, ledger, news, placement, resume, unrecorded
 from turncall_control.calls.admission import Admitted, Ringing, Unrouted
 from turncall_control.calls.callbacks import Callback
+from turncall_control.calls.plans import resume_url
 from turncall_control.calls.state import CARRIER_ENDS
 from turncall_control.carriers import twilio
+from turncall_control.db import failures
 from turncall_control.errors import ControlError
 from turncall_control.plane import Plane, Slice
 from turncall_proto import ids
@@ -48,7 +50,7 @@ class SignatureRefused(ControlError):
 async def answer_inbound(request: Request[Any, Any, Any], plane: NamedDependency[Plane]) -> Response[str]:
     """Twilio asks what to do with a call that rings."""
     form = await _signed_form(request, plane)
-    return await _document(plane, _answer(plane, form))
+    return await _document(plane, _answer(plane, form, _since_s(request)))
 
 
 @post("/webhooks/twilio/voice/resume/{call_id:str}/{epoch:int}", status_code=200, opt=_OPT, include_in_schema=False)
@@ -57,7 +59,7 @@ async def answer_resume(
 ) -> Response[str]:
     """Twilio asks what comes next: the media socket of an epoch has ended."""
     form = await _signed_form(request, plane)
-    return await _document(plane, _continue(plane, form, call_id, epoch))
+    return await _document(plane, _continue(plane, form, call_id, epoch, _since_s(request)))
 
 
 @post("/webhooks/twilio/voice/fallback", status_code=200, opt=_OPT, include_in_schema=False)
@@ -103,7 +105,7 @@ async def _signed_form(request: Request[Any, Any, Any], plane: Plane) -> FormMul
     return form
 
 
-async def _answer(plane: Plane, form: FormMultiDict) -> Admitted:
+async def _answer(plane: Plane, form: FormMultiDict, since_s: float | None) -> Admitted:
     ringing = Ringing(
         provider=twilio.PROVIDER,
         account=form["AccountSid"],
@@ -112,19 +114,38 @@ async def _answer(plane: Plane, form: FormMultiDict) -> Admitted:
         to_number=form.get("To", "")[:MAX_PARTY_LENGTH],
     )
     try:
-        route = await admission.route(plane.database.pool, twilio.PROVIDER, ringing.to_number)
+        route = await admission.route(plane.database.pool, plane.routing, twilio.PROVIDER, ringing.to_number)
+        return await admission.admit(plane, twilio, ringing, route)
     except Unrouted as reason:
         log.warning("call.unrouted", provider_call_id=ringing.provider_call_id, reason=str(reason))
         return Admitted(answer=twilio.say_and_hang_up(admission.NOT_IN_SERVICE), plan=None)
-    return await admission.admit(plane, twilio, ringing, route)
+    except failures.FAILURES as error:
+        if not failures.is_away(error):
+            raise
+        return await unrecorded.admit(plane, twilio, ringing, since_s)
 
 
-async def _continue(plane: Plane, form: FormMultiDict, call_id: str, epoch: int) -> Admitted:
+async def _continue(plane: Plane, form: FormMultiDict, call_id: str, epoch: int, since_s: float | None) -> Admitted:
     ids.parsed(ids.CALL, call_id)
     if form.get("CallStatus") in CARRIER_ENDS:
         await callbacks.take(plane, _callback(form))
         return Admitted(answer=twilio.hang_up(), plan=None)
-    return await resume.advance(plane, twilio, CallId(call_id), epoch)
+    try:
+        return await resume.advance(plane, twilio, CallId(call_id), epoch)
+    except failures.FAILURES as error:
+        held = None
+        if failures.is_away(error):
+            url = resume_url(plane, twilio.PROVIDER, CallId(call_id), epoch)
+            held = unrecorded.hold(plane, twilio, url, since_s)
+        if held is None:
+            raise
+        log.warning("call.held", call_id=call_id, epoch=epoch, reason="Postgres is away")
+        return held
+
+
+def _since_s(request: Request[Any, Any, Any]) -> float | None:
+    """Since when the caller has waited, in unix seconds, as an earlier answer of ours had the carrier tell us."""
+    return _number(request.query_params.get(unrecorded.SINCE), max_digits=12)
 
 
 async def _give_up(plane: Plane, form: FormMultiDict) -> Admitted:
@@ -170,9 +191,9 @@ def _callback(form: FormMultiDict) -> Callback:
     )
 
 
-def _number(text: str | None) -> int | None:
+def _number(text: str | None, max_digits: int = 9) -> int | None:
     """A count in a form; absent when it is blank or no count."""
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else None
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) <= max_digits else None
 
 
 INGRESS: Final = Slice(name="ingress", routes=(answer_inbound, answer_resume, answer_fallback, take_status))

@@ -1,0 +1,120 @@
+"""Inbound calls while Postgres is away: answered from the last known routing, recorded from JetStream afterwards.
+
+Control's first facts of such a call travel like a worker's: they wait in the stream, and the projector makes the row
+from `CallInitializing`. So nothing depends on this process living until Postgres is back.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec.structs import replace
+
+from turncall_bus.bus import Bus, BusError
+from turncall_control.calls import placement
+from turncall_control.calls.admission import ALL_BUSY, NOT_IN_SERVICE, PLEASE_HOLD, Admitted, Ringing, first_facts
+from turncall_control.calls.plans import join, sealed
+from turncall_control.carriers.base import Documents
+from turncall_control.plane import Plane
+from turncall_control.routing import Route
+from turncall_proto import ids, subjects
+from turncall_proto.agent import AgentSpec
+from turncall_proto.call import CallStart, CallState, EndedReason
+from turncall_proto.codec import encode
+from turncall_proto.events import CallEvent, EndIntended
+from turncall_runtime import logs
+
+SINCE: Final = "waiting_since"
+"""The query parameter that carries, in unix seconds, when a caller began to wait; the carrier's signature covers it."""
+
+log = logs.logger(__name__)
+
+
+async def admit(plane: Plane, documents: Documents, ringing: Ringing, since_s: float | None) -> Admitted:
+    """Answers a call without Postgres. ``since_s`` is when its caller began to wait, None at the first question.
+
+    A repeat is placed again: the first worker that claims the epoch serves it, the other slot frees itself.
+    """
+    known = plane.routing.recall(ringing.provider, ringing.to_number)
+    if known is None:
+        log.error("call.unrouted", provider_call_id=ringing.provider_call_id, reason="Postgres is away")
+        plane.counts.refused.labels("route_unknown").inc()
+        return Admitted(answer=documents.say_and_hang_up(NOT_IN_SERVICE), plan=None)
+    route, agent = known
+    plan = _plan(plane, ringing, route, agent)
+    facts = [replace(fact, seq=seq) for seq, fact in enumerate(first_facts(plan.call_id, ringing, route), start=1)]
+    if await _publish(plane.bus, facts):
+        placed = await placement.place(plane.bus, plane.workers, plan)
+        if placed is not None:
+            log.warning("call.unrecorded", call_id=plan.call_id, worker=placed.plan.offered_to)
+            plane.counts.unrecorded.inc()
+            return Admitted(answer=join(plane, documents, placed), plan=placed.plan)
+    url = f"{plane.config.public_url}/webhooks/{ringing.provider}/voice/inbound"
+    held = hold(plane, documents, url, since_s, PLEASE_HOLD)
+    if held is not None:
+        log.warning("call.held", call_id=plan.call_id, epoch=0)
+        return held
+    log.error("call.no_capacity", call_id=plan.call_id)
+    plane.counts.refused.labels(EndedReason.NO_CAPACITY).inc()
+    intended = EndIntended(
+        call_id=plan.call_id,
+        project_id=plan.project_id,
+        epoch=0,
+        seq=len(facts) + 1,
+        at=plan.planned_at,
+        reason=EndedReason.NO_CAPACITY,
+        state=CallState.FAILED,
+    )
+    await _publish(plane.bus, [intended])
+    return Admitted(answer=documents.say_and_hang_up(ALL_BUSY), plan=None)
+
+
+def hold(
+    plane: Plane, documents: Documents, url: str, since_s: float | None, sentence: str | None = None
+) -> Admitted | None:
+    """Has the carrier ask ``url`` again each second, a minute long at most; None when that is over.
+
+    The sentence is spoken at the first question.
+    """
+    now_s = time.time()
+    waited_s = 0.0 if since_s is None else now_s - since_s
+    if not 0 <= waited_s < placement.WAIT_FOR_BUS_S:
+        return None
+    plane.counts.held.labels("database_away").inc()
+    answer = documents.hold(
+        sentence=sentence if since_s is None else None,
+        pause_s=placement.ASK_AGAIN_S,
+        ask_url=f"{url}?{SINCE}={now_s - waited_s:.0f}",
+    )
+    return Admitted(answer=answer, plan=None, is_settled=False)
+
+
+def _plan(plane: Plane, ringing: Ringing, route: Route, agent: AgentSpec) -> CallStart:
+    return CallStart(
+        call_id=ids.inbound_call_id(ringing.provider, ringing.account, ringing.provider_call_id),
+        project_id=route.project_id,
+        epoch=1,
+        agent_id=route.agent_id,
+        version_id=route.version_id,
+        agent=agent,
+        channel="phone",
+        direction="inbound",
+        from_number=ringing.from_number,
+        to_number=ringing.to_number,
+        provider=ringing.provider,
+        provider_call_id=ringing.provider_call_id,
+        **sealed(plane, route.project_id, agent),
+    )
+
+
+async def _publish(bus: Bus, facts: Sequence[CallEvent]) -> bool:
+    """Whether the stream has the facts; a repeat is not stored twice."""
+    try:
+        for fact in facts:
+            subject = subjects.call(fact.project_id, fact.call_id, "event")
+            message_id = subjects.message_id(fact.call_id, fact.epoch, fact.seq)
+            await bus.publish(subject, encode(fact), message_id=message_id)
+    except BusError as error:
+        log.warning("call.unpublished", call_id=facts[0].call_id, error=str(error))
+        return False
+    return True

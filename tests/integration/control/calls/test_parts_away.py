@@ -1,0 +1,95 @@
+"""Calls that ring while Postgres or NATS is away."""
+
+import asyncio
+import xml.etree.ElementTree as ET
+from typing import Any
+
+from turncall_devstack import DevStack
+from turncall_proto import ids
+from turncall_proto.call import CallState, EndedReason
+from turncall_proto.ids import CallId
+
+
+def verbs(answer: Any) -> list[str]:
+    """The verbs of a document."""
+    assert answer.status_code == 200
+    return [verb.tag for verb in ET.fromstring(answer.text)]
+
+
+async def test_calls_ring_while_postgres_is_away(
+    private_stack: DevStack, open_desk: Any, open_worker: Any, rest_face: Any, sid: str
+) -> None:
+    """A known number is answered, an unknown one is refused, and users hear 503 with Retry-After.
+
+    When Postgres is back the call has its row with every fact of both planes, once, and goes on; a call whose socket
+    was lost meanwhile was held and is resumed.
+    """
+    call_id = ids.inbound_call_id("twilio", "AC" + "a" * 32, sid)
+    async with open_desk(rest_face, own=private_stack) as desk, open_worker(desk) as worker:
+        await desk.rings("CA" + "1" * 32)
+        earlier = worker.offers[-1].plan
+        await worker.opens(earlier)
+        await desk.comes(earlier.call_id, "call.started")
+        await desk.comes_true(lambda: desk.plane.routing.recall("twilio", desk.number), timeout_s=12)
+
+        await private_stack.postgres.kill()
+        answer = await desk.rings(sid)
+        assert verbs(answer) == ["Connect"]
+        assert f"/resume/{call_id}/1" in answer.text
+        plan = worker.offers[-1].plan
+        assert (plan.call_id, plan.epoch, plan.version_id) == (call_id, 1, desk.version_id)
+        assert plan.signing_secret
+        assert list(plan.secrets) == ["deepgram"]
+        await worker.opens(plan)
+        assert verbs(await desk.rings("CA" + "2" * 32, To="+15559999999")) == ["Say", "Hangup"]
+        users = await desk.get("/v1/calls")
+        assert users.status_code == 503
+        assert int(users.headers["retry-after"]) > 0
+        resume = f"/webhooks/twilio/voice/resume/{earlier.call_id}/1"
+        form = desk.form("CA" + "1" * 32, CallStatus="in-progress")
+        held = await desk.twilio_asks(resume, form)
+        assert verbs(held) == ["Pause", "Redirect"]
+
+        await private_stack.postgres.start()
+        await desk.comes_true(lambda: _answers(desk), timeout_s=20)
+        again = (ET.fromstring(held.text)[1].text or "").removeprefix(desk.plane.config.public_url)
+        assert again.startswith(f"{resume}?waiting_since=")
+        assert verbs(await desk.twilio_asks(again, form)) == ["Connect"]
+        await desk.comes_true(lambda: _is_there(desk, call_id), timeout_s=30)
+        first = ["call.answered", "call.initializing", "call.ringing", "call.started", "epoch.opened"]
+        await desk.comes_true(lambda: _types_are(desk, call_id, first), timeout_s=10)
+        shown = await desk.call(call_id)
+        assert (shown["status"], shown["provider_call_id"]) == ("in_progress", sid)
+        assert (shown["number_id"], shown["agent_id"]) == (desk.number_id, desk.agent_id)
+        await worker.closes(plan, CallState.COMPLETED, EndedReason.CUSTOMER_ENDED_CALL)
+        await desk.says(sid, "completed", CallDuration="5")
+        await desk.becomes(call_id, status="completed", ended_reason="customer_ended_call")
+
+
+async def test_callers_hold_the_line_while_nats_is_away(
+    private_stack: DevStack, open_desk: Any, open_worker: Any, rest_face: Any, sid: str
+) -> None:
+    """A call that rings without a bus is held, also beyond the usual time, and placed when the bus is back."""
+    async with open_desk(rest_face, own=private_stack) as desk, open_worker(desk) as worker:
+        await private_stack.nats.kill()
+        assert verbs(await desk.rings(sid)) == ["Say", "Pause", "Redirect"]
+        await desk.execute("update calls set created_at = now() - interval '30 s' where provider_call_id = %s", sid)
+        await asyncio.sleep(1.5)
+        assert desk.plane.workers.alive("calls") == []
+        assert verbs(await desk.rings(sid)) == ["Pause", "Redirect"]
+        await private_stack.nats.start()
+        await desk.comes_true(lambda: desk.plane.workers.alive("calls"), timeout_s=15)
+        assert verbs(await desk.rings(sid)) == ["Connect"]
+        assert worker.offers[-1].plan.provider_call_id == sid
+
+
+async def _answers(desk: Any) -> bool:
+    return bool((await desk.get("/v1/calls")).status_code == 200)
+
+
+async def _types_are(desk: Any, call_id: CallId, wanted: list[str]) -> bool:
+    return sorted(await desk.types(call_id)) == wanted
+
+
+async def _is_there(desk: Any, call_id: str) -> bool:
+    return bool((await desk.get(f"/v1/calls/{call_id}")).status_code == 200)
