@@ -1,0 +1,128 @@
+"""Calls outlive the worker that carries them."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from turncall.client.shapes import StoredFact
+from turncall.demo.record import every_fact, holes
+from turncall.demo.run import UTTERANCES
+from turncall.process import Process
+from turncall_phone.calls import Call, CallStatus
+from turncall_proto.agent import AgentSpec
+from turncall_proto.ids import CallId
+from turncall_testkit.house import House, conversation
+
+AGAIN_WITHIN_S = 2.0
+LASTS_S = 120.0
+FRAMES_PER_S = 50
+FRAME = 160
+DAY = "tuesday"
+GREETING = "Thank you for calling the dental practice."
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def second(house: House) -> AsyncIterator[Process]:
+    """Another worker; of the two the tests lose one, so that one is left behind as before."""
+    worker = await house.installation.add_worker()
+    yield worker
+    live = [worker for worker in house.installation.workers if worker.is_running]
+    for spare in live[1:]:
+        await spare.stop()
+
+
+async def serving(house: House, worker: str) -> Process:
+    """The process that goes by this id, by its own log."""
+    for number, process in enumerate(house.installation.workers, 1):
+        log = house.installation.folder / "logs" / f"worker-{number}.log"
+        if process.is_running and worker in await asyncio.to_thread(log.read_text):
+            return process
+    raise AssertionError(f"no live process is {worker}")
+
+
+async def live_call(house: House, call: Call) -> CallId:
+    """The id of a call that was answered."""
+    await call.answered(timeout_s=10)
+    page = await house.api.calls(limit=50)
+    return next(view.id for view in page.items if view.provider_call_id == call.sid)
+
+
+async def until(house: House, call_id: CallId, holds: Callable[[StoredFact], bool]) -> tuple[str, StoredFact]:
+    """Follows a call to the first fact for which ``holds``; the worker of its epoch, and the fact."""
+    worker = ""
+    async with asyncio.timeout(LASTS_S):
+        async for fact in house.api.follow(call_id, internal=True):
+            if fact.type == "epoch.opened":
+                worker = fact.data["worker"]
+            if holds(fact):
+                return worker, fact
+    raise AssertionError("the call ended before")
+
+
+def heard_again_s(call: Call, lost_at_s: float) -> float:
+    """Seconds from a moment (of the monotonic clock) to the first sound that the caller heard after a silence."""
+    assert call.answered_s is not None
+    samples = np.frombuffer(call.heard, dtype=np.int16).astype(np.float64)
+    frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)
+    is_loud = np.sqrt((frames**2).mean(axis=1)) > 100
+    lost = int((lost_at_s - call.answered_s) * FRAMES_PER_S)
+    silent = next(index for index in range(lost, len(is_loud)) if not is_loud[index : index + 5].any())
+    return (silent + int(np.argmax(is_loud[silent:])) - lost) / FRAMES_PER_S
+
+
+def is_day(fact: StoredFact) -> bool:
+    """The caller has said the day."""
+    return fact.type == "transcript.final" and fact.data["speaker"] == "caller" and DAY in fact.data["text"].lower()
+
+
+def is_next_question(fact: StoredFact) -> bool:
+    """The agent has begun to ask for the time."""
+    return fact.type == "utterance.begun" and fact.data["speaker"] == "agent" and fact.data["turn"] == 2
+
+
+async def assert_whole(house: House, call: Call, call_id: CallId, cause: str) -> int:
+    """One call of two epochs, nothing missing, one booking for the day that the first worker heard. The gap in ms."""
+    view = await house.record_of(call)
+    assert (view.status, view.ended_reason) == ("completed", "assistant_ended_call")
+    assert view.missing_events == 0
+    facts = await every_fact(house.api, call_id)
+    assert holes(facts) == []
+    (resumed,) = [fact for fact in facts if fact.type == "call.resumed"]
+    assert (resumed.epoch, resumed.data["from_epoch"], resumed.data["cause"]) == (2, 1, cause)
+    assert resumed.data["from_worker"] != resumed.data["to_worker"]
+    assert [fact.type for fact in facts].count("call.ended") == 1
+    (booking,) = [use for use in (await house.api.tools(call_id)).tools if use.tool == "book_appointment"]
+    assert booking.is_ok
+    assert booking.arguments["day"].lower() == DAY
+    words = (await house.api.transcript(call_id)).utterances
+    assert [said.turn for said in words if said.speaker == "caller"] == list(range(1, len(UTTERANCES) + 1))
+    assert [said.speaker for said in words if said.text.startswith(GREETING)] == ["agent"]
+    return int(resumed.data["gap_ms"])
+
+
+@pytest.mark.parametrize("moment", [is_day, is_next_question], ids=["thinking", "speaking"])
+async def test_call_goes_on_when_its_worker_is_killed(
+    house: House,
+    second: Process,
+    agent: AgentSpec,
+    moment: Callable[[StoredFact], bool],
+    record_property: Callable[[str, object], None],
+) -> None:
+    """kill -9 after the caller said the day: the agent is heard again within two seconds and books that day."""
+    _, number = await house.answering(agent, name=f"killed while {moment.__name__}")
+    call = await house.dial(number, conversation(*UTTERANCES))
+    call_id = await live_call(house, call)
+    worker, _ = await until(house, call_id, moment)
+    process = await serving(house, worker)
+    lost_at_s = time.monotonic()
+    process.signal(signal.SIGKILL)
+    assert await call.ended(timeout_s=LASTS_S) is CallStatus.COMPLETED
+    again_s = heard_again_s(call, lost_at_s)
+    record_property("gap_ms", await assert_whole(house, call, call_id, "socket_lost"))
+    record_property("heard_again_s", again_s)
+    assert again_s < AGAIN_WITHIN_S
