@@ -1,6 +1,7 @@
 """What happens when a media socket ends: the same call with another worker, or the end."""
 
 import asyncio
+import time
 import xml.etree.ElementTree as ET
 from datetime import UTC, datetime
 from typing import Any
@@ -62,6 +63,12 @@ async def test_an_older_epoch_gets_the_latest_answer(desk: Any, worker: Any, sid
     assert first.content != second.content
     assert (await resumes(desk, sid, call_id, 1)).content == second.content
     assert verbs(await resumes(desk, sid, call_id, 9)) == ["Hangup"], "an epoch that never was"
+    path = f"/webhooks/twilio/voice/resume/{call_id}/9?waiting_since="
+    form = desk.form(sid, CallStatus="in-progress")
+    waiting = await desk.twilio_asks(f"{path}{time.time() - 10:.0f}", form)
+    assert verbs(waiting) == ["Pause", "Redirect"], "it may be on its way after an outage"
+    for since in (time.time() - 61, time.time() + 1000, 0):
+        assert verbs(await desk.twilio_asks(f"{path}{since:.0f}", form)) == ["Hangup"]
 
 
 async def test_an_intended_end_is_not_resumed(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:

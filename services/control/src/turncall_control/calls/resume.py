@@ -35,20 +35,20 @@ class _Left(Struct, frozen=True, kw_only=True):
     waited_s: float = 0.0
 
 
-async def advance(plane: Plane, documents: Documents, call_id: CallId, epoch: int) -> Admitted:
+async def advance(plane: Plane, documents: Documents, call_id: CallId, epoch: int) -> Admitted | None:
     """What the carrier is to do with a call after ``epoch``: go on with another worker in the next epoch, or hang up.
 
     The call goes on only if nobody means to end it, nobody says that it is over, and its worker has not closed the
     epoch with an end. While no worker is free the carrier is told to ask again. Idempotent: the answer for an epoch is
     stored with the step, under the call's lock, and every repeat gets it. Of an epoch that is not the call's latest,
-    the latest step's answer is returned.
+    the latest step's answer is returned. None for a call or an epoch that is not known here, or not yet.
     """
     async with plane.database.pool.connection() as connection, connection.transaction():
         call = (await ledger.lock(connection, [call_id])).get(call_id)
         if call is None or not 1 <= epoch <= call.standing.epoch:
             log.warning("resume.unknown_epoch", call_id=call_id, epoch=epoch)
             plane.counts.refused.labels("unknown_epoch").inc()
-            return Admitted(answer=documents.hang_up(), plan=None)
+            return None
         stored = await _stored_answer(connection, call, epoch)
         if stored is not None:
             return Admitted(answer=stored, plan=None)

@@ -130,17 +130,19 @@ async def _continue(plane: Plane, form: FormMultiDict, call_id: str, epoch: int,
     if form.get("CallStatus") in CARRIER_ENDS:
         await callbacks.take(plane, _callback(form))
         return Admitted(answer=twilio.hang_up(), plan=None)
+    url = resume_url(plane, twilio.PROVIDER, CallId(call_id), epoch)
     try:
-        return await resume.advance(plane, twilio, CallId(call_id), epoch)
+        admitted = await resume.advance(plane, twilio, CallId(call_id), epoch)
     except failures.FAILURES as error:
-        held = None
-        if failures.is_away(error):
-            url = resume_url(plane, twilio.PROVIDER, CallId(call_id), epoch)
-            held = unrecorded.hold(plane, twilio, url, since_s)
+        held = unrecorded.hold(plane, twilio, url, since_s) if failures.is_away(error) else None
         if held is None:
             raise
         log.warning("call.held", call_id=call_id, epoch=epoch, reason="Postgres is away")
         return held
+    if admitted is None and since_s is not None:
+        # Postgres is back, and the facts of a call that was answered without it are still on their way.
+        admitted = unrecorded.hold(plane, twilio, url, since_s)
+    return admitted or Admitted(answer=twilio.hang_up(), plan=None)
 
 
 def _since_s(request: Request[Any, Any, Any]) -> float | None:
