@@ -1,7 +1,9 @@
 """What the API kept of a call, read back and held against what must be there."""
 
+import asyncio
 import io
 import wave
+from contextlib import suppress
 from statistics import median
 from typing import Any, Final
 
@@ -13,6 +15,7 @@ from turncall_proto.call import CallState
 from turncall_proto.ids import CallId
 
 SHORTEST_RECORDING_S: Final = 5.0
+RECORDING_WITHIN_S: Final = 30.0
 
 
 class Recording(Struct, frozen=True, kw_only=True):
@@ -41,7 +44,14 @@ class Record(Struct, frozen=True, kw_only=True):
 
 
 async def read_record(api: TurnCall, call_id: CallId) -> Record:
-    """The record of a call that is over. Raises `ApiError`, `Unreachable`."""
+    """The record of a recorded call that is over. Raises `ApiError`, `Unreachable`.
+
+    The recording may be stored a moment after the call has ended; it is waited for.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(RECORDING_WITHIN_S):
+            while not await _is_recorded(api, call_id):  # noqa: ASYNC110 - asked over HTTP
+                await asyncio.sleep(0.2)
     return Record(
         call=await api.call(call_id),
         utterances=(await api.transcript(call_id)).utterances,
@@ -50,6 +60,10 @@ async def read_record(api: TurnCall, call_id: CallId) -> Record:
         facts=await every_fact(api, call_id),
         recording=measured(await api.recording(call_id)),
     )
+
+
+async def _is_recorded(api: TurnCall, call_id: CallId) -> bool:
+    return any(fact.type == "recording.ready" for fact in await every_fact(api, call_id))
 
 
 async def every_fact(api: TurnCall, call_id: CallId) -> tuple[StoredFact, ...]:
