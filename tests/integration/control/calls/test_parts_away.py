@@ -1,6 +1,7 @@
 """Calls that ring while Postgres or NATS is away."""
 
 import asyncio
+import time
 import xml.etree.ElementTree as ET
 from typing import Any
 
@@ -50,20 +51,47 @@ async def test_calls_ring_while_postgres_is_away(
         held = await desk.twilio_asks(resume, form)
         assert verbs(held) == ["Pause", "Redirect"]
 
+        unrecorded = f"/webhooks/twilio/voice/resume/{call_id}/1?waiting_since={time.time():.0f}"
+
         await private_stack.postgres.start()
         await desk.comes_true(lambda: _answers(desk), timeout_s=20)
         again = (ET.fromstring(held.text)[1].text or "").removeprefix(desk.plane.config.public_url)
         assert again.startswith(f"{resume}?waiting_since=")
         assert verbs(await desk.twilio_asks(again, form)) == ["Connect"]
+        if not await _is_there(desk, call_id):
+            assert verbs(await desk.twilio_asks(unrecorded, desk.form(sid, CallStatus="in-progress"))) != ["Hangup"]
         await desk.comes_true(lambda: _is_there(desk, call_id), timeout_s=30)
         first = ["call.answered", "call.initializing", "call.ringing", "call.started", "epoch.opened"]
-        await desk.comes_true(lambda: _types_are(desk, call_id, first), timeout_s=10)
+        await desk.comes_true(lambda: _types_are(desk, call_id, first), timeout_s=40)
         shown = await desk.call(call_id)
         assert (shown["status"], shown["provider_call_id"]) == ("in_progress", sid)
         assert (shown["number_id"], shown["agent_id"]) == (desk.number_id, desk.agent_id)
         await worker.closes(plan, CallState.COMPLETED, EndedReason.CUSTOMER_ENDED_CALL)
-        await desk.says(sid, "completed", CallDuration="5")
-        await desk.becomes(call_id, status="completed", ended_reason="customer_ended_call")
+        await desk.comes_true(lambda: _takes_status(desk, sid))
+        await desk.becomes(call_id, timeout_s=15.0, status="completed", ended_reason="customer_ended_call")
+
+
+async def test_a_refusal_while_postgres_is_away_has_its_reason(
+    private_stack: DevStack, open_desk: Any, open_worker: Any, rest_face: Any, sid: str
+) -> None:
+    """A caller who waited in vain for a minute is told, and the record says no_capacity once there is one."""
+    call_id = ids.inbound_call_id("twilio", "AC" + "a" * 32, sid)
+    async with open_desk(rest_face, own=private_stack) as desk, open_worker(desk) as worker:
+        worker.answer = "full"
+        await desk.comes_true(lambda: desk.plane.routing.recall("twilio", desk.number), timeout_s=12)
+        await private_stack.postgres.kill()
+        inbound = "/webhooks/twilio/voice/inbound"
+        first = await desk.rings(sid)
+        assert verbs(first) == ["Say", "Pause", "Redirect"]
+        late = await desk.twilio_asks(f"{inbound}?waiting_since={time.time() - 60:.0f}", desk.form(sid))
+        assert verbs(late) == ["Say", "Hangup"]
+        await private_stack.postgres.start()
+        await desk.comes_true(lambda: _answers(desk), timeout_s=20)
+        await desk.comes_true(lambda: _is_there(desk, call_id), timeout_s=30)
+        await desk.comes(call_id, "end.intended", timeout_s=30)
+        await desk.comes_true(lambda: _takes_status(desk, sid))
+        shown = await desk.becomes(call_id, timeout_s=15.0, ended_reason="no_capacity")
+        assert shown["status"] == "completed"
 
 
 async def test_callers_hold_the_line_while_nats_is_away(
@@ -89,6 +117,11 @@ async def _answers(desk: Any) -> bool:
 
 async def _types_are(desk: Any, call_id: CallId, wanted: list[str]) -> bool:
     return sorted(await desk.types(call_id)) == wanted
+
+
+async def _takes_status(desk: Any, sid: str) -> bool:
+    """Twilio repeats a status callback that was not taken."""
+    return bool((await desk.says(sid, "completed", CallDuration="5")).status_code == 204)
 
 
 async def _is_there(desk: Any, call_id: str) -> bool:

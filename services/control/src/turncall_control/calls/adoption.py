@@ -1,20 +1,47 @@
-"""Rows for calls that were answered while Postgres was away."""
+"""Control's own facts that could not be stored at once and come back from the stream; the rows they make."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
+from turncall_control.calls import ledger
+from turncall_control.calls.facts import UNNUMBERED, Fact, own
 from turncall_control.calls.ledger import Connection
 from turncall_proto import ids
-from turncall_proto.events import CallInitializing
+from turncall_proto.events import CallInitializing, CallRinging, EndIntended
 
 
-async def adopt(connection: Connection, accounts: Mapping[str, str], fact: CallInitializing) -> None:
-    """Makes the call's row from its first fact; a call that has one stays as it is.
+async def adopted(connection: Connection, accounts: Mapping[str, str], facts: Sequence[Fact]) -> list[Fact]:
+    """The facts to be stored: workers' as they are, control's own without their numbers, and only if they are new.
 
-    ``accounts`` are ours at the carriers, by name; a fact without an agent or of a carrier that is not ours makes none.
+    Numbers of epoch 0 belong to whoever holds the call's lock, and another fact may have taken these meanwhile.
+    `CallInitializing` makes the call's row, and states that it rings. ``accounts`` are ours at the carriers, by name.
     """
+    stored: list[Fact] = []
+    for fact in facts:
+        event = fact.event
+        if isinstance(event, CallInitializing):
+            if await _adopt(connection, accounts, event):
+                ringing = CallRinging(
+                    call_id=event.call_id, project_id=event.project_id, epoch=0, seq=UNNUMBERED, at=event.at
+                )
+                stored += [own(replace(event, seq=UNNUMBERED)), own(ringing)]
+        elif isinstance(event, EndIntended):
+            call = (await ledger.lock(connection, [event.call_id])).get(event.call_id)
+            if call is None:
+                stored.append(fact)
+            elif not call.standing.end_intended:
+                stored.append(own(replace(event, seq=UNNUMBERED)))
+        else:
+            stored.append(fact)
+    return stored
+
+
+async def _adopt(connection: Connection, accounts: Mapping[str, str], fact: CallInitializing) -> bool:
+    """Whether the fact made its call's row: not if there is one, or without an agent, or for a foreign carrier."""
     if fact.agent_id is None or fact.version_id is None or fact.provider not in accounts:
-        return
-    await connection.execute(
+        return False
+    cursor = await connection.execute(
         "insert into calls (id, project_id, agent_id, version_id, number_id, channel, direction, from_number,"
         " to_number, provider, account, provider_call_id, status, created_at)"
         " select %s, %s, %s, %s, (select id from numbers where carrier = %s and e164 = %s),"
@@ -36,3 +63,4 @@ async def adopt(connection: Connection, accounts: Mapping[str, str], fact: CallI
             fact.at,
         ),
     )
+    return cursor.rowcount == 1

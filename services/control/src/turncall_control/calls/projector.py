@@ -12,7 +12,6 @@ from turncall_control.calls.ledger import Appended, Connection
 from turncall_control.calls.settlement import conclude
 from turncall_control.db.engine import Pool
 from turncall_proto.codec import UnknownEvent, decode_event
-from turncall_proto.events import CallInitializing
 from turncall_proto.ids import CallId
 from turncall_proto.subjects import ALL_CALL_EVENTS, PROJECTOR, TC_CALLS
 
@@ -64,11 +63,9 @@ class Projector:
         facts = [Fact(event=decode_event(message.data), data=message.data) for message in batch]
         facts.sort(key=lambda fact: (fact.event.call_id, fact.event.epoch, fact.event.seq))
         async with self._pool.connection() as connection, connection.transaction():
-            for fact in facts:
-                if isinstance(fact.event, CallInitializing):
-                    await adoption.adopt(connection, self._accounts, fact.event)
+            facts = await adoption.adopted(connection, self._accounts, facts)
             appended = await record(connection, facts)
-        self._delivered.inc(len(facts))
+        self._delivered.inc(len(batch))
         self._stored.inc(sum(len(stored) for stored in appended.facts.values()))
         self._unknown.inc(sum(isinstance(fact.event, UnknownEvent) for fact in facts))
         await news.publish(self._bus, appended)

@@ -5,7 +5,6 @@ from `CallInitializing`. So nothing depends on this process living until Postgre
 """
 
 import time
-from collections.abc import Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -42,8 +41,8 @@ async def admit(plane: Plane, documents: Documents, ringing: Ringing, since_s: f
         return Admitted(answer=documents.say_and_hang_up(NOT_IN_SERVICE), plan=None)
     route, agent = known
     plan = _plan(plane, ringing, route, agent)
-    facts = [replace(fact, seq=seq) for seq, fact in enumerate(first_facts(plan.call_id, ringing, route), start=1)]
-    if await _publish(plane.bus, facts):
+    initializing, _ = first_facts(plan.call_id, ringing, route)
+    if await _publish(plane.bus, replace(initializing, seq=1)):
         placed = await placement.place(plane.bus, plane.workers, plan)
         if placed is not None:
             log.warning("call.unrecorded", call_id=plan.call_id, worker=placed.plan.offered_to)
@@ -60,12 +59,12 @@ async def admit(plane: Plane, documents: Documents, ringing: Ringing, since_s: f
         call_id=plan.call_id,
         project_id=plan.project_id,
         epoch=0,
-        seq=len(facts) + 1,
+        seq=2,
         at=plan.planned_at,
         reason=EndedReason.NO_CAPACITY,
         state=CallState.FAILED,
     )
-    await _publish(plane.bus, [intended])
+    await _publish(plane.bus, intended)
     return Admitted(answer=documents.say_and_hang_up(ALL_BUSY), plan=None)
 
 
@@ -107,14 +106,12 @@ def _plan(plane: Plane, ringing: Ringing, route: Route, agent: AgentSpec) -> Cal
     )
 
 
-async def _publish(bus: Bus, facts: Sequence[CallEvent]) -> bool:
-    """Whether the stream has the facts; a repeat is not stored twice."""
+async def _publish(bus: Bus, fact: CallEvent) -> bool:
+    """Whether the stream has the fact; a repeat is not stored twice. The ledger gives it its number."""
+    subject = subjects.call(fact.project_id, fact.call_id, "event")
     try:
-        for fact in facts:
-            subject = subjects.call(fact.project_id, fact.call_id, "event")
-            message_id = subjects.message_id(fact.call_id, fact.epoch, fact.seq)
-            await bus.publish(subject, encode(fact), message_id=message_id)
+        await bus.publish(subject, encode(fact), message_id=subjects.message_id(fact.call_id, fact.epoch, fact.seq))
     except BusError as error:
-        log.warning("call.unpublished", call_id=facts[0].call_id, error=str(error))
+        log.warning("call.unpublished", call_id=fact.call_id, error=str(error))
         return False
     return True
