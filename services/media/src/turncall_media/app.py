@@ -33,7 +33,7 @@ from turncall_media.report.settlement import keep_settling
 from turncall_media.session import Build, Station
 from turncall_proto import ids, subjects
 from turncall_proto.agent import AgentSpec
-from turncall_proto.call import CallStart, EndedReason
+from turncall_proto.call import CallStart
 from turncall_proto.ids import WorkerId
 from turncall_proto.placement import WorkerBeat
 from turncall_proto.stream_token import parse_keys
@@ -41,8 +41,8 @@ from turncall_runtime import lifecycle, logs, metrics, seal
 
 _log = logs.logger(__name__)
 
-WRAP_UP_S: Final = 40.0
-"""After the drain's time is up: for goodbyes, hang-ups and closing recordings."""
+WRAP_UP_S: Final = 75.0
+"""After the drain's time is up: for hang-ups, and for recordings on their way to the store."""
 CUT_OFF_S: Final = 2.0
 """What calls get to end by themselves when the process is told to stop at once."""
 FLUSH_S: Final = 5.0
@@ -132,19 +132,24 @@ class Worker:
         _log.info("worker.started", worker=self.id, slots=config.slots, media_url=config.media_url)
 
     async def drain(self) -> None:
-        """Refuses new calls, waits for the live ones, and ends those that outlast ``drain_s``."""
+        """Refuses new calls and waits for the live ones. After ``handover_after_s`` each is handed over in its next
+        quiet moment, after ``drain_s`` at once."""
         assert self._beats is not None  # the drain comes after the start
         assert self._reception is not None
         self._capacity.is_draining = True
         self._beats.soon()
-        _log.info("worker.draining", calls=self._capacity.used, at_most_s=self._config.drain_s)
-        try:
-            async with asyncio.timeout(self._config.drain_s):
-                await self._reception.emptied()
-        except TimeoutError:
-            ended = self._reception.end_all(EndedReason.WORKER_LOST)
-            _log.warning("worker.calls_ended", calls=ended, why=f"they outlasted {self._config.drain_s} s of draining")
-            await self._reception.emptied()
+        hard_s = self._config.drain_s
+        soft_s = min(self._config.handover_after_s, hard_s)
+        _log.info("worker.draining", calls=self._capacity.used, handover_after_s=soft_s, at_most_s=hard_s)
+        for wait_s, at_once in ((soft_s, False), (hard_s - soft_s, True)):
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._reception.emptied()
+                return
+            except TimeoutError:
+                calls = self._reception.hand_over_all(at_once=at_once)
+                _log.info("worker.hands_over", calls=calls, at_once=at_once)
+        await self._reception.emptied()
 
     async def _connect(self) -> Bus:
         while True:
@@ -184,7 +189,7 @@ class Worker:
 
         async def close() -> None:
             server.close(close_connections=False)
-            if reception.end_all(EndedReason.WORKER_LOST):
+            if reception.hand_over_all(at_once=True):
                 await asyncio.wait({asyncio.ensure_future(reception.emptied())}, timeout=CUT_OFF_S)
                 await reception.cut_off()
             await server.wait_closed()

@@ -51,9 +51,19 @@ class MediaConfig(Struct, frozen=True, kw_only=True):
         tuple[Secret, ...],
         Meta(min_length=1, description="X25519 keys in base64 that open vendors' keys, newest first."),
     ]
-    drain_s: Annotated[
-        float, Meta(ge=0, le=14_400, description="How long live calls may go on after SIGTERM; then they are ended.")
+    handover_after_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=14_400,
+            description="How long after SIGTERM a call may end by itself; then another worker goes on with it, from the"
+            " next moment in which nobody speaks.",
+        ),
     ] = 600.0
+    drain_s: Annotated[
+        float,
+        Meta(ge=0, le=14_400, description="How long after SIGTERM calls are handed over in the middle of a sentence."),
+    ] = 900.0
 
 
 def read() -> MediaConfig:

@@ -5,8 +5,7 @@ from typing import Final
 
 from turncall_media.ingress.capacity import Capacity
 from turncall_media.seams import MediaSocket
-from turncall_media.session import CallSession, Station
-from turncall_proto.call import EndedReason
+from turncall_media.session import CallSession, Leaving, Station
 from turncall_proto.ids import CallId
 
 _LOOK_AGAIN_S: Final = 0.05
@@ -19,6 +18,7 @@ class Reception:
         self._capacity = capacity
         self._station = station
         self._live: dict[CallSession, asyncio.Task[None] | None] = {}
+        self._leaves: Leaving = "stays"
 
     async def receive(self, socket: MediaSocket, call_id: CallId, epoch: int) -> None:
         """Serves one socket to its end, or closes it with 1012 when there is no seat.
@@ -34,21 +34,27 @@ class Reception:
             return
         session = CallSession(socket, call_id, epoch, seat.plan, self._station)
         self._live[session] = asyncio.current_task()
+        if self._leaves != "stays":
+            session.hand_over(at_once=self._leaves == "at_once")
         try:
-            await session.run()
+            try:
+                await session.run()
+            finally:
+                self._capacity.leave(seat)
+                await session.finish()
         finally:
             del self._live[session]
-            self._capacity.leave(seat)
 
     async def emptied(self) -> None:
-        """Returns when no call is live and no accepted offer waits for its socket."""
-        while self._capacity.used:  # noqa: ASYNC110 - reservations run out by the clock, which sets no event
+        """Returns when every epoch is closed and no accepted offer waits for its socket."""
+        while self._capacity.used or self._live:  # noqa: ASYNC110 - reservations run out by the clock, which sets no event
             await asyncio.sleep(_LOOK_AGAIN_S)
 
-    def end_all(self, reason: EndedReason) -> int:
-        """Asks every live call to end; how many there were."""
+    def hand_over_all(self, *, at_once: bool) -> int:
+        """Has other workers go on with every live call and every one that still comes; how many there are."""
+        self._leaves = "at_once" if at_once else "quietly"
         for session in self._live:
-            session.end(reason)
+            session.hand_over(at_once=at_once)
         return len(self._live)
 
     async def cut_off(self) -> None:

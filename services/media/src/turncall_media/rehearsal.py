@@ -15,7 +15,7 @@ from turncall_media.session import Station
 from turncall_media.wire.twilio import TwilioWire
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec
-from turncall_proto.call import CallStart, CallState, EndedReason
+from turncall_proto.call import CallStart, CallState
 from turncall_proto.events import CallEvent
 from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId
 
@@ -100,10 +100,6 @@ class _Unheard(Reporter):
     def whisper(self, message: Struct) -> None: ...
 
 
-async def _taken(reason: EndedReason) -> bool:
-    return True
-
-
 def _resources(station: Station) -> Resources:
     return Resources(
         worker=station.worker,
@@ -112,7 +108,6 @@ def _resources(station: Station) -> Resources:
         blobs=station.blobs,
         egress_allow=station.egress_allow,
         recordings_spool=station.recordings_spool,
-        hang_up=_taken,
     )
 
 

@@ -1,6 +1,6 @@
 """The few shapes that the parts of the media plane meet in: a socket, a reporter of facts, and how a call ended."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -70,11 +70,22 @@ class Conversation(Protocol):
     """What a session needs of the pipeline that it built."""
 
     async def run(self) -> Outcome:
-        """Speaks and listens until the call ends, then says how. Never raises but for cancellation; leaves no task."""
+        """Speaks and listens until the call ends, then says how. Never raises but for cancellation.
+
+        Leaves no task but for what `finish` ends.
+        """
+        ...
+
+    async def finish(self) -> None:
+        """Reports what comes late, such as a recording; called once after `run`, whatever became of that."""
         ...
 
     def end(self, reason: EndedReason) -> None:
         """Ends the conversation for this reason; speech under way is cut. The first reason given stands."""
+        ...
+
+    def hand_over(self, *, at_once: bool) -> None:
+        """Ends the conversation here so that it goes on elsewhere: at the next quiet moment, or ``at_once``."""
         ...
 
 
@@ -84,10 +95,7 @@ class Resources(Struct, frozen=True, kw_only=True):
     ``worker`` serves it, and ``now`` is aware UTC.
     ``open_secret`` opens a vendor's key that control sealed; raises `SecretUnusable`. ``egress_allow`` are the networks
     (CIDR) that the operator opened for URLs supplied by users. ``recordings_spool`` is a folder where parts of a
-    recording wait for the store. ``hang_up`` asks control to end the call at the carrier
-    and says whether control took it on; it asks once for a call, so later callers get the first one's answer, and it
-    gives up after some seconds. Call it when the last words were heard, and leave the socket open: the carrier closes
-    it. Whoever does not call it need not worry: the session does, for every end that the caller did not make.
+    recording wait for the store.
     """
 
     worker: WorkerId
@@ -96,4 +104,3 @@ class Resources(Struct, frozen=True, kw_only=True):
     blobs: BlobStore
     egress_allow: tuple[str, ...]
     recordings_spool: Path
-    hang_up: Callable[[EndedReason], Awaitable[bool]]

@@ -1,11 +1,11 @@
 """One call on one media socket, from its first message to its one close."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -36,11 +36,18 @@ CLAIM_AGAIN_S: Final = 1.0
 CARRIER_CLOSES_WITHIN_S: Final = 5.0
 """From control's promise to hang up to the carrier's close of the socket."""
 
+Leaving = Literal["stays", "quietly", "at_once"]
+"""Whether a call is to be handed over, and whether that may be heard."""
+
 Build = Callable[[CallStart, TwilioWire, Reporter, Resources, Past | None], Conversation]
 """The last one is what earlier workers said about the call; None when there was none."""
 
+FACTS_FIRST_S: Final = 0.5
+"""How long a socket stays open for the last facts, which tell control why it closes. A slow store does not hold it."""
+
 _BROKE: Final = Outcome(state=CallState.FAILED, reason=EndedReason.PIPELINE_ERROR)
-_CUT_SHORT: Final = Outcome(state=CallState.FAILED, reason=EndedReason.WORKER_LOST)
+_GOES_ON: Final = Outcome(state=None, reason=None)
+_HANDED_OVER: Final = (1012, "another worker goes on", "handed_over")
 
 
 class Station(Struct, frozen=True, kw_only=True):
@@ -66,8 +73,8 @@ class Station(Struct, frozen=True, kw_only=True):
 class CallSession:
     """Opens the wire, finds the plan, builds the conversation, runs it, closes once. ``plan``: as accepted, if it was.
 
-    Whatever happens, an epoch that was opened is closed with a state and a reason, control is asked to hang up unless
-    the caller did, and the socket is closed.
+    Whatever happens, an epoch that was opened is closed, control is asked to hang up unless the caller did or the call
+    goes on elsewhere, and the socket is closed.
     """
 
     def __init__(
@@ -79,23 +86,30 @@ class CallSession:
         self._plan = plan
         self._station = station
         self._conversation: Conversation | None = None
-        self._end_asked: EndedReason | None = None
+        self._finishing: asyncio.Task[None] | None = None
+        self._is_owner = False
+        self._leaves: Leaving = "stays"
 
-    def end(self, reason: EndedReason) -> None:
-        """Asks the call to end; the first reason stands. A call that is still being set up ends once it runs."""
-        self._end_asked = self._end_asked or reason
+    def hand_over(self, *, at_once: bool) -> None:
+        """Has another worker go on with the call, from the next quiet moment or ``at_once``. A call that is still being
+        set up is handed over once it runs."""
+        self._leaves = "at_once" if at_once else "quietly"
         if self._conversation is not None:
-            self._conversation.end(self._end_asked)
+            self._conversation.hand_over(at_once=at_once)
 
     async def run(self) -> None:
-        """Serves the call to its end. Raises only when cancelled."""
-        code, why, fate = 1001, "the worker stops", "cut_short"
+        """Serves the call until its socket is closed; `finish` does the rest. Raises only when cancelled."""
+        code, why, fate = _HANDED_OVER
         with logs.bound(call_id=self._call_id, epoch=self._epoch):
             try:
-                await self._serve()
-                code, why, fate = 1000, "the call is over", "served"
+                if (await self._serve()).state is not None:
+                    code, why, fate = 1000, "the call is over", "served"
             except SocketClosed:
                 fate = "left_early"
+            except asyncio.CancelledError:
+                if self._finishing is not None:
+                    self._finishing.cancel()
+                raise
             except MediaError as error:
                 code, why, fate = error.close_code, "not served here", type(error).__name__
                 _log.warning("socket.turned_away", why=str(error), error=type(error).__name__)
@@ -103,49 +117,71 @@ class CallSession:
                 self._station.counters.sockets.labels(fate).inc()
                 await self._socket.close(code, why)
 
-    async def _serve(self) -> None:
+    async def finish(self) -> None:
+        """Returns when the last fact is stated, which waits for the recording. Call it after `run`, however that ended.
+
+        Cancelled, it states the last fact at once.
+        """
+        try:
+            if self._finishing is not None:
+                await self._finishing
+        finally:
+            if self._is_owner:
+                self._station.owned.discard((self._call_id, self._epoch))
+
+    async def _serve(self) -> Outcome:
         wire = TwilioWire(self._socket)
         start = await wire.open(FIRST_MESSAGE_WITHIN_S)
-        with self._owning():
-            plan = self._plan or await claims.find_plan(
-                self._station.bus, self._call_id, self._epoch, within_s=PLAN_WITHIN_S
-            )
-            if start.provider_call_id != plan.provider_call_id:
-                raise WireError(f"the stream is of another call of the carrier than epoch {plan.epoch} of this one")
-            await self._tell(plan, wire)
+        self._enter()
+        plan = self._plan or await claims.find_plan(
+            self._station.bus, self._call_id, self._epoch, within_s=PLAN_WITHIN_S
+        )
+        if start.provider_call_id != plan.provider_call_id:
+            raise WireError(f"the stream is of another call of the carrier than epoch {plan.epoch} of this one")
+        return await self._tell(plan, wire)
 
-    @contextmanager
-    def _owning(self) -> Iterator[None]:
+    def _enter(self) -> None:
         """Of several sockets for one epoch on this worker, the first one to start wins. Raises `NotOurs`."""
         key = (self._call_id, self._epoch)
         if key in self._station.owned:
             raise NotOurs("another socket of this worker serves the epoch")
         self._station.owned.add(key)
-        try:
-            yield
-        finally:
-            self._station.owned.discard(key)
+        self._is_owner = True
 
-    async def _tell(self, plan: CallStart, wire: TwilioWire) -> None:
+    async def _tell(self, plan: CallStart, wire: TwilioWire) -> Outcome:
         """The epoch between its first and its last fact."""
         station = self._station
         reporter = EpochReporter(plan, station.append, station.feed, station.now, station.counters)
         hang_up = HangUp(station.bus, plan, station.now)
-        outcome, is_taken = _CUT_SHORT, False
+        outcome, is_taken = _GOES_ON, False
         try:
             known = await self._look_back(plan)
             reporter.open(station.worker, past.last_seq(known, plan.epoch - 1))
-            outcome = await self._outcome(plan, wire, reporter, hang_up, known)
+            outcome = await self._outcome(plan, wire, reporter, known)
+            self._finishing = asyncio.create_task(self._close_epoch(reporter, outcome), name="last facts")
             if outcome.reason not in (None, EndedReason.CUSTOMER_ENDED_CALL):
                 is_taken = await hang_up(outcome.reason)
         except NotOurs:
             reporter.discard()
             raise
         finally:
-            reporter.close(outcome)
+            if self._finishing is None:
+                reporter.close(outcome)
             station.counters.epochs.labels(outcome.reason or "goes_on").inc()
         if is_taken:
             await self._see_off()
+        else:
+            await asyncio.wait({self._finishing}, timeout=FACTS_FIRST_S)
+        return outcome
+
+    async def _close_epoch(self, reporter: EpochReporter, outcome: Outcome) -> None:
+        try:
+            if self._conversation is not None:
+                await self._conversation.finish()
+        except Exception:  # noqa: BLE001 - the boundary of one call: the others go on
+            _log.exception("call.broke")
+        finally:
+            reporter.close(outcome)
 
     async def _look_back(self, plan: CallStart) -> Past | None:
         known = await past.read(self._station.bus, plan)
@@ -153,9 +189,7 @@ class CallSession:
             self._station.counters.pasts.labels("known" if known.is_known else "unknown").inc()
         return known
 
-    async def _outcome(
-        self, plan: CallStart, wire: TwilioWire, reporter: EpochReporter, hang_up: HangUp, known: Past | None
-    ) -> Outcome:
+    async def _outcome(self, plan: CallStart, wire: TwilioWire, reporter: EpochReporter, known: Past | None) -> Outcome:
         """How the conversation ended, or why there was none. Raises `NotOurs`."""
         resources = Resources(
             worker=self._station.worker,
@@ -164,7 +198,6 @@ class CallSession:
             blobs=self._station.blobs,
             egress_allow=self._station.egress_allow,
             recordings_spool=self._station.recordings_spool,
-            hang_up=hang_up,
         )
         try:
             conversation = self._station.build(plan, wire, reporter, resources, known)
@@ -180,8 +213,8 @@ class CallSession:
 
     async def _converse(self, conversation: Conversation, plan: CallStart, reporter: EpochReporter) -> Outcome:
         self._conversation = conversation
-        if self._end_asked is not None:
-            conversation.end(self._end_asked)
+        if self._leaves != "stays":
+            conversation.hand_over(at_once=self._leaves == "at_once")
         outcome, is_ours = _BROKE, True
         try:
             async with asyncio.TaskGroup() as tasks:

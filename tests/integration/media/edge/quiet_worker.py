@@ -29,10 +29,21 @@ class Listener:
         reading = asyncio.create_task(self._read())
         try:
             await asyncio.wait({reading, self._end}, return_when=asyncio.FIRST_COMPLETED)
-            return HUNG_UP if reading.done() else Outcome(state=CallState.COMPLETED, reason=self._end.result())
+            if reading.done():
+                return HUNG_UP
+            reason = self._end.result()
+            return Outcome(state=CallState.COMPLETED if reason else None, reason=reason)
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
+
+    async def finish(self) -> None:
+        return
+
+    def hand_over(self, *, at_once: bool) -> None:
+        """This one is never quiet."""
+        if at_once and not self._end.done():
+            self._end.set_result(None)
 
     def end(self, reason: EndedReason) -> None:
         if not self._end.done():

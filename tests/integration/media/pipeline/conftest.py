@@ -357,14 +357,25 @@ class Scene:
         self.past: Past | None = None
         self.running: asyncio.Task[Outcome] | None = None
         self.conversation: Any = None
+        self.opened_at_s = 0.0
 
     async def begin(self) -> None:
         """Answers the call."""
         wire = TwilioWire(self.carrier)
         await wire.open(1.0)
+        self.opened_at_s = wire.opened_at_s
         resources = Resources(**{**self._defaults(), **self._resources})
         self.conversation = build.build_conversation(self.plan, wire, self.facts, resources, self.past)
-        self.running = asyncio.create_task(self.conversation.run())
+        self.running = asyncio.create_task(self._serve())
+
+    async def _serve(self) -> Outcome:
+        """What a session does with its conversation, and control with a hang-up."""
+        outcome: Outcome = await self.conversation.run()
+        if outcome.reason not in (None, EndedReason.CUSTOMER_ENDED_CALL):
+            self.hang_ups.append((outcome.reason, self.carrier.now()))
+            self.carrier.hang_up()
+        await self.conversation.finish()
+        return outcome
 
     async def outcome(self) -> Outcome:
         """Waits for the end; nothing may be left running."""
@@ -383,11 +394,6 @@ class Scene:
         return [(fact.speaker, fact.text) for fact in self.facts.of(TranscriptFinal)]
 
     def _defaults(self) -> dict[str, Any]:
-        async def hang_up(reason: EndedReason) -> bool:
-            self.hang_ups.append((reason, self.carrier.now()))
-            self.carrier.hang_up()
-            return True
-
         return {
             "worker": WORKER,
             "now": lambda: NOON + timedelta(seconds=self.carrier.now()),
@@ -395,7 +401,6 @@ class Scene:
             "blobs": MemoryStore(),
             "egress_allow": ("127.0.0.0/8",),
             "recordings_spool": Path("/nonexistent"),
-            "hang_up": hang_up,
         }
 
 

@@ -25,7 +25,6 @@ async def test_both_sides_are_recorded_as_heard(stage: Any, tmp_path: Path) -> N
     stage.script.llm_s = 5.0
     scene = stage.scene(agent, blobs=store, recordings_spool=tmp_path)
     await scene.begin()
-    opened_at = scene.carrier.now()
     await scene.carrier.until(lambda: scene.carrier.heard_s() >= 0.5)
     spoke_at = scene.carrier.frames_sent * 0.02
     await scene.carrier.speak(0.4)
@@ -40,7 +39,7 @@ async def test_both_sides_are_recorded_as_heard(stage: Any, tmp_path: Path) -> N
     assert caller[0] == pytest.approx(spoke_at, abs=0.03)
     assert len(caller) / 8000 == pytest.approx(0.4, abs=0.03)
     assert len(agent_heard) / 8000 == pytest.approx(scene.carrier.heard_s(), abs=0.15)
-    assert agent_heard[-1] == pytest.approx(scene.carrier.clears_at[0] - opened_at, abs=0.1)
+    assert agent_heard[-1] == pytest.approx(scene.carrier.clears_at[0] - scene.opened_at_s, abs=0.1)
     assert ready.duration_ms == pytest.approx(len(both) / 8, abs=1)
     assert os.listdir(tmp_path) == []
 

@@ -104,6 +104,10 @@ class Talk:
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.ended: list[EndedReason] = []
         self.was_cancelled = False
+        self.handed_over: list[bool] = []
+        self.is_finishing = False
+        self.recording = asyncio.Event()
+        self.recording.set()
 
     async def run(self) -> Outcome:
         try:
@@ -111,6 +115,15 @@ class Talk:
         except asyncio.CancelledError:
             self.was_cancelled = True
             raise
+
+    async def finish(self) -> None:
+        self.is_finishing = True
+        await self.recording.wait()
+
+    def hand_over(self, *, at_once: bool) -> None:
+        self.handed_over.append(at_once)
+        if at_once and not self.outcome.done():
+            self.outcome.set_result(Outcome(state=None, reason=None))
 
     def end(self, reason: EndedReason) -> None:
         self.ended.append(reason)

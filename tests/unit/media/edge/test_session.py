@@ -44,7 +44,8 @@ def test_a_call_the_caller_ends(edge, a_socket, a_plan):
     async def main() -> None:
         world, socket = await edge(), a_socket()
         asked = await control_hangs_up(world, socket)
-        running = asyncio.create_task(world.session(socket, a_plan()).run())
+        session = world.session(socket, a_plan())
+        running = asyncio.create_task(session.run())
         await settled()
         world.talks[0].reporter.report(CallStarted, setup_ms=7)
         world.talks[0].outcome.set_result(HUNG_UP)
@@ -57,7 +58,77 @@ def test_a_call_the_caller_ends(edge, a_socket, a_plan):
         assert (world.spooled[-1].state, world.spooled[-1].reason) == (HUNG_UP.state, HUNG_UP.reason)
         assert asked == []
         assert socket.closed_with == 1000
+        await session.finish()
         assert world.station.owned == set()
+
+    virtual_time.run(main())
+
+
+def test_a_handover_closes_the_socket_so_that_the_carrier_asks(edge, a_socket, a_plan):
+    """The epoch is closed without a state before the socket is, with 1012, and nobody is asked to hang up."""
+
+    async def main() -> None:
+        world, socket = await edge(), a_socket()
+        asked = await control_hangs_up(world, socket)
+        session = world.session(socket, a_plan())
+        running = asyncio.create_task(session.run())
+        await settled()
+        session.hand_over(at_once=True)
+        await running
+        closed = world.spooled[-1]
+        assert isinstance(closed, EpochClosed)
+        assert (closed.state, closed.reason) == (None, None)
+        assert (socket.closed_with, asked) == (1012, [])
+        assert world.count("epochs", reason="goes_on") == 1
+
+    virtual_time.run(main())
+
+
+def test_a_slow_recording_holds_neither_the_socket_nor_the_hang_up(edge, a_socket, a_plan):
+    """The socket closes when the call is over; the last fact waits for what is on its way to the store."""
+
+    async def main() -> None:
+        world, socket = await edge(), a_socket()
+        asked = await control_hangs_up(world, socket)
+        session = world.session(socket, a_plan())
+        running = asyncio.create_task(session.run())
+        await settled()
+        talk = world.talks[0]
+        talk.recording.clear()
+        talk.outcome.set_result(AGENT_ENDED)
+        await running
+        assert (len(asked), socket.closed_with) == (1, 1000)
+        assert not isinstance(world.spooled[-1], EpochClosed)
+        assert world.station.owned, "its facts are not to be settled yet"
+        finishing = asyncio.create_task(session.finish())
+        await asyncio.sleep(40)
+        talk.reporter.report(CallStarted, setup_ms=7)
+        talk.recording.set()
+        await finishing
+        assert [type(fact) for fact in world.spooled] == [EpochOpened, CallStarted, EpochClosed]
+        assert world.station.owned == set()
+
+    virtual_time.run(main())
+
+
+def test_a_worker_that_stops_at_once_does_not_wait_for_recordings(edge, a_socket, a_plan):
+    """Cancelled while a recording is on its way, the epoch is closed with what the call ended with."""
+
+    async def main() -> None:
+        world, socket = await edge(), a_socket()
+        session = world.session(socket, a_plan())
+        running = asyncio.create_task(session.run())
+        await settled()
+        world.talks[0].recording.clear()
+        world.talks[0].outcome.set_result(HUNG_UP)
+        await running
+        finishing = asyncio.create_task(session.finish())
+        await settled()
+        finishing.cancel()
+        await asyncio.gather(finishing, return_exceptions=True)
+        assert world.spooled[-1].reason is EndedReason.CUSTOMER_ENDED_CALL
+        assert world.station.owned == set()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
     virtual_time.run(main())
 
@@ -70,7 +141,6 @@ def test_a_call_the_agent_ends(edge, a_socket, a_plan):
         asked = await control_hangs_up(world, socket)
         running = asyncio.create_task(world.session(socket, a_plan()).run())
         await settled()
-        assert await world.talks[0].resources.hang_up(EndedReason.ASSISTANT_ENDED_CALL)
         world.talks[0].outcome.set_result(AGENT_ENDED)
         await running
         assert [(one.reason, one.epoch) for one in asked] == [(EndedReason.ASSISTANT_ENDED_CALL, 1)]
@@ -141,19 +211,21 @@ def test_a_command_ends_the_call_once(edge, a_socket, a_plan):
     virtual_time.run(main())
 
 
-def test_an_end_asked_for_during_set_up(edge, a_socket, a_plan):
-    """A call told to end while it looks for its plan ends as soon as it has a conversation."""
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_handover_asked_for_during_set_up(edge, a_socket, a_plan, at_once):
+    """A call that is to be handed over while it looks for its plan is, as soon as it has a conversation."""
 
     async def main() -> None:
         world, socket = await edge(), a_socket()
-        await control_hangs_up(world, socket)
         session = world.session(socket, None)
         running = asyncio.create_task(session.run())
         await settled()
-        session.end(EndedReason.WORKER_LOST)
+        session.hand_over(at_once=at_once)
         await world.publish_plan(a_plan())
-        await running
-        assert world.talks[0].ended == [EndedReason.WORKER_LOST]
+        await asyncio.sleep(1)
+        assert world.talks[0].handed_over == [at_once]
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
     virtual_time.run(main())
 
@@ -390,7 +462,7 @@ def test_a_conversation_that_breaks(edge, a_socket, a_plan):
 
 
 def test_a_cancelled_call_still_closes_its_epoch(edge, a_socket, a_plan):
-    """When the process stops at once, the last fact says so, the socket is closed, and the cancellation goes on."""
+    """When the process stops at once, the call goes on elsewhere: no state, 1012, and the cancellation rises."""
 
     async def main() -> None:
         world, socket = await edge(), a_socket()
@@ -401,8 +473,8 @@ def test_a_cancelled_call_still_closes_its_epoch(edge, a_socket, a_plan):
             await running
         closed = world.spooled[-1]
         assert isinstance(closed, EpochClosed)
-        assert (closed.state, closed.reason) == (CallState.FAILED, EndedReason.WORKER_LOST)
-        assert socket.closed_with == 1001
+        assert (closed.state, closed.reason) == (None, None)
+        assert socket.closed_with == 1012
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     virtual_time.run(main())

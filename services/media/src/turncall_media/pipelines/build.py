@@ -97,7 +97,6 @@ def build_conversation(
             faults=faults,
             recorder=recorder,
             egress=egress,
-            resources=resources,
         )
     )
 

@@ -22,6 +22,7 @@ from pipecat.frames.frames import (
     MetricsFrame,
     TranscriptionFrame,
     UserStartedSpeakingFrame,
+    UserStoppedSpeakingFrame,
 )
 from pipecat.metrics.metrics import LLMUsageMetricsData
 from pipecat.pipeline.pipeline import Pipeline
@@ -135,6 +136,7 @@ def _floor(narrator: Narrator, patience: Patience) -> Any:
     return by_class(
         {
             UserStartedSpeakingFrame: lambda _: narrator.caller_turn_began(),
+            UserStoppedSpeakingFrame: lambda _: narrator.caller_turn_ended(),
             LLMContextUserTurnFrame: lambda frame: narrator.caller_said(frame.text),
             LLMContextFrame: lambda _: patience.asked(),
             InterruptionFrame: interrupted,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from typing import Any, Final
 
 from msgspec import Struct
@@ -19,17 +19,18 @@ from turncall_media.pipelines.cascade import CANCEL_WITHIN_S
 from turncall_media.pipelines.ending import Ending
 from turncall_media.pipelines.faults import Faults
 from turncall_media.pipelines.openings import Opening
+from turncall_media.pipelines.quiet import quiet
 from turncall_media.pipelines.speech import Speech
 from turncall_media.report.events import Narrator, Stage
 from turncall_media.report.recorder import Recorder
-from turncall_media.seams import Outcome, Resources
+from turncall_media.seams import Outcome
 from turncall_proto.agent import AgentSpec
 from turncall_proto.call import EndedReason
 from turncall_runtime import logs
 
 APOLOGY_WITHIN_S: Final = 15.0
-RECORDING_WITHIN_S: Final = 10.0
-"""For the rest of a recording to reach the store once the call is over; then it waits in the spool."""
+RECORDING_WITHIN_S: Final = 60.0
+"""For the rest of a recording to reach the store once the call is over; then it waits in the spool, unreported."""
 _DEAD_WITHIN_S: Final = 2.0
 _log = logs.logger(__name__)
 
@@ -48,7 +49,6 @@ class Parts(Struct, frozen=True, kw_only=True):
     faults: Faults
     recorder: Recorder | None
     egress: EgressClient
-    resources: Resources
 
 
 class Conversation:
@@ -57,26 +57,53 @@ class Conversation:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._tasks: set[asyncio.Task[None]] = set()
+        self._recording: asyncio.Task[None] | None = None
+        self._is_open = asyncio.Event()
 
     async def run(self) -> Outcome:
-        """Speaks and listens until the call ends, then says how. Never raises but for cancellation; leaves no task.
+        """Speaks and listens until the call ends, then says how. Never raises but for cancellation.
 
-        On return the whole story is reported and control was asked to hang up, unless the caller did.
+        On return everything but the recording is reported, and that is left to `finish`.
         """
         parts = self._parts
-        recording = None if parts.recorder is None else asyncio.create_task(parts.recorder.run(), name="recorder")
+        if parts.recorder is not None:
+            self._recording = asyncio.create_task(parts.recorder.run(), name="recorder")
         try:
-            async with AsyncExitStack() as stack:
-                await stack.enter_async_context(parts.egress)
+            async with parts.egress:
                 outcome = await self._converse()
-            await self._wrap_up(outcome, recording)
-            return outcome
+        except BaseException:
+            await _end_all([self._recording] if self._recording is not None else [])
+            raise
+        parts.narrator.closed()
+        return outcome
+
+    async def finish(self) -> None:
+        """Waits for the recording to reach the store, for `RECORDING_WITHIN_S`, and reports it."""
+        recorder, recording = self._parts.recorder, self._recording
+        if recorder is None or recording is None:
+            return
+        try:
+            stored = await recorder.close(recording, RECORDING_WITHIN_S)
+            if stored is not None:
+                self._parts.narrator.recorded(stored)
         finally:
-            await _end_all([recording] if recording is not None else [])
+            await _end_all([recording])
 
     def end(self, reason: EndedReason) -> None:
         """Ends the conversation for this reason; speech under way is cut. The first reason given stands."""
         self._parts.ending.because(reason)
+
+    def hand_over(self, *, at_once: bool) -> None:
+        """Ends the conversation here so that it goes on elsewhere: at the next quiet moment, or ``at_once``."""
+        if at_once:
+            self._parts.ending.elsewhere()
+        else:
+            self._start(self._hand_over_quietly())
+
+    async def _hand_over_quietly(self) -> None:
+        await self._is_open.wait()
+        await quiet(self._parts.speech, self._parts.narrator)
+        self._parts.ending.elsewhere()
 
     async def _converse(self) -> Outcome:
         ending, worker = self._parts.ending, self._parts.worker
@@ -120,19 +147,10 @@ class Conversation:
             await asyncio.wait({running}, timeout=CANCEL_WITHIN_S)
         await _end_all([running, *manager.current_tasks()])
 
-    async def _wrap_up(self, outcome: Outcome, recording: asyncio.Task[None] | None) -> None:
-        parts = self._parts
-        parts.narrator.closed()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_ask(parts.resources, outcome.reason))
-            if parts.recorder is not None and recording is not None:
-                stored = await parts.recorder.close(recording, RECORDING_WITHIN_S)
-                if stored is not None:
-                    parts.narrator.recorded(stored)
-
     async def _open(self, _: PipelineWorker, __: StartFrame) -> None:
         self._parts.narrator.started()
         await self._parts.opening()
+        self._is_open.set()
 
     async def _judge(self, worker: PipelineWorker, error: ErrorFrame) -> None:
         """Something in the pipeline failed: a vendor, or we did."""
@@ -168,12 +186,6 @@ class Conversation:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-async def _ask(resources: Resources, reason: EndedReason | None) -> None:
-    """Whether control takes it on is the session's concern, which asks again and gets the same answer."""
-    if reason not in (None, EndedReason.CUSTOMER_ENDED_CALL):
-        await resources.hang_up(reason)
 
 
 async def _end_all(tasks: list[asyncio.Task[Any]]) -> None:

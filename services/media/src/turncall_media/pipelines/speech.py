@@ -22,6 +22,11 @@ class Speech:
         self._no_reply_under_way = asyncio.Event()
         self._no_reply_under_way.set()
 
+    @property
+    def is_reply_under_way(self) -> bool:
+        """Whether the model is writing."""
+        return not self._no_reply_under_way.is_set()
+
     def notice(self, frame: Frame) -> None:
         """Follows the model's replies."""
         if isinstance(frame, LLMFullResponseStartFrame):

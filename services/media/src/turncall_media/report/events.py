@@ -65,8 +65,16 @@ class Narrator:
         self._voice_ms: tuple[int, int] | None = None  # where the caller's voice last began and ended
         self._turn_began_ms: int | None = None
         self._is_cut_off = False
+        self._is_voice_on = False
+        self._has_caller_the_floor = False
+        self._tools_at_work = 0
         self.usage = usage
         self.turn = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the caller speaks or has the floor, or a tool is at work."""
+        return self._is_voice_on or self._has_caller_the_floor or self._tools_at_work > 0
 
     def call_ms(self, at_s: float) -> int:
         """A moment of the event loop on the audio clock."""
@@ -94,11 +102,13 @@ class Narrator:
     def voice_began(self, at_ms: int) -> None:
         """The caller's voice began at ``at_ms`` of the audio clock."""
         self._voice_ms = (at_ms, at_ms)
+        self._is_voice_on = True
 
     def voice_ended(self, at_ms: int, late_ms: int) -> None:
         """The caller fell silent at ``at_ms``, which was found out ``late_ms`` later: at this moment."""
         began_ms = self._voice_ms[0] if self._voice_ms else at_ms
         self._voice_ms = (began_ms, at_ms)
+        self._is_voice_on = False
         self._watch.voice_ended(self._clock_s() - late_ms / 1000)
 
     def caller_partial(self, text: str) -> None:
@@ -113,9 +123,14 @@ class Narrator:
 
     def caller_turn_began(self) -> None:
         """The caller has the floor."""
+        self._has_caller_the_floor = True
         self._turn_began_ms = self._voice_ms[0] if self._voice_ms else None
         began_ms = self.call_ms(self._clock_s()) if self._turn_began_ms is None else self._turn_began_ms
         self._reporter.report(UtteranceBegun, speaker="caller", text="", turn=self.turn + 1, start_ms=began_ms)
+
+    def caller_turn_ended(self) -> None:
+        """The caller has given the floor back, with words or without."""
+        self._has_caller_the_floor = False
 
     def caller_said(self, text: str) -> None:
         """The caller's turn is over, and a reply was asked for."""
@@ -178,10 +193,12 @@ class Narrator:
 
     def tool_called(self, tool_call_id: str, tool: str, arguments: dict[str, Any]) -> None:
         """The model asked for a tool, which has not run yet."""
+        self._tools_at_work += 1
         self._reporter.report(ToolCalled, tool_call_id=tool_call_id, tool=tool, arguments=arguments, turn=self.turn)
 
     def tool_returned(self, tool_call_id: str, tool: str, output: Any, latency_s: float, *, is_ok: bool) -> None:
         """What the tool answered, or why it could not; nothing when it was left to the next worker."""
+        self._tools_at_work -= 1
         if self._is_cut_off:
             return
         self._reporter.report(
