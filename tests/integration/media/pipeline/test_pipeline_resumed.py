@@ -135,6 +135,38 @@ def test_caller_who_was_cut_off_is_asked_to_repeat(stage: Any, resumed: Any) -> 
     assert scene.transcript() == [("agent", please_repeat("de"))]
 
 
+def test_caller_who_still_speaks_is_asked_to_repeat_once_silent(stage: Any, resumed: Any) -> None:
+    """Asked while they speak, they would talk over it, and nobody would speak again; no words came of what is left."""
+    stage.script.caller = []
+
+    async def act(scene: Any) -> None:
+        await scene.carrier.speak(1.5)
+        assert scene.carrier.heard_s() == 0
+        await scene.carrier.until(scene.transcript)
+        scene.carrier.hang_up()
+        await scene.outcome()
+
+    scene = resumed(stage.an_agent(GREETING), past(agent_said(GREETING), caller_begins(1)), act)
+    assert scene.transcript() == [("agent", please_repeat("en"))]
+    assert [fact.is_interrupted for fact in scene.facts.of(TranscriptFinal)] == [False]
+
+
+def test_caller_of_whom_enough_was_heard_is_not_asked_to_repeat(stage: Any, resumed: Any) -> None:
+    """The words that were still understood make the turn."""
+    stage.script.caller = ["On Tuesday."]
+    stage.script.replies = ["Tuesday it is."]
+
+    async def act(scene: Any) -> None:
+        await scene.carrier.speak(1.0)
+        await scene.carrier.until(lambda: len(scene.transcript()) == 2)
+        await asyncio.sleep(1)
+        scene.carrier.hang_up()
+        await scene.outcome()
+
+    scene = resumed(stage.an_agent(GREETING), past(agent_said(GREETING), caller_begins(1)), act)
+    assert scene.transcript() == [("caller", "On Tuesday."), ("agent", "Tuesday it is.")]
+
+
 def test_agent_who_was_cut_off_goes_on_from_that_sentence(stage: Any, resumed: Any) -> None:
     """The sentence is said from its start, with what was to follow; the context holds everything once."""
     stage.script.caller = ["Fine."]

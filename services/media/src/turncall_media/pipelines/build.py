@@ -82,7 +82,7 @@ def build_conversation(
     async def opening() -> None:
         if plan.resume is not None:
             narrator.resumed(plan.resume, resources.worker, resources.now())
-        await go_on(story, agent, speech, worker, vendors.llm, context)
+        await go_on(story, agent, speech, worker, vendors.llm, context, narrator)
 
     return Conversation(
         Parts(

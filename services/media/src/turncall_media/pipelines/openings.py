@@ -1,6 +1,7 @@
 """What a conversation does first, once audio flows: greet, go on from where another worker was cut off, or excuse
 itself."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -14,9 +15,17 @@ from pipecat.services.llm_service import LLMService
 from turncall_media.pipelines.apologies import please_repeat
 from turncall_media.pipelines.speech import Speech
 from turncall_media.pipelines.story import Continuation
+from turncall_media.report.events import Narrator
 from turncall_proto.agent import AgentSpec
 
 Opening = Callable[[], Awaitable[None]]
+_NOTICED_S: Final = 0.3
+"""In which the voice of a caller who goes on speaking is noticed."""
+_WORDS_S: Final = 0.4
+"""Behind the agent's silence timeout: for the words of what was still heard of the caller to come and open a turn."""
+_ASKED_WITHIN_S: Final = 10.0
+"""A line whose noise passes for a voice is not waited for."""
+_LOOK_AGAIN_S: Final = 0.05
 _KEYPAD: Final = {key.value: key for key in KeypadEntry}
 
 
@@ -33,6 +42,7 @@ async def go_on(
     worker: PipelineWorker,
     llm: FrameProcessor,
     context: LLMContext,
+    narrator: Narrator,
 ) -> None:
     """Does what the story asks for, in the order in which the caller is to notice it."""
     if story.greet:
@@ -40,7 +50,7 @@ async def go_on(
     if story.keys:
         await worker.queue_frames([InputDTMFFrame(_KEYPAD[key]) for key in story.keys])
     if story.ask_again:
-        await speech.say(please_repeat(agent.language), is_kept=True)
+        await _ask_again(agent, speech, narrator)
     if story.say:
         await speech.say(story.say, is_kept=True)
     if story.repeat_tools and isinstance(llm, LLMService):
@@ -57,3 +67,21 @@ async def go_on(
         )
     if story.run_model:
         await worker.queue_frames([LLMRunFrame()])
+
+
+async def _ask_again(agent: AgentSpec, speech: Speech, narrator: Narrator) -> None:
+    """Has the caller say it again: a caller who was cut off is still speaking, and would only speak over the request.
+
+    Not asked if the words that were still heard make a turn: the model replies to them.
+    """
+    loop = asyncio.get_running_loop()
+    turn, began_s = narrator.turn, loop.time()
+    silent_since_s, patience_s = began_s, _NOTICED_S
+    while loop.time() - silent_since_s < patience_s and loop.time() - began_s < _ASKED_WITHIN_S:
+        if narrator.is_caller_speaking:
+            silent_since_s = loop.time()
+            patience_s = agent.turn_taking.silence_timeout_ms / 1000 + _WORDS_S
+        await asyncio.sleep(_LOOK_AGAIN_S)
+        if narrator.turn > turn:
+            return
+    await speech.say(please_repeat(agent.language), is_kept=True)

@@ -76,6 +76,11 @@ class Narrator:
         """Whether the caller speaks or has the floor, or a tool is at work."""
         return self._is_voice_on or self._has_caller_the_floor or self._tools_at_work > 0
 
+    @property
+    def is_caller_speaking(self) -> bool:
+        """Whether the caller's voice is heard at this moment."""
+        return self._is_voice_on
+
     def call_ms(self, at_s: float) -> int:
         """A moment of the event loop on the audio clock."""
         return max(0, round((at_s - self._opened_at_s) * 1000))
