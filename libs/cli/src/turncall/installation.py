@@ -58,6 +58,7 @@ class Installation:
         self._carrier = carrier
         self._slots = slots
         self._extra = dict(extra or {})
+        self._ready_urls: dict[Process, str] = {}
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -83,12 +84,21 @@ class Installation:
         await self._run(worker, f"http://{url}/ready", WORKER_READY_S)
         return worker
 
+    async def start_again(self, worker: Process) -> None:
+        """Starts a worker that has ended on its port and its spool, as a supervisor does; returns once it takes calls.
+
+        It adopts the facts and recordings that its predecessor could not hand over.
+        """
+        await worker.start()
+        await worker.until_ready(self._ready_urls[worker], WORKER_READY_S)
+
     async def _start_control(self) -> None:
         await self._migrate()
         control = Process("control", ("turncall_control", "serve"), self._control_environment(), self._log("control"))
         await self._run(control, f"{self.control_url}/ready", CONTROL_READY_S)
 
     async def _run(self, process: Process, ready_url: str, timeout_s: float) -> None:
+        self._ready_urls[process] = ready_url
         await process.start()
         self._stack.push_async_callback(process.stop)
         await process.until_ready(ready_url, timeout_s)

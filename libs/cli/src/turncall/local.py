@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from turncall.installation import Carrier, Installation
-from turncall.process import Process, free_port
+from turncall.process import Process, ProcessFailed, free_port
 from turncall_devstack.stack import DevStack
 
 FOLDER: Final = Path(".turncall")
@@ -24,6 +24,7 @@ CALLER: Final = "+15550100200"
 ACCOUNT_SID: Final = "AC" + "0" * 31 + "1"
 PHONE_READY_S: Final = 15.0
 DOWN_WITHIN_S: Final = 30.0
+LOOK_AFTER_WORKERS_S: Final = 0.3
 
 Tell = Callable[[str], None]
 
@@ -96,6 +97,19 @@ async def published(folder: Path, state: State) -> AsyncIterator[None]:
         yield
     finally:
         path.unlink(missing_ok=True)
+
+
+async def keep_workers(installation: Installation, tell: Tell) -> None:
+    """Starts a worker again whenever one has ended, until cancelled: its callers hold the line meanwhile."""
+    while True:
+        await asyncio.sleep(LOOK_AFTER_WORKERS_S)
+        for worker in installation.workers:
+            if not worker.is_running:
+                tell(f"{worker.name} ended; starting it again")
+                try:
+                    await installation.start_again(worker)
+                except ProcessFailed as error:
+                    tell(f"{error}")
 
 
 def with_key(state: State, api_key: str) -> State:
