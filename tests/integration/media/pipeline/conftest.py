@@ -33,6 +33,7 @@ from pipecat.services.stt_service import STTService
 from pipecat.services.tts_service import TTSService
 
 from turncall_blobs import MemoryStore
+from turncall_media import registry
 from turncall_media.kinds import BuildContext, Capabilities
 from turncall_media.pipelines import build
 from turncall_media.seams import Outcome, Past, Resources, SocketClosed
@@ -493,7 +494,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
         module.build = lambda options, context: _checked(services[kind](made.script), context)
         return module
 
-    monkeypatch.setattr(build.registry, "load", load)
+    monkeypatch.setattr(registry, "load", load)
     monkeypatch.setattr(silero, "Ear", LoudEar)
     return made
 

@@ -3,7 +3,7 @@
 import pytest
 
 from turncall_media.kinds import Capabilities
-from turncall_media.pipelines.build import key_for
+from turncall_media.pipelines.vendors import key_for
 from turncall_proto.agent import VendorRef
 
 HOSTED = Capabilities(needs_secret=True, takes_base_url=True, secret_optional_with=("base_url",))

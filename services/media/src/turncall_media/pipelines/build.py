@@ -1,23 +1,21 @@
 """From the plan of a call to its conversation."""
 
 import asyncio
-from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
-from msgspec import ValidationError, convert
+from msgspec import Struct
+from pipecat.pipeline.worker import PipelineWorker
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.services.llm_service import LLMService
 
 from turncall_blobs.keys import recording_part
 from turncall_egress import EgressClient, Wall
-from turncall_media import registry
 from turncall_media.errors import VendorUnusable
-from turncall_media.kinds import BuildContext, Capabilities, Kind, VendorModule
 from turncall_media.pipelines import toolbox
-from turncall_media.pipelines.cascade import Vendors, build_worker
+from turncall_media.pipelines.cascade import build_excuse, build_worker
 from turncall_media.pipelines.conversation import Conversation, Parts
 from turncall_media.pipelines.ending import Ending
 from turncall_media.pipelines.faults import Faults
@@ -26,19 +24,22 @@ from turncall_media.pipelines.openings import go_on
 from turncall_media.pipelines.speaking import AgentOutput
 from turncall_media.pipelines.speech import Speech
 from turncall_media.pipelines.story import UNKNOWN, Continuation, continuation
-from turncall_media.report.events import Narrator, Stage, Usage
+from turncall_media.pipelines.vendors import Built, Vendors, build_all, processors, usage
+from turncall_media.report.events import Narrator, Stage
 from turncall_media.report.recorder import Recorder
 from turncall_media.seams import Past, Reporter, Resources
-from turncall_media.sound import RATE_HZ
 from turncall_media.tools.shape import CallReach
 from turncall_media.turns import policy, silero
 from turncall_media.turns.voice import VoiceDetector
 from turncall_media.wire.twilio import TwilioWire
-from turncall_proto.agent import AgentSpec, Cascade, VendorRef
+from turncall_proto.agent import AgentSpec
 from turncall_proto.call import CallStart
+from turncall_runtime import logs
 
 _LEAST_S: Final = 1.0
 """For a call that has outlasted its time while nobody served it."""
+EXCUSE_WITHIN_S: Final = 30.0
+_log = logs.logger(__name__)
 
 
 def build_conversation(
@@ -46,28 +47,67 @@ def build_conversation(
 ) -> Conversation:
     """The conversation that ``plan`` asks for, or what is left of it after ``past``.
 
-    Raises `MediaError` when a vendor, an option or a secret is unusable.
+    When a vendor, its options or its key are unusable, that is stated, and the conversation is an apology. Raises
+    `MediaError` when there is no voice for it, and when the key for the user's own servers cannot be opened.
     """
-    agent = plan.agent
-    vendors = _vendors(plan, resources)
+    built = build_all(plan, resources)
     narrator = Narrator(
         reporter,
         (plan.call_id, plan.epoch),
-        _usage(agent.pipeline, vendors),
+        usage(plan, built),
         asyncio.get_running_loop().time,
         wire.opened_at_s,
     )
-    ending, speech, faults = Ending(), Speech(), Faults()
-    recorder = _recorder(plan, resources) if agent.recording == "on" else None
+    ends = _ends(plan, wire, narrator, resources)
+    if built.vendors is not None:
+        return _conversation(plan, ends, built.vendors, resources, past)
+    for stage, why in built.refused.items():
+        _log.error("vendor.refused", stage=stage, vendor=narrator.usage[stage].vendor, why=why)
+        narrator.vendor_failed(stage, why, is_fatal=True)
+    if "tts" in built.refused:
+        raise VendorUnusable(built.refused["tts"])
+    return _excuse(plan, ends, built)
+
+
+class _Ends(Struct, frozen=True, kw_only=True):
+    """What every conversation has: its two ends, and what hangs on them."""
+
+    caller: CallerInput
+    output: AgentOutput
+    narrator: Narrator
+    recorder: Recorder | None
+    ending: Ending
+    speech: Speech
+    faults: Faults
+    egress: EgressClient
+
+
+def _ends(plan: CallStart, wire: TwilioWire, narrator: Narrator, resources: Resources) -> _Ends:
+    ending = Ending()
+    recorder = _recorder(plan, resources) if plan.agent.recording == "on" else None
     output = AgentOutput(wire, recorder, narrator, ending.stream_ended)
-    voice = VoiceDetector(policy.voice_settings(agent.turn_taking), silero.Ear(silero.load()))
-    caller = CallerInput(wire, voice, recorder, narrator, output.mark_returned, ending.stream_ended)
-    egress = EgressClient(Wall(resources.egress_allow))
+    voice = VoiceDetector(policy.voice_settings(plan.agent.turn_taking), silero.Ear(silero.load()))
+    return _Ends(
+        caller=CallerInput(wire, voice, recorder, narrator, output.mark_returned, ending.stream_ended),
+        output=output,
+        narrator=narrator,
+        recorder=recorder,
+        ending=ending,
+        speech=Speech(),
+        faults=Faults(),
+        egress=EgressClient(Wall(resources.egress_allow)),
+    )
+
+
+def _conversation(
+    plan: CallStart, ends: _Ends, vendors: Vendors, resources: Resources, past: Past | None
+) -> Conversation:
+    agent, narrator, speech = plan.agent, ends.narrator, ends.speech
     reach = CallReach(
         call_id=plan.call_id,
         speech_heard=speech.heard,
-        end=ending.because,
-        egress=egress,
+        end=ends.ending.because,
+        egress=ends.egress,
         signing_secrets=_signing_secrets(plan, resources),
     )
     story = _story(agent, past)
@@ -77,27 +117,39 @@ def build_conversation(
     context = LLMContext(messages=messages, tools=toolbox.schemas(agent.tools))
     if isinstance(vendors.llm, LLMService):
         toolbox.register(agent.tools, vendors.llm, reach, narrator)
-    worker = build_worker(caller, output, vendors, agent.turn_taking, context, narrator, speech, faults)
+    worker = build_worker(ends.caller, ends.output, vendors, agent.turn_taking, context, narrator, speech, ends.faults)
 
     async def opening() -> None:
+        narrator.started()
         if plan.resume is not None:
             narrator.resumed(plan.resume, resources.worker, resources.now())
         await go_on(story, agent, speech, worker, vendors.llm, context, narrator)
 
-    return Conversation(
-        Parts(
-            agent=agent,
-            opening=opening,
-            lasts_s=_lasts_s(agent, story, resources.now()),
-            worker=worker,
-            stages=vendors.stages(),
-            ending=ending,
-            narrator=narrator,
-            speech=speech,
-            faults=faults,
-            recorder=recorder,
-            egress=egress,
-        )
+    parts = _parts(agent, ends, worker, vendors.stages(), _lasts_s(agent, story, resources.now()))
+    return Conversation(parts, opening)
+
+
+def _excuse(plan: CallStart, ends: _Ends, built: Built) -> Conversation:
+    """A conversation that is over before it begins, but not without a word."""
+    worker = build_excuse(ends.caller, ends.output, built.services["tts"], ends.speech)
+    stages: dict[FrameProcessor, Stage] = dict.fromkeys(processors(built.services["tts"]), "tts")
+    return Conversation(_parts(plan.agent, ends, worker, stages, EXCUSE_WITHIN_S), None)
+
+
+def _parts(
+    agent: AgentSpec, ends: _Ends, worker: PipelineWorker, stages: dict[FrameProcessor, Stage], lasts_s: float
+) -> Parts:
+    return Parts(
+        agent=agent,
+        lasts_s=lasts_s,
+        worker=worker,
+        stages=stages,
+        ending=ends.ending,
+        narrator=ends.narrator,
+        speech=ends.speech,
+        faults=ends.faults,
+        recorder=ends.recorder,
+        egress=ends.egress,
     )
 
 
@@ -111,58 +163,6 @@ def _lasts_s(agent: AgentSpec, story: Continuation, now: datetime) -> float:
     """How long the call may still last; another worker may have served it before."""
     passed_s = 0.0 if story.answered_at is None else (now - story.answered_at).total_seconds()
     return max(_LEAST_S, agent.max_duration_s - max(0.0, passed_s))
-
-
-def _vendors(plan: CallStart, resources: Resources) -> Vendors:
-    pipeline = plan.agent.pipeline
-    module = registry.load("llm", pipeline.llm.vendor)
-    expects = getattr(module, "expects", None)
-    phrases = tuple(expects(_options(module, "llm", pipeline.llm))) if expects is not None else ()
-
-    def built(kind: Kind, ref: VendorRef) -> FrameProcessor:
-        module = registry.load(kind, ref.vendor)
-        context = BuildContext(
-            rate_hz=RATE_HZ,
-            language=plan.agent.language,
-            secret=key_for(ref, module.CAPABILITIES, plan.secrets, resources.open_secret),
-            expected_phrases=phrases,
-            egress_allow=resources.egress_allow,
-        )
-        return module.build(_options(module, kind, ref), context)
-
-    return Vendors(stt=built("stt", pipeline.stt), llm=built("llm", pipeline.llm), tts=built("tts", pipeline.tts))
-
-
-def key_for(
-    ref: VendorRef, capabilities: Capabilities, secrets: Mapping[str, str], open_secret: Callable[[str], str]
-) -> str | None:
-    """The installation's key for this stage; None without one, and when the agent names a server of its own.
-
-    Who owns that server would learn the key, and any developer of any project may name one.
-    """
-    if any(ref.options.get(name) for name in capabilities.secret_optional_with) or ref.vendor not in secrets:
-        return None
-    return open_secret(secrets[ref.vendor])
-
-
-def _options(module: VendorModule, kind: Kind, ref: VendorRef) -> Any:
-    try:
-        return convert(ref.options, module.Options)
-    except ValidationError as error:
-        raise VendorUnusable(f"{ref.vendor} refuses its options as {kind}: {error}") from error
-
-
-def _usage(pipeline: Cascade, vendors: Vendors) -> dict[Stage, Usage]:
-    return {
-        "stt": Usage(pipeline.stt.vendor, _model(vendors.stt)),
-        "llm": Usage(pipeline.llm.vendor, _model(vendors.llm)),
-        "tts": Usage(pipeline.tts.vendor, _model(vendors.tts)),
-    }
-
-
-def _model(service: FrameProcessor) -> str:
-    model = getattr(getattr(service, "settings", None), "model", None)
-    return model if isinstance(model, str) else ""
 
 
 def _recorder(plan: CallStart, resources: Resources) -> Recorder:

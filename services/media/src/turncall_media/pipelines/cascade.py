@@ -7,7 +7,6 @@ The caller's audio ends at the speech-to-text, the agent's at the wire.
 from functools import partial
 from typing import Any
 
-from msgspec import Struct
 from pipecat.frames.frames import (
     ErrorFrame,
     Frame,
@@ -39,7 +38,8 @@ from turncall_media.pipelines.patience import FIRST_SIGN_WITHIN_S, Patience
 from turncall_media.pipelines.speaking import AgentOutput
 from turncall_media.pipelines.speech import Speech
 from turncall_media.pipelines.tap import Tap, by_class
-from turncall_media.report.events import Narrator, Stage
+from turncall_media.pipelines.vendors import Vendors
+from turncall_media.report.events import Narrator
 from turncall_media.sound import BYTES_PER_MS, RATE_HZ
 from turncall_media.turns import policy
 from turncall_proto.agent import TurnTaking
@@ -47,19 +47,6 @@ from turncall_proto.agent import TurnTaking
 CONNECT_WITHIN_S = 10.0
 """For all vendors together, before the first word."""
 CANCEL_WITHIN_S = 3.0
-
-
-class Vendors(Struct, frozen=True, kw_only=True):
-    """One Pipecat service for each stage, built for one call."""
-
-    stt: FrameProcessor
-    llm: FrameProcessor
-    tts: FrameProcessor
-
-    def stages(self) -> dict[FrameProcessor, Stage]:
-        """Which stage a processor belongs to, those inside a service included."""
-        services: tuple[tuple[Stage, FrameProcessor], ...] = (("stt", self.stt), ("llm", self.llm), ("tts", self.tts))
-        return {part: stage for stage, service in services for part in _parts(service)}
 
 
 def build_worker(
@@ -80,7 +67,7 @@ def build_worker(
     speech.mouth = mouth
     if isinstance(vendors.tts, TTSService):
         _count_characters(vendors.tts, narrator)
-    pipeline = Pipeline(
+    return _worker(
         [
             caller,
             vendors.stt,
@@ -95,8 +82,18 @@ def build_worker(
             LLMAssistantAggregator(context, enable_direct_mode=True),
         ]
     )
+
+
+def build_excuse(caller: CallerInput, agent: AgentOutput, tts: FrameProcessor, speech: Speech) -> PipelineWorker:
+    """A pipeline with a voice and nothing else, not started: what the caller says goes unheard."""
+    mouth = Tap("Mouth", speech.notice, swallows=(InputAudioRawFrame,))
+    speech.mouth = mouth
+    return _worker([caller, mouth, tts, agent])
+
+
+def _worker(processors: list[FrameProcessor]) -> PipelineWorker:
     return PipelineWorker(
-        pipeline,
+        Pipeline(processors),
         params=PipelineParams(audio_in_sample_rate=RATE_HZ, audio_out_sample_rate=RATE_HZ, enable_usage_metrics=True),
         enable_rtvi=False,
         enable_turn_tracking=False,
@@ -106,10 +103,6 @@ def build_worker(
         start_timeout_secs=CONNECT_WITHIN_S,
         cancel_timeout_secs=CANCEL_WITHIN_S,
     )
-
-
-def _parts(processor: FrameProcessor) -> list[FrameProcessor]:
-    return [processor, *(part for inner in processor.processors for part in _parts(inner))]
 
 
 def _ear(narrator: Narrator, faults: Faults) -> Any:

@@ -39,7 +39,6 @@ class Parts(Struct, frozen=True, kw_only=True):
     """What a conversation is made of. ``recorder`` is None when nothing is recorded; ``lasts_s`` at the longest."""
 
     agent: AgentSpec
-    opening: Opening
     lasts_s: float
     worker: PipelineWorker
     stages: dict[FrameProcessor, Stage]
@@ -52,10 +51,12 @@ class Parts(Struct, frozen=True, kw_only=True):
 
 
 class Conversation:
-    """Runs once. The wire must be open before `run`."""
+    """Runs once. The wire must be open before `run`. ``opening`` is what it does first; None: it says that it cannot go
+    on, and ends."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, opening: Opening | None) -> None:
         self._parts = parts
+        self._opening = opening
         self._tasks: set[asyncio.Task[None]] = set()
         self._recording: asyncio.Task[None] | None = None
         self._is_open = asyncio.Event()
@@ -148,8 +149,10 @@ class Conversation:
         await _end_all([running, *manager.current_tasks()])
 
     async def _open(self, _: PipelineWorker, __: StartFrame) -> None:
-        self._parts.narrator.started()
-        await self._parts.opening()
+        self._start(self._give_up("llm") if self._opening is None else self._begin(self._opening))
+
+    async def _begin(self, opening: Opening) -> None:
+        await opening()
         self._is_open.set()
 
     async def _judge(self, worker: PipelineWorker, error: ErrorFrame) -> None:
@@ -185,7 +188,13 @@ class Conversation:
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("pipeline.broke", why="a step of the conversation failed", exc_info=task.exception())
+            self._parts.ending.because(EndedReason.PIPELINE_ERROR)
 
 
 async def _end_all(tasks: list[asyncio.Task[Any]]) -> None:
