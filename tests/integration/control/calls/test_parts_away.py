@@ -31,7 +31,7 @@ async def test_calls_ring_while_postgres_is_away(
         earlier = worker.offers[-1].plan
         await worker.opens(earlier)
         await desk.comes(earlier.call_id, "call.started")
-        await desk.comes_true(lambda: desk.plane.routing.recall("twilio", desk.number), timeout_s=12)
+        assert desk.plane.routing.recall("twilio", desk.number), "a number that was called is known at once"
 
         await private_stack.postgres.kill()
         answer = await desk.rings(sid)
@@ -78,7 +78,7 @@ async def test_a_refusal_while_postgres_is_away_has_its_reason(
     call_id = ids.inbound_call_id("twilio", "AC" + "a" * 32, sid)
     async with open_desk(rest_face, own=private_stack) as desk, open_worker(desk) as worker:
         worker.answer = "full"
-        await desk.comes_true(lambda: desk.plane.routing.recall("twilio", desk.number), timeout_s=12)
+        assert desk.plane.routing.recall("twilio", desk.number), "a number that was called is known at once"
         await private_stack.postgres.kill()
         inbound = "/webhooks/twilio/voice/inbound"
         first = await desk.rings(sid)

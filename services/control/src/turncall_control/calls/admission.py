@@ -134,7 +134,10 @@ async def _place(
     nothing = Appended(ledgers={call.call_id: call}, facts={})
     if call.standing.is_final or call.standing.end_intended:
         return nothing, Admitted(answer=documents.hang_up(), plan=None)
-    placed = await placement.place(plane.bus, plane.workers, await plan(connection, plane, call.call_id, epoch=1))
+    planned = await plan(connection, plane, call.call_id, epoch=1)
+    if planned.version_id is not None:
+        plane.routing.learn(planned.version_id, planned.agent)
+    placed = await placement.place(plane.bus, plane.workers, planned)
     if placed is not None:
         return nothing, Admitted(answer=await connect(connection, plane, documents, placed), plan=placed.plan)
     if placement.may_wait(plane.workers, waited_s or 0.0):
