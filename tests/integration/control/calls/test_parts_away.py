@@ -78,7 +78,7 @@ async def test_a_refusal_while_postgres_is_away_has_its_reason(
     call_id = ids.inbound_call_id("twilio", "AC" + "a" * 32, sid)
     async with open_desk(rest_face, own=private_stack) as desk, open_worker(desk) as worker:
         worker.answer = "full"
-        assert desk.plane.routing.recall("twilio", desk.number), "a number that was called is known at once"
+        await desk.comes_true(lambda: desk.plane.routing.recall("twilio", desk.number), timeout_s=12)
         await private_stack.postgres.kill()
         inbound = "/webhooks/twilio/voice/inbound"
         first = await desk.rings(sid)
