@@ -83,7 +83,9 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
         desk_at_work() as (desk, tool_url),
     ):
         account = CarrierAccount(base_url=carrier.base_url, account_sid=ACCOUNT.sid, auth_token=ACCOUNT.auth_token)
-        async with Installation(folder, servers.urls, servers.keys, account, slots=SLOTS) as installation:
+        async with Installation(
+            folder, servers.urls, servers.keys, account, slots=SLOTS, extra={"TURNCALL_HANDOVER_AFTER_S": "1"}
+        ) as installation:
             async with TurnCall(installation.control_url, platform_key=servers.keys.platform_key) as operator:
                 project = await operator.create_project("System tests")
                 key = await operator.create_first_key(project.id, "tests", "admin")
