@@ -1,0 +1,191 @@
+"""Whether what was promised held, decided from a history alone."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from turncall_proto.call import FINAL
+from turncall_proto.codec import decode_event
+from turncall_proto.events import CallEnded, EpochOpened, Event, UtteranceBegun
+from turncall_testkit.chaos.caller import DAY, TIME
+from turncall_testkit.chaos.gaps import gap_ms
+from turncall_testkit.chaos.history import CallHistory, History
+
+_FINAL: Final = frozenset(str(state) for state in FINAL)
+
+
+class Findings(Struct, frozen=True, kw_only=True):
+    """What the checker found; every list names what broke a promise, and is empty when it held.
+
+    ``lost`` and ``doubled`` (I1), ``holes`` (I2), ``moved_back`` (I3), ``two_owners`` (I4), ``ends`` (I5), ``leaks``
+    (I8). ``unfinished``: calls that did not reach the end of their script. ``gaps_ms`` has one entry for each call and
+    fault where the agent owed something. ``resumed`` counts the calls that changed worker.
+    """
+
+    calls: int
+    reached_end: int
+    resumed: int
+    facts: int
+    gaps_ms: tuple[int, ...]
+    repeats: int
+    nudges: int
+    forgotten: int
+    unfinished: tuple[str, ...]
+    lost: tuple[str, ...]
+    doubled: tuple[str, ...]
+    holes: tuple[str, ...]
+    moved_back: tuple[str, ...]
+    two_owners: tuple[str, ...]
+    ends: tuple[str, ...]
+    leaks: tuple[str, ...]
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """Every broken promise; an unfinished conversation is a figure, not one of these."""
+        return (
+            *self.lost,
+            *self.doubled,
+            *self.holes,
+            *self.moved_back,
+            *self.two_owners,
+            *self.ends,
+            *self.leaks,
+        )
+
+
+def examine(history: History) -> Findings:
+    """What held in a run and what did not."""
+    calls = history.calls
+    unfinished = [f"{call.call_id}: {why}" for call in calls if (why := shortfall(call)) is not None]
+    return Findings(
+        calls=len(calls),
+        reached_end=len(calls) - len(unfinished),
+        resumed=sum(is_resumed(call) for call in calls),
+        facts=sum(len(call.stated) for call in calls),
+        gaps_ms=gaps(history),
+        repeats=sum(call.told.repeats for call in calls),
+        nudges=sum(call.told.nudges for call in calls),
+        forgotten=sum(call.told.forgotten for call in calls),
+        unfinished=tuple(unfinished),
+        lost=_each(calls, lost),
+        doubled=(*_each(calls, doubled), *history.stray_bookings),
+        holes=_each(calls, holes),
+        moved_back=_each(calls, moved_back),
+        two_owners=(*_each(calls, two_owners), *history.contradictions),
+        ends=_each(calls, ends),
+        leaks=history.leaks,
+    )
+
+
+def _each(calls: tuple[CallHistory, ...], check: Callable[[CallHistory], list[str]]) -> tuple[str, ...]:
+    return tuple(f"{call.call_id}: {fault}" for call in calls for fault in check(call))
+
+
+def gaps(history: History) -> tuple[int, ...]:
+    """For each fault and each call that lived through it and was owed something: the silence, in milliseconds."""
+    return tuple(
+        gap
+        for strike in history.strikes
+        for call in history.calls
+        if call.call_id in strike.positions_ms
+        and (gap := gap_ms(call.heard, call.said, strike.positions_ms[call.call_id])) is not None
+    )
+
+
+def shortfall(call: CallHistory) -> str | None:
+    """Why a call did not reach its scripted end; None when it did."""
+    if call.told.failure is not None:
+        return f"{call.told.failure}, having said {', '.join(call.told.said)}"
+    if call.bookings != ((DAY, TIME),):
+        return f"booked {list(call.bookings)} instead of {DAY} at {TIME} once"
+    if call.view is None:
+        return "it has no row"
+    if (call.view.status, call.view.ended_reason) != ("completed", "assistant_ended_call"):
+        return f"it ended {call.view.status} for {call.view.ended_reason}"
+    return None
+
+
+def is_resumed(call: CallHistory) -> bool:
+    """Whether more than one worker spoke in the call."""
+    return sum(isinstance(fact, EpochOpened) for fact in call.stated) > 1
+
+
+def lost(call: CallHistory) -> list[str]:
+    """I1: facts that a worker wrote down and Postgres does not have, or has otherwise."""
+    stored = {(fact.epoch, fact.seq): fact for fact in call.stored}
+    faults = []
+    for fact in call.stated:
+        kept = stored.get((fact.epoch, fact.seq))
+        name = f"{_tag(fact)} ({fact.epoch}, {fact.seq})"
+        if kept is None:
+            faults.append(f"{name} is not stored")
+        elif decode_event(msgspec.json.encode(kept.data)) != fact:
+            faults.append(f"{name} is stored as another {kept.type}")
+    if call.view is not None and call.view.missing_events:
+        faults.append(f"{call.view.missing_events} facts are given up")
+    return faults
+
+
+def doubled(call: CallHistory) -> list[str]:
+    """I1: facts stored twice, or that nobody stated."""
+    counts = Counter((fact.epoch, fact.seq) for fact in call.stored)
+    faults = [f"{number} is stored {times} times" for number, times in counts.items() if times > 1]
+    stated = {(fact.epoch, fact.seq) for fact in call.stated}
+    alien = sorted(number for number in counts if number[0] > 0 and number not in stated)
+    return faults + [f"{number} is stored and nobody stated it" for number in alien]
+
+
+def holes(call: CallHistory) -> list[str]:
+    """I2: numbers left out, within an epoch or in the order of the call."""
+    faults = _gaps("call_seq", sorted(fact.call_seq for fact in call.stored))
+    for epoch in sorted({fact.epoch for fact in call.stored}):
+        faults += _gaps(f"epoch {epoch}", sorted(fact.seq for fact in call.stored if fact.epoch == epoch))
+    return faults
+
+
+def _gaps(name: str, numbers: list[int]) -> list[str]:
+    missing = sorted(set(range(1, max(numbers, default=0) + 1)) - set(numbers))
+    return [f"{name} lacks {missing}"] if missing else []
+
+
+def moved_back(call: CallHistory) -> list[str]:
+    """I3: a final state that was left, as the API showed it."""
+    return [
+        f"it went from {before} to {after}"
+        for before, after in zip(call.statuses, call.statuses[1:], strict=False)
+        if before in _FINAL
+    ]
+
+
+def two_owners(call: CallHistory) -> list[str]:
+    """I4: a worker that began a sentence after its successor had."""
+    first: dict[int, UtteranceBegun] = {}
+    last: dict[int, UtteranceBegun] = {}
+    for fact in call.stated:
+        if isinstance(fact, UtteranceBegun) and fact.speaker == "agent":
+            first.setdefault(fact.epoch, fact)
+            last[fact.epoch] = fact
+    return [
+        f"epoch {epoch} began to speak after epoch {later} had"
+        for epoch, fact in last.items()
+        for later, successor in first.items()
+        if later > epoch and fact.at > successor.at
+    ]
+
+
+def ends(call: CallHistory) -> list[str]:
+    """I5: a call that ended never, or more than once, and one that a carrier never closed."""
+    times = sum(fact.type == _tag_of(CallEnded) for fact in call.stored)
+    faults = [] if times == 1 else [f"call.ended is stored {times} times"]
+    return faults + ([] if call.carrier_status == "completed" else [f"the carrier left it {call.carrier_status}"])
+
+
+def _tag_of(kind: type[Event]) -> str:
+    return str(kind.__struct_config__.tag)
+
+
+def _tag(fact: Event) -> str:
+    return _tag_of(type(fact))

@@ -1,0 +1,85 @@
+"""What a run of scenarios is told as: JSON for machines, a short Markdown table for people."""
+
+import os
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from turncall_testkit.chaos.checker import Findings
+from turncall_testkit.chaos.scenario import quantile
+
+HEAD = (
+    "| scenario | calls | reached the end | changed worker | heard again after p50 / p95 / max | facts | lost | doubled"
+    " | verdict |\n|---|---|---|---|---|---|---|---|---|"
+)
+SHOWN = 12
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """One scenario: what was found, and why its figure was missed; nothing in ``misses``: it was reached."""
+
+    slug: str
+    figure: str
+    seed: int
+    lasted_s: float
+    found: Findings
+    misses: tuple[str, ...]
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """One run on one machine."""
+
+    at: datetime
+    machine: str
+    cores: int
+    load_before: float
+    rows: tuple[Row, ...]
+
+
+def report(rows: Sequence[Row], load_before: float) -> Report:
+    """The rows with what has to be known of the machine."""
+    return Report(
+        at=datetime.now(UTC),
+        machine=platform.machine(),
+        cores=os.cpu_count() or 0,
+        load_before=round(load_before, 1),
+        rows=tuple(rows),
+    )
+
+
+def write(told: Report, folder: Path) -> None:
+    """``report.json`` and ``report.md`` in ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(told)))
+    (folder / "report.md").write_text(markdown(told))
+
+
+def markdown(told: Report) -> str:
+    """The table, and under it what was missed and why."""
+    lines = [HEAD, *map(_line, told.rows)]
+    for row in told.rows:
+        if row.misses:
+            lines += ["", f"**{row.slug}** (seed {row.seed}) missed “{row.figure}”:", ""]
+            lines += [f"- {why}" for why in row.misses[:SHOWN]]
+            lines += [f"- and {len(row.misses) - SHOWN} more in report.json"] * (len(row.misses) > SHOWN)
+    lines += ["", f"{told.cores} cores ({told.machine}), load {told.load_before} before the run."]
+    return "\n".join(lines) + "\n"
+
+
+def _line(row: Row) -> str:
+    found = row.found
+    gaps = found.gaps_ms
+    waits = (
+        " / ".join(f"{quantile(gaps, share) / 1000:.2f}" for share in (0.5, 0.95, 1.0)) + f" s ({len(gaps)})"
+        if gaps
+        else "–"
+    )
+    verdict = "missed" if row.misses else "reached"
+    return (
+        f"| {row.slug} | {found.calls} | {found.reached_end} | {found.resumed} | {waits} | {found.facts}"
+        f" | {len(found.lost)} | {len(found.doubled)} | {verdict} |"
+    )

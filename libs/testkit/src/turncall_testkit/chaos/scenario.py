@@ -1,0 +1,56 @@
+"""What a scenario is: something done to live calls, and the figure that it has to reach."""
+
+from collections.abc import Awaitable, Callable
+
+from msgspec import Struct
+
+from turncall_testkit.chaos.checker import Findings
+from turncall_testkit.chaos.drill import Drill
+from turncall_testkit.chaos.history import History
+
+
+class Scenario(Struct, frozen=True, kw_only=True):
+    """A row of the report.
+
+    ``act`` dials and strikes; it returns once it needs nothing more to happen, the calls may still go on. ``figure``
+    says in words what is to be reached, ``gap_s`` the longest silence allowed, ``is_uninterrupted`` that no call may
+    change worker. ``also`` names what else is wrong with a history, a sentence each.
+    """
+
+    slug: str
+    figure: str
+    act: Callable[[Drill], Awaitable[None]]
+    gap_s: float | None = None
+    gap_quantile: float = 1.0
+    is_uninterrupted: bool = False
+    with_recordings: bool = False
+    workers: int = 1
+    also: Callable[[History], list[str]] = lambda _: []
+
+
+def misses(scenario: Scenario, history: History, found: Findings, *, timed: bool) -> list[str]:
+    """Why the figure was missed, a sentence each; empty when it was reached. ``timed``: lengths of silences count."""
+    faults = [*found.unfinished, *found.broken, *scenario.also(history)]
+    if found.forgotten:
+        faults.append(f"{found.forgotten} times a caller was asked what had been understood before")
+    if scenario.is_uninterrupted and found.resumed:
+        faults.append(f"{found.resumed} calls changed worker")
+    if timed and scenario.gap_s is not None and found.gaps_ms:
+        worst = quantile(found.gaps_ms, scenario.gap_quantile)
+        if worst > 1000 * scenario.gap_s:
+            faults.append(f"a silence of {worst / 1000:.2f} s, {scenario.gap_s:g} s allowed")
+    return faults
+
+
+def quantile(values: tuple[int, ...], share: float) -> int:
+    """The smallest of ``values`` that at least ``share`` of them do not exceed; 0 of none."""
+    ordered = sorted(values)
+    return ordered[max(0, -(-int(share * 1000) * len(ordered) // 1000) - 1)] if ordered else 0
+
+
+async def play(scenario: Scenario, drill: Drill) -> History:
+    """The history of one run."""
+    async with drill.watching():
+        await scenario.act(drill)
+        await drill.all_ended()
+        return await drill.history(with_recordings=scenario.with_recordings)
