@@ -19,7 +19,8 @@ from turncall_proto.agent import AgentSpec
 from turncall_proto.ids import CallId
 from turncall_testkit.house import House, conversation
 
-AGAIN_WITHIN_S = 2.0
+# Far above what is measured: this test holds that the agent is heard again, `make chaos` how soon.
+AGAIN_WITHIN_S = 10.0
 LASTS_S = 120.0
 FRAMES_PER_S = 50
 FRAME = 160
