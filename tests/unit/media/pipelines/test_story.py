@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turncall_media.pipelines.story import Continuation, Pending, continuation
+from turncall_media.pipelines.story import UNHEARD_S, Continuation, Pending, continuation, unheard
 from turncall_proto.events import (
     CallAnswered,
     CallStarted,
@@ -101,6 +101,21 @@ def said(story: Continuation) -> list[tuple[str, str]]:
 def actions(story: Continuation) -> set[str]:
     """What the next worker does."""
     return {name for name in ("greet", "ask_again", "say", "keys", "repeat_tools", "run_model") if getattr(story, name)}
+
+
+def test_caller_whose_turn_it_was_is_asked_again_after_a_long_silence_of_ours() -> None:
+    """What they answered meanwhile was heard by nobody; after a short silence they have not begun yet."""
+    asked = begun().agent("Which day?", 0).means()
+    assert actions(unheard(asked, UNHEARD_S)) == {"ask_again"}
+    assert unheard(asked, UNHEARD_S - 0.1) == asked
+
+
+def test_agent_who_has_something_to_say_says_that_after_a_long_silence() -> None:
+    """A sentence that was cut, or a reply that is owed, tells the caller enough."""
+    cut = begun().begins("Which", "day?", 0).means()
+    owed = begun().agent("Which day?", 0).caller("On Tuesday.", 1).means()
+    assert unheard(cut, 60) == cut
+    assert unheard(owed, 60) == owed
 
 
 def test_call_that_nobody_has_spoken_in_is_greeted() -> None:

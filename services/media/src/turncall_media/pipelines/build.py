@@ -23,7 +23,7 @@ from turncall_media.pipelines.listening import CallerInput
 from turncall_media.pipelines.openings import go_on
 from turncall_media.pipelines.speaking import AgentOutput
 from turncall_media.pipelines.speech import Speech
-from turncall_media.pipelines.story import UNKNOWN, Continuation, continuation
+from turncall_media.pipelines.story import UNKNOWN, Continuation, continuation, unheard
 from turncall_media.pipelines.vendors import Built, Vendors, build_all, processors, usage
 from turncall_media.report.events import Narrator, Stage
 from turncall_media.report.recorder import Recorder
@@ -110,7 +110,7 @@ def _conversation(
         egress=ends.egress,
         signing_secrets=_signing_secrets(plan, resources),
     )
-    story = _story(agent, past)
+    story = _story(plan, past, resources.now())
     narrator.turn = story.turn
     prompt = [{"role": "system", "content": agent.prompt}] if agent.prompt else []
     messages: list[Any] = [*prompt, *story.messages]
@@ -153,10 +153,13 @@ def _parts(
     )
 
 
-def _story(agent: AgentSpec, past: Past | None) -> Continuation:
+def _story(plan: CallStart, past: Past | None, now: datetime) -> Continuation:
     if past is None:
         return Continuation(greet=True)
-    return continuation(past.facts, toolbox.end_replies(agent.tools)) if past.is_known else UNKNOWN
+    if not past.is_known:
+        return UNKNOWN
+    told = continuation(past.facts, toolbox.end_replies(plan.agent.tools))
+    return told if plan.resume is None else unheard(told, (now - plan.resume.lost_at).total_seconds())
 
 
 def _lasts_s(agent: AgentSpec, story: Continuation, now: datetime) -> float:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from msgspec import Struct, json
+from msgspec.structs import replace
 
 from turncall_proto.events import (
     CallAnswered,
@@ -58,9 +59,25 @@ class Continuation(Struct, frozen=True, kw_only=True):
     turn: int = 0
     answered_at: datetime | None = None
 
+    @property
+    def is_listening(self) -> bool:
+        """Whether it is the caller's turn, and there is nothing to do but to listen."""
+        acts = (self.greet, self.ask_again, self.say, self.keys, self.repeat_tools, self.run_model)
+        return not any(acts)
+
 
 UNKNOWN: Final = Continuation(ask_again=True)
 """The facts cannot be read: the caller is asked to say it again, which is the shortest way back into a conversation."""
+
+
+UNHEARD_S: Final = 1.5
+"""A caller whose turn it is will have answered within so long, and nobody heard it."""
+
+
+def unheard(story: Continuation, for_s: float) -> Continuation:
+    """The story when nobody has listened for so long. Somebody whose answer was lost waits for a reply, and would wait
+    on beside an agent who waits for an answer; so they are asked to say it again."""
+    return replace(story, ask_again=True) if story.is_listening and for_s >= UNHEARD_S else story
 
 
 def continuation(facts: Iterable[Event], ends_reply: Set[str]) -> Continuation:
