@@ -112,7 +112,9 @@ async def _neglected(connection: Connection, heard: list[WorkerId]) -> list[Negl
             " from live where ends_at < now()"
             "  or (not was_opened and created_at < now() - %(unopened)s)"
             "  or (was_opened and worker <> all(%(heard)s) and alone_since < now() - %(orphan)s)),"
+            # Asked of the locked row once more: another replica may have taken it up since our snapshot.
             " taken as (select c.id from calls c join found on found.id = c.id where c.over_at is null"
+            "  and (c.looked_at is null or c.looked_at < now() - %(again)s)"
             "  order by c.id limit %(limit)s for no key update of c skip locked)"
             " update calls c set looked_at = now() from taken join found on found.id = taken.id where c.id = taken.id"
             " returning c.id, found.cause, found.worker, found.seconds",
