@@ -23,7 +23,8 @@ from turncall_testkit.chaos.scene import ACCOUNT, Scene
 PROVIDER: Final = "twilio"
 APART_S: Final = 0.35
 LASTS_S: Final = 240.0
-STORED_WITHIN_S: Final = 60.0
+STORED_WITHIN_S: Final = 90.0
+"""A record is given up after a minute, and a recording tried again each minute."""
 WATCH_EVERY_S: Final = 0.5
 ANSWERED_WITHIN_S: Final = 90.0
 BOOK_TOOL: Final = "book_appointment"
@@ -129,8 +130,8 @@ class Drill:
             await asyncio.sleep(WATCH_EVERY_S)
 
     async def history(self, *, with_recordings: bool = False) -> History:
-        """What happened, once every fact that was stated is stored, or a minute has passed."""
-        await self._until_stored()
+        """What happened, once every fact that was stated is stored, or `STORED_WITHIN_S` have passed."""
+        await self._until_stored(with_recordings)
         keys = {call.call_id: self._keys(call.call_id) for call in self.callers}
         known = frozenset[str]().union(*keys.values())
         stray = sorted(set(self.scene.desk.booked) - self._told_keys - known)
@@ -144,22 +145,25 @@ class Drill:
             leaks=self._leaks(),
         )
 
-    async def _until_stored(self) -> None:
+    async def _until_stored(self, with_recordings: bool) -> None:
         try:
             async with asyncio.timeout(STORED_WITHIN_S):
-                while not await self._is_stored():  # noqa: ASYNC110 - the API is asked
-                    await asyncio.sleep(0.5)
+                for caller in self.callers:
+                    while not await self._is_stored(caller.call_id, with_recordings):  # noqa: ASYNC110 - the API is asked
+                        await asyncio.sleep(0.5)
         except TimeoutError:
             return  # the checker says what is missing
 
-    async def _is_stored(self) -> bool:
+    async def _is_stored(self, call_id: CallId, with_recording: bool) -> bool:
+        """Whether a call has ended and its record holds everything that was stated until now."""
         self.scene.testimony.look()
-        for caller in self.callers:
-            view, stored = await self._stored(caller.call_id)
-            workers = sum(fact.epoch > 0 for fact in stored)
-            if view is None or view.ended_at is None or workers < len(self.scene.testimony.of(caller.call_id)):
-                return False
-        return True
+        _, stored = await self._stored(call_id)
+        tags = {fact.type for fact in stored}
+        return (
+            "call.ended" in tags
+            and sum(fact.epoch > 0 for fact in stored) >= len(self.scene.testimony.of(call_id))
+            and (not with_recording or "recording.ready" in tags)
+        )
 
     async def _stored(self, call_id: CallId) -> tuple[CallView | None, tuple[StoredFact, ...]]:
         try:

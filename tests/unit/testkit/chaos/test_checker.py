@@ -1,0 +1,130 @@
+"""The checker sees each promise broken: histories that never happened."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from turncall.client.shapes import StoredFact
+from turncall_proto.call import CallState, EndedReason
+from turncall_proto.events import CallEnded, EpochClosed, EpochOpened, Event, UtteranceBegun
+from turncall_proto.ids import CallId, ProjectId, WorkerId
+from turncall_testkit.chaos.caller import DAY, TIME, Told
+from turncall_testkit.chaos.checker import doubled, ends, examine, holes, lost, moved_back, shortfall, two_owners
+from turncall_testkit.chaos.history import CallHistory, History
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+CALL = CallId("call_1")
+
+
+def fact(kind: type[Event], epoch: int, seq: int, **fields: Any) -> Event:
+    at = NOON + timedelta(seconds=10 * epoch + seq)
+    return kind(**{"call_id": CALL, "project_id": ProjectId("prj_1"), "epoch": epoch, "seq": seq, "at": at} | fields)
+
+
+def sentence(epoch: int, seq: int, **fields: Any) -> Event:
+    return fact(UtteranceBegun, epoch, seq, speaker="agent", text="Hello.", turn=0, start_ms=0, **fields)
+
+
+STATED = (
+    fact(EpochOpened, 1, 1, worker=WorkerId("wrk_1")),
+    sentence(1, 2),
+    fact(EpochOpened, 2, 1, worker=WorkerId("wrk_2")),
+    sentence(2, 2),
+    fact(EpochClosed, 2, 3),
+)
+OWN = (fact(CallEnded, 0, 1, state=CallState.COMPLETED, reason=EndedReason.ASSISTANT_ENDED_CALL, duration_ms=9),)
+
+
+def stored(*facts: Event) -> tuple[StoredFact, ...]:
+    return tuple(
+        StoredFact(
+            call_seq=number,
+            type=str(one.__struct_config__.tag),
+            epoch=one.epoch,
+            seq=one.seq,
+            at=one.at,
+            data=msgspec.json.decode(msgspec.json.encode(one)),
+        )
+        for number, one in enumerate(facts, 1)
+    )
+
+
+@pytest.fixture
+def call() -> CallHistory:
+    """A call that changed worker and lacks nothing but a row in the list."""
+    return CallHistory(
+        call_id=CALL,
+        told=Told(said=("book",)),
+        carrier_status="completed",
+        journal=(),
+        heard=b"",
+        said=b"",
+        heard_texts=(),
+        stated=STATED,
+        view=None,
+        stored=stored(*STATED, *OWN),
+        statuses=("ringing", "in_progress", "completed"),
+        bookings=((DAY, TIME),),
+    )
+
+
+def test_a_call_that_went_well_breaks_nothing(call: CallHistory) -> None:
+    """The checks are silent, and the change of worker is counted."""
+    history = History(scenario="x", seed=1, strikes=(), calls=(call,), stray_bookings=(), contradictions=(), leaks=())
+    found = examine(history)
+    assert found.broken == ()
+    assert (found.calls, found.resumed, found.facts) == (1, 1, len(STATED))
+
+
+def test_a_fact_that_is_not_stored_is_lost_and_leaves_a_hole(call: CallHistory) -> None:
+    """Whether or not a later one shows that it is missing."""
+    without = replace(call, stored=tuple(one for one in call.stored if (one.epoch, one.seq) != (2, 2)))
+    assert lost(without) == ["utterance.begun (2, 2) is not stored"]
+    assert "epoch 2 lacks [2]" in holes(without)
+
+
+def test_a_fact_that_is_stored_otherwise_is_lost(call: CallHistory) -> None:
+    """Two owners of a number, of which one got through."""
+    other = stored(sentence(1, 2, at=NOON + timedelta(seconds=99)))[0]
+    mixed = replace(call, stored=(call.stored[0], replace(other, call_seq=2), *call.stored[2:]))
+    assert lost(mixed) == ["utterance.begun (1, 2) is stored as another utterance.begun"]
+
+
+def test_a_fact_that_is_stored_twice_or_out_of_nowhere_is_told(call: CallHistory) -> None:
+    """Doubled facts and facts of nobody."""
+    twice = replace(call, stored=(*call.stored, call.stored[0], *stored(sentence(3, 1))))
+    assert doubled(twice) == ["(1, 1) is stored 2 times", "(3, 1) is stored and nobody stated it"]
+
+
+def test_a_final_state_that_is_left_is_told(call: CallHistory) -> None:
+    """As the API showed it."""
+    assert moved_back(call) == []
+    assert moved_back(replace(call, statuses=("completed", "in_progress"))) == ["it went from completed to in_progress"]
+
+
+def test_a_worker_that_speaks_after_its_successor_is_told(call: CallHistory) -> None:
+    """Such as a frozen one that comes back."""
+    late = sentence(1, 3, at=NOON + timedelta(seconds=60))
+    assert two_owners(call) == []
+    assert two_owners(replace(call, stated=(*call.stated, late))) == ["epoch 1 began to speak after epoch 2 had"]
+
+
+def test_a_call_ends_once(call: CallHistory) -> None:
+    """Neither never nor twice, and not only on our side."""
+    assert ends(call) == []
+    assert ends(replace(call, stored=stored(*STATED))) == ["call.ended is stored 0 times"]
+    assert ends(replace(call, stored=stored(*STATED, *OWN, *OWN))) == ["call.ended is stored 2 times"]
+    assert ends(replace(call, carrier_status="in-progress")) == ["the carrier left it in-progress"]
+
+
+def test_a_conversation_is_over_when_one_right_appointment_is_made(call: CallHistory) -> None:
+    """Two, none and another day are all short of it."""
+    assert shortfall(call) == "it has no row"
+    for bookings in ((), ((DAY, TIME),) * 2, (("Friday", TIME),)):
+        assert "instead of" in (shortfall(replace(call, bookings=bookings)) or "")
+    assert shortfall(replace(call, told=Told(failure="nobody replied", said=("book",)))) == (
+        "nobody replied, having said book"
+    )
