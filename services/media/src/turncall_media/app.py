@@ -72,7 +72,7 @@ class Worker:
         self._version = version("turncall-media")
         self._registry = metrics.new_registry("media", self._version)
         self._counters = Counters(self._registry)
-        self._lag = LagProbe()
+        self._lag = LagProbe(self._stood_still)
         self._capacity = Capacity(
             worker=self.id,
             slots=config.slots,
@@ -199,6 +199,12 @@ class Worker:
             metrics.watch(self._registry, f"turncall_media_slots_{name}", f"Slots, {name}.", read)
         metrics.watch(self._registry, "turncall_media_loop_lag_seconds", "p99 of 5 s.", lambda: self._lag.p99_ms / 1000)
         return reception
+
+    def _stood_still(self, for_s: float) -> None:
+        """Lets go of every call: others may have them already, and what the callers said meanwhile is stale."""
+        calls = self._reception.leave_all() if self._reception is not None else 0
+        if calls:
+            _log.error("worker.stood_still", for_s=round(for_s, 1), calls=calls)
 
     def _keep(self, stack: AsyncExitStack, name: str, work: Coroutine[None, None, None]) -> None:
         keep_running(stack, name, work, self._life.drain)

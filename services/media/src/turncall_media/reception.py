@@ -57,6 +57,12 @@ class Reception:
             session.hand_over(at_once=at_once)
         return len(self._live)
 
+    def leave_all(self) -> int:
+        """Has other workers go on at once with the calls that are live at this moment; how many there are."""
+        for session in self._live:
+            session.hand_over(at_once=True)
+        return len(self._live)
+
     async def cut_off(self) -> None:
         """Cancels what is still live and waits until it has closed its epoch and its socket."""
         tasks = [task for task in self._live.values() if task is not None]

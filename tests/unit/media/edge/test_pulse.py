@@ -4,7 +4,7 @@ import asyncio
 
 from turncall_bus.memory import MemoryBus
 from turncall_media.ingress.beats import Beats
-from turncall_media.ingress.lag import PROBE_EVERY_S, WINDOW_S, LagProbe
+from turncall_media.ingress.lag import PROBE_EVERY_S, STOOD_STILL_S, WINDOW_S, LagProbe
 from turncall_proto.codec import decode
 from turncall_proto.ids import WorkerId
 from turncall_proto.placement import BEAT_EVERY_S, WorkerBeat
@@ -45,9 +45,22 @@ def test_beats_come_twice_a_second_and_at_once_when_asked():
     virtual_time.run(main())
 
 
+def ignore(_: float) -> None:
+    """Nobody asks whether the loop stood still."""
+
+
+def test_a_loop_that_stood_still_is_told_once():
+    """A busy one is not."""
+    told: list[float] = []
+    probe = LagProbe(stood_still=told.append)
+    for late_s in (0.4, STOOD_STILL_S - 0.1, STOOD_STILL_S + 8, 0.0):
+        probe.note(late_s)
+    assert told == [STOOD_STILL_S + 8]
+
+
 def test_lag_is_the_worst_but_one_percent():
     """p99 over the window, in milliseconds: one stall among 250 probes does not show, three do."""
-    probe = LagProbe()
+    probe = LagProbe(stood_still=ignore)
     assert probe.p99_ms == 0
     for _ in range(round(WINDOW_S / PROBE_EVERY_S)):
         probe.note(0.001)
@@ -65,7 +78,7 @@ def test_a_loop_in_good_health_has_no_lag():
     """Sleepers that wake on time leave a figure of nothing."""
 
     async def main() -> None:
-        probe = LagProbe()
+        probe = LagProbe(stood_still=ignore)
         running = asyncio.create_task(probe.run())
         await asyncio.sleep(1)
         assert probe.p99_ms < 1
