@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from turncall.client.shapes import StoredFact
 from turncall_proto.call import CallState, EndedReason
-from turncall_proto.events import CallEnded, EpochClosed, EpochOpened, Event, UtteranceBegun
+from turncall_proto.events import CallEnded, EpochClosed, EpochOpened, Event, ToolCalled, UtteranceBegun
 from turncall_proto.ids import CallId, ProjectId, WorkerId
 from turncall_testkit.chaos.caller import DAY, TIME, Told
 from turncall_testkit.chaos.checker import doubled, ends, examine, holes, lost, moved_back, shortfall, two_owners
@@ -105,11 +105,17 @@ def test_a_final_state_that_is_left_is_told(call: CallHistory) -> None:
     assert moved_back(replace(call, statuses=("completed", "in_progress"))) == ["it went from completed to in_progress"]
 
 
-def test_a_worker_that_speaks_after_its_successor_is_told(call: CallHistory) -> None:
+def test_a_worker_that_acts_after_its_successor_is_told(call: CallHistory) -> None:
     """Such as a frozen one that comes back."""
     late = sentence(1, 3, at=NOON + timedelta(seconds=60))
+    used = fact(ToolCalled, 1, 4, at=NOON + timedelta(seconds=60), tool_call_id="t", tool="book", arguments={}, turn=1)
     assert two_owners(call) == []
-    assert two_owners(replace(call, stated=(*call.stated, late))) == ["epoch 1 began to speak after epoch 2 had"]
+    assert two_owners(replace(call, stated=(*call.stated, used))) == [
+        "tool.called (1, 4) comes after epoch 2 began to speak"
+    ]
+    assert two_owners(replace(call, stated=(*call.stated, late))) == [
+        "utterance.begun (1, 3) comes after epoch 2 began to speak"
+    ]
 
 
 def test_a_call_ends_once(call: CallHistory) -> None:

@@ -27,6 +27,8 @@ LISTENS_MS: Final = 900
 """Silence after which it is the caller's turn."""
 PATIENCE_S: Final = 9.0
 """How long a caller waits for a reply before saying it again."""
+HOLDS_S: Final = 90.0
+"""The same before the first words: callers who are asked to hold do so."""
 MOST_NUDGES: Final = 3
 HEARD_MS: Final = 60
 KNOWN_WITHIN_S: Final = 1.5
@@ -120,7 +122,7 @@ class Caller:
         """Whether the agent spoke, and fell silent, before patience ended."""
         line = self.call.line
         wanted_ms = self._heard_ms + HEARD_MS
-        deadline = line.position + round(PATIENCE_S * RATE_HZ)
+        deadline = line.position + round((PATIENCE_S if self._said else HOLDS_S) * RATE_HZ)
         await line.until(lambda: line.agent.spoken_ms >= wanted_ms or line.position >= deadline)
         if line.agent.spoken_ms < wanted_ms:
             return False

@@ -2,14 +2,16 @@
 
 from collections import Counter
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
+from turncall_phone.journal import StreamClosed
 from turncall_proto.call import FINAL
 from turncall_proto.codec import decode_event
-from turncall_proto.events import CallEnded, EpochOpened, Event, UtteranceBegun
+from turncall_proto.events import CallEnded, CallStarted, EpochOpened, Event, ToolCalled, UtteranceBegun
 from turncall_testkit.chaos.caller import DAY, TIME
 from turncall_testkit.chaos.gaps import gap_ms
 from turncall_testkit.chaos.history import CallHistory, History
@@ -22,7 +24,8 @@ class Findings(Struct, frozen=True, kw_only=True):
 
     ``lost`` and ``doubled`` (I1), ``holes`` (I2), ``moved_back`` (I3), ``two_owners`` (I4), ``ends`` (I5), ``leaks``
     (I8). ``unfinished``: calls that did not reach the end of their script. ``gaps_ms`` has one entry for each call and
-    fault where the agent owed something. ``resumed`` counts the calls that changed worker.
+    fault where the agent owed something. ``resumed`` counts the calls that changed worker, and ``away_ms`` has for
+    each change how long the call was without one.
     """
 
     calls: int
@@ -30,6 +33,7 @@ class Findings(Struct, frozen=True, kw_only=True):
     resumed: int
     facts: int
     gaps_ms: tuple[int, ...]
+    away_ms: tuple[int, ...]
     repeats: int
     nudges: int
     forgotten: int
@@ -66,6 +70,7 @@ def examine(history: History) -> Findings:
         resumed=sum(is_resumed(call) for call in calls),
         facts=sum(len(call.stated) for call in calls),
         gaps_ms=gaps(history),
+        away_ms=tuple(away_ms for call in calls for away_ms in absences(call)),
         repeats=sum(call.told.repeats for call in calls),
         nudges=sum(call.told.nudges for call in calls),
         forgotten=sum(call.told.forgotten for call in calls),
@@ -111,6 +116,14 @@ def shortfall(call: CallHistory) -> str | None:
 def is_resumed(call: CallHistory) -> bool:
     """Whether more than one worker spoke in the call."""
     return sum(isinstance(fact, EpochOpened) for fact in call.stated) > 1
+
+
+def absences(call: CallHistory) -> list[int]:
+    """For each change of worker, milliseconds from the end of one media socket to an agent that is live on the next."""
+    closed = [entry.at for entry in call.journal if isinstance(entry.fact, StreamClosed)]
+    live = [fact.at for fact in call.stated if isinstance(fact, CallStarted) and fact.epoch > 1]
+    lasts = [(max((at for at in closed if at < since), default=since), since) for since in live]
+    return [round((since - at).total_seconds() * 1000) for at, since in lasts]
 
 
 def lost(call: CallHistory) -> list[str]:
@@ -161,19 +174,22 @@ def moved_back(call: CallHistory) -> list[str]:
 
 
 def two_owners(call: CallHistory) -> list[str]:
-    """I4: a worker that began a sentence after its successor had."""
-    first: dict[int, UtteranceBegun] = {}
-    last: dict[int, UtteranceBegun] = {}
+    """I4: a worker that began a sentence, or used a tool, after its successor had begun to speak."""
+    spoke: dict[int, datetime] = {}
     for fact in call.stated:
         if isinstance(fact, UtteranceBegun) and fact.speaker == "agent":
-            first.setdefault(fact.epoch, fact)
-            last[fact.epoch] = fact
+            spoke.setdefault(fact.epoch, fact.at)
+    acts = [fact for fact in call.stated if isinstance(fact, UtteranceBegun | ToolCalled) and _is_agents(fact)]
     return [
-        f"epoch {epoch} began to speak after epoch {later} had"
-        for epoch, fact in last.items()
-        for later, successor in first.items()
-        if later > epoch and fact.at > successor.at
+        f"{_tag(fact)} ({fact.epoch}, {fact.seq}) comes after epoch {later} began to speak"
+        for fact in acts
+        for later, since in spoke.items()
+        if later > fact.epoch and fact.at > since
     ]
+
+
+def _is_agents(fact: UtteranceBegun | ToolCalled) -> bool:
+    return isinstance(fact, ToolCalled) or fact.speaker == "agent"
 
 
 def ends(call: CallHistory) -> list[str]:

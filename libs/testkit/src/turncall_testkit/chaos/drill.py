@@ -21,7 +21,7 @@ from turncall_testkit.chaos.history import CallHistory, History, Strike
 from turncall_testkit.chaos.scene import ACCOUNT, Scene
 
 PROVIDER: Final = "twilio"
-APART_S: Final = 0.35
+APART_S: Final = 0.5
 LASTS_S: Final = 240.0
 STORED_WITHIN_S: Final = 90.0
 """A record is given up after a minute, and a recording tried again each minute."""

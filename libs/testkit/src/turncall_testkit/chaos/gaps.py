@@ -55,7 +55,7 @@ def gap_ms(heard: bytes, said: bytes, fault_ms: int) -> int | None:
         answered = next((start for start, _ in caller if start > fault), end)
         if again < answered or answered - fault > SOON_FRAMES:  # a caller who is not cut off from a sentence answers
             return (again - fault) * FRAME_MS
-    agents_last = max((stop for _, stop in agent if stop <= fault), default=0)
+    agents_last = max((stop for start, stop in agent if start <= fault), default=0)
     owed = [stop for start, stop in caller if start <= fault + SOON_FRAMES and stop > agents_last]
     if not owed:
         return None

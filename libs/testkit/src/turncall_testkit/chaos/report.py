@@ -13,8 +13,8 @@ from turncall_testkit.chaos.checker import Findings
 from turncall_testkit.chaos.scenario import quantile
 
 HEAD = (
-    "| scenario | calls | reached the end | changed worker | heard again after p50 / p95 / max | facts | lost | doubled"
-    " | verdict |\n|---|---|---|---|---|---|---|---|---|"
+    "| scenario | calls | reached the end | changed worker | heard again after p50 / p95 / max | without a worker"
+    " | facts | lost | doubled | verdict |\n|---|---|---|---|---|---|---|---|---|---|"
 )
 SHOWN = 12
 
@@ -72,14 +72,16 @@ def markdown(told: Report) -> str:
 
 def _line(row: Row) -> str:
     found = row.found
-    gaps = found.gaps_ms
-    waits = (
-        " / ".join(f"{quantile(gaps, share) / 1000:.2f}" for share in (0.5, 0.95, 1.0)) + f" s ({len(gaps)})"
-        if gaps
-        else "–"
-    )
     verdict = "missed" if row.misses else "reached"
     return (
-        f"| {row.slug} | {found.calls} | {found.reached_end} | {found.resumed} | {waits} | {found.facts}"
-        f" | {len(found.lost)} | {len(found.doubled)} | {verdict} |"
+        f"| {row.slug} | {found.calls} | {found.reached_end} | {found.resumed} | {_spread(found.gaps_ms)}"
+        f" | {_spread(found.away_ms)} | {found.facts} | {len(found.lost)} | {len(found.doubled)} | {verdict} |"
     )
+
+
+def _spread(lengths_ms: tuple[int, ...]) -> str:
+    """Median, 95th percentile and longest in seconds, and of how many."""
+    if not lengths_ms:
+        return "–"
+    shown = " / ".join(f"{quantile(lengths_ms, share) / 1000:.2f}" for share in (0.5, 0.95, 1.0))
+    return f"{shown} s ({len(lengths_ms)})"
