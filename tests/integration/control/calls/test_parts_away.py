@@ -31,6 +31,10 @@ async def test_calls_ring_while_postgres_is_away(
         earlier = worker.offers[-1].plan
         await worker.opens(earlier)
         await desk.comes(earlier.call_id, "call.started")
+        await desk.rings("CA" + "3" * 32)
+        said_goodbye = worker.offers[-1].plan
+        await worker.opens(said_goodbye)
+        await desk.comes(said_goodbye.call_id, "call.started")
         assert desk.plane.routing.recall("twilio", desk.number), "a number that was called is known at once"
 
         await private_stack.postgres.kill()
@@ -50,6 +54,10 @@ async def test_calls_ring_while_postgres_is_away(
         form = desk.form("CA" + "1" * 32, CallStatus="in-progress")
         held = await desk.twilio_asks(resume, form)
         assert verbs(held) == ["Pause", "Redirect"]
+        await worker.closes(said_goodbye, CallState.COMPLETED, EndedReason.ASSISTANT_ENDED_CALL)
+        gone = desk.form("CA" + "3" * 32, CallStatus="in-progress")
+        over = await desk.twilio_asks(f"/webhooks/twilio/voice/resume/{said_goodbye.call_id}/1", gone)
+        assert verbs(over) == ["Hangup"], "the worker's last word is enough"
 
         unrecorded = f"/webhooks/twilio/voice/resume/{call_id}/1?waiting_since={time.time():.0f}"
 

@@ -18,7 +18,7 @@ from turncall_proto import ids, subjects
 from turncall_proto.call import CallState, EndedReason, Resume
 from turncall_proto.codec import MalformedMessage, decode_event
 from turncall_proto.events import EpochClosed
-from turncall_proto.ids import CallId, WorkerId
+from turncall_proto.ids import CallId, ProjectId, WorkerId
 from turncall_runtime import logs
 
 CONNECTION_LOST: Final = "We are sorry, the connection was lost. Please call again."
@@ -122,7 +122,7 @@ async def _resumption(plane: Plane, call: Ledger, epoch: int, left: _Left) -> Re
     resume = Resume(from_epoch=epoch, from_worker=left.worker, cause="socket_lost", lost_at=datetime.now(UTC))
     if left.lost_at is not None and left.lost_cause is not None:
         return replace(resume, cause=left.lost_cause, lost_at=left.lost_at)
-    closed = await _closed(plane, call, epoch)
+    closed = await _closed(plane, call.project_id, call.call_id, epoch)
     if closed is None or (closed.state is None and _is_serving(plane, left.worker)):
         return resume
     return replace(resume, cause="drained", lost_at=min(closed.at, resume.lost_at)) if closed.state is None else None
@@ -132,10 +132,16 @@ def _is_serving(plane: Plane, worker: WorkerId | None) -> bool:
     return any(beat.worker == worker and not beat.is_draining for beat in plane.workers.alive("calls"))
 
 
-async def _closed(plane: Plane, call: Ledger, epoch: int) -> EpochClosed | None:
+async def is_over(plane: Plane, project_id: ProjectId, call_id: CallId, epoch: int) -> bool:
+    """Whether the worker's last word on the epoch ended the call; Postgres is not asked."""
+    closed = await _closed(plane, project_id, call_id, epoch)
+    return closed is not None and closed.state is not None
+
+
+async def _closed(plane: Plane, project_id: ProjectId, call_id: CallId, epoch: int) -> EpochClosed | None:
     """The worker's last word on the epoch, which may not be a row yet."""
     try:
-        data = await plane.bus.last(subjects.call(call.project_id, call.call_id, "event"))
+        data = await plane.bus.last(subjects.call(project_id, call_id, "event"))
         last = decode_event(data) if data is not None else None
     except (BusError, MalformedMessage):
         return None

@@ -137,6 +137,9 @@ async def _continue(plane: Plane, form: FormMultiDict, call_id: str, epoch: int,
         held = unrecorded.hold(plane, twilio, url, since_s) if failures.is_away(error) else None
         if held is None:
             raise
+        known = plane.routing.recall(twilio.PROVIDER, form.get("To", ""))
+        if known is not None and await resume.is_over(plane, known[0].project_id, CallId(call_id), epoch):
+            return Admitted(answer=twilio.hang_up(), plan=None)
         log.warning("call.held", call_id=call_id, epoch=epoch, reason="Postgres is away")
         return held
     if admitted is None and since_s is not None:

@@ -116,7 +116,7 @@ def _conversation(
     messages: list[Any] = [*prompt, *story.messages]
     context = LLMContext(messages=messages, tools=toolbox.schemas(agent.tools))
     if isinstance(vendors.llm, LLMService):
-        toolbox.register(agent.tools, vendors.llm, reach, narrator)
+        toolbox.register(agent.tools, vendors.llm, reach, narrator, lambda: ends.ending.outcome is not None)
     worker = build_worker(ends.caller, ends.output, vendors, agent.turn_taking, context, narrator, speech, ends.faults)
 
     async def opening() -> None:

@@ -31,11 +31,17 @@ def schemas(tools: tuple[Tool, ...]) -> ToolsSchema:
     return ToolsSchema(standard_tools=[WholeSchema(tool, load(tool).parameters(tool)) for tool in tools])
 
 
-def register(tools: tuple[Tool, ...], llm: LLMService[Any], reach: CallReach, narrator: Narrator) -> None:
-    """Has ``llm`` run the tools. Not left to the schemas, which Pipecat looks at only when the model is first asked: a
-    call that is gone on with may begin with a tool."""
+def register(
+    tools: tuple[Tool, ...], llm: LLMService[Any], reach: CallReach, narrator: Narrator, is_over: Callable[[], bool]
+) -> None:
+    """Has ``llm`` run the tools, until the conversation ``is_over``: what the model still asks for while the pipeline
+    comes to its end is another worker's to do, or nobody's.
+
+    Not left to the schemas, which Pipecat looks at only when the model is first asked: a call that is gone on with may
+    begin with a tool.
+    """
     for tool in tools:
-        llm.register_function(tool.name, _handler(tool, reach, narrator))
+        llm.register_function(tool.name, _handler(tool, reach, narrator, is_over))
 
 
 def end_replies(tools: tuple[Tool, ...]) -> frozenset[str]:
@@ -64,11 +70,15 @@ class WholeSchema(FunctionSchema):
         }
 
 
-def _handler(tool: Tool, reach: CallReach, narrator: Narrator) -> Callable[[FunctionCallParams], Awaitable[None]]:
+def _handler(
+    tool: Tool, reach: CallReach, narrator: Narrator, is_over: Callable[[], bool]
+) -> Callable[[FunctionCallParams], Awaitable[None]]:
     module = load(tool)
     parameters = module.parameters(tool)
 
     async def handle(params: FunctionCallParams) -> None:
+        if is_over():
+            return
         arguments = dict(params.arguments)
         invocation = Invocation(tool_call_id=params.tool_call_id, arguments=arguments, reach=reach)
         clock = asyncio.get_running_loop().time

@@ -1,0 +1,27 @@
+"""Tools as functions of the model."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from turncall_media.pipelines import toolbox
+from turncall_proto.agent import WebhookTool
+
+TOOL = WebhookTool(name="book", description="Books.", url="http://127.0.0.1:9/", parameters={"type": "object"})
+
+
+class Untouched:
+    """Whatever is asked of it fails the test."""
+
+    def __getattr__(self, name: str) -> Any:
+        pytest.fail(f"{name} was used after the conversation had ended")
+
+
+async def test_a_tool_is_not_used_once_the_conversation_is_over() -> None:
+    """A worker that stood still would use it on words that another worker has acted on since."""
+    handlers: dict[str, Any] = {}
+    llm: Any = SimpleNamespace(register_function=handlers.__setitem__)
+    nobody: Any = Untouched()
+    toolbox.register((TOOL,), llm, nobody, nobody, is_over=lambda: True)
+    await handlers["book"](SimpleNamespace(tool_call_id="t", arguments={}, result_callback=nobody))
