@@ -47,7 +47,7 @@ def named(entries):
 def bodies(a_config, agent_id):
     """A body that each route with one accepts."""
     return {
-        "rename_project": {"name": "Renamed"},
+        "change_project": {"name": "Renamed"},
         "create_key": {"name": "key", "role": "viewer"},
         "create_agent": {"name": "Agent", "config": a_config()},
         "validate_agent": {"config": a_config()},

@@ -19,6 +19,7 @@ from turncall_control.db.engine import Database
 from turncall_control.errors import Unavailable
 from turncall_control.keyring import Keyring
 from turncall_control.routing import Routing
+from turncall_control.settings import SettingsLookup
 from turncall_control.vendors.catalogue import Catalogue
 from turncall_control.workers import Workers
 
@@ -50,6 +51,7 @@ class Plane(Struct, frozen=True, kw_only=True):
     workers: Workers
     routing: Routing
     keyring: Keyring
+    settings: SettingsLookup
     blobs: BlobStore
     vendors: Catalogue
     metrics: CollectorRegistry
@@ -98,6 +100,7 @@ async def opened(
             workers=Workers(),
             routing=Routing(),
             keyring=Keyring(database.pool, config.key_pepper),
+            settings=SettingsLookup(database.pool),
             blobs=await stack.enter_async_context(
                 open_store(config.blobs_url, config.blobs_access_key, config.blobs_secret_key.reveal())
             ),

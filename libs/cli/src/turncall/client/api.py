@@ -39,6 +39,17 @@ class TurnCall(Transport):
         """A new project. Needs the platform key."""
         return await self.request("POST", "/v1/projects", ProjectView, body={"name": name})
 
+    async def project(self, project_id: ProjectId) -> ProjectView:
+        """The project that the key belongs to, with its settings."""
+        return await self.request("GET", f"/v1/projects/{project_id}", ProjectView)
+
+    async def change_project(
+        self, project_id: ProjectId, *, name: str | None = None, settings: Mapping[str, Any] | None = None
+    ) -> ProjectView:
+        """Changes what is given: ``settings={"limits": {"concurrent_calls": 20}}``. Needs an admin's key."""
+        body = {key: value for key, value in (("name", name), ("settings", settings)) if value is not None}
+        return await self.request("PATCH", f"/v1/projects/{project_id}", ProjectView, body=body)
+
     async def create_first_key(self, project_id: ProjectId, name: str, role: Role) -> KeyMade:
         """A key for any project. Needs the platform key."""
         return await self.request("POST", f"/v1/projects/{project_id}/keys", KeyMade, body={"name": name, "role": role})

@@ -19,11 +19,24 @@ class Page[T](Struct, frozen=True, kw_only=True):
     next_cursor: str | None
 
 
+class ProjectLimits(Struct, frozen=True, kw_only=True):
+    """What a project may use at most; None for no limit of its own."""
+
+    concurrent_calls: int | None
+
+
+class ProjectSettings(Struct, frozen=True, kw_only=True):
+    """What a project sets for itself."""
+
+    limits: ProjectLimits
+
+
 class ProjectView(Struct, frozen=True, kw_only=True):
     """A project, the boundary between tenants."""
 
     id: ProjectId
     name: str
+    settings: ProjectSettings
     created_at: datetime
 
 

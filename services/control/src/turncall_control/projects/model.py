@@ -2,9 +2,11 @@
 
 from datetime import datetime
 
+from sqlalchemy import text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from turncall_control.db.base import Id, Row, created_at
+from turncall_control.db.base import Id, Row, StructJson, created_at
+from turncall_control.settings import ProjectSettings
 from turncall_proto import ids
 from turncall_proto.ids import ProjectId
 
@@ -16,5 +18,8 @@ class ProjectRow(Row):
 
     id: Mapped[ProjectId] = mapped_column(Id(ids.PROJECT), primary_key=True)
     name: Mapped[str]
+    settings: Mapped[ProjectSettings] = mapped_column(
+        StructJson(ProjectSettings), server_default=text("'{}'"), default=ProjectSettings()
+    )
     created_at: Mapped[datetime] = created_at()
     deleted_at: Mapped[datetime | None]

@@ -26,9 +26,9 @@ async def page(session: AsyncSession, asked: PageAsked) -> Sequence[ProjectRow]:
     return (await session.scalars(newest_first(statement, ProjectRow.id, ids.PROJECT, asked))).all()
 
 
-async def get(session: AsyncSession, project_id: ProjectId) -> ProjectRow:
-    """One project. Raises `NotFound`."""
-    row = await session.get(ProjectRow, project_id)
+async def get(session: AsyncSession, project_id: ProjectId, *, is_locked: bool = False) -> ProjectRow:
+    """One project, locked for a change if asked. Raises `NotFound`."""
+    row = await session.get(ProjectRow, project_id, with_for_update=True if is_locked else None)
     if row is None or row.deleted_at is not None:
         raise NotFound
     return row

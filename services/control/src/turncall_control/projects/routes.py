@@ -1,14 +1,15 @@
-"""/v1/projects: made and listed by the operator, read and renamed by their own keys."""
+"""/v1/projects: made and listed by the operator, read and changed by their own keys."""
 
 from typing import Final
 
 from litestar import get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
-from msgspec import convert
+from msgspec import UNSET, convert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.auth import IN_PLATFORM, Caller, Permission, in_path, needs
+from turncall_control.db.engine import in_project
 from turncall_control.errors import NotFound
 from turncall_control.http.paging import Page, PageAsked, paged
 from turncall_control.plane import Plane, Slice
@@ -16,6 +17,7 @@ from turncall_control.projects import repository
 from turncall_control.projects.model import ProjectRow
 from turncall_control.projects.schemas import ProjectChange, ProjectNew, ProjectView, SigningSecret
 from turncall_control.projects.signing import signing_secret
+from turncall_control.settings import changed
 from turncall_proto import ids
 from turncall_proto.ids import ProjectId
 
@@ -47,15 +49,20 @@ async def get_project(
 
 
 @patch("/v1/projects/{project_id:str}", tags=["projects"], opt=needs(Permission.PROJECT_WRITE, _IN_PATH))
-async def rename_project(
-    session: NamedDependency[AsyncSession],
+async def change_project(
+    plane: NamedDependency[Plane],
     caller: NamedDependency[Caller],
     project_id: FromPath[str],
     data: JSONBody[ProjectChange],
 ) -> ProjectView:
-    """Gives the project another name."""
-    row = await _own(session, caller, project_id)
-    row.name = data.name
+    """Changes the name, the settings, or some of the settings. Every replica goes by them within 30 seconds."""
+    async with in_project(plane.database, caller.project_id) as session:
+        row = await _own(session, caller, project_id, is_locked=True)
+        if data.name is not UNSET:
+            row.name = data.name
+        if data.settings is not UNSET:
+            row.settings = changed(row.settings, data.settings)
+    plane.settings.forget(row.id)
     return _view(row)
 
 
@@ -71,10 +78,10 @@ async def get_signing_secret(
     return SigningSecret(secret=signing_secret(plane.config.key_pepper, project.id).reveal())
 
 
-async def _own(session: AsyncSession, caller: Caller, project_id: str) -> ProjectRow:
+async def _own(session: AsyncSession, caller: Caller, project_id: str, *, is_locked: bool = False) -> ProjectRow:
     if project_id != caller.project_id:
         raise NotFound
-    return await repository.get(session, ProjectId(project_id))
+    return await repository.get(session, ProjectId(project_id), is_locked=is_locked)
 
 
 def _view(row: ProjectRow) -> ProjectView:
@@ -82,5 +89,5 @@ def _view(row: ProjectRow) -> ProjectView:
 
 
 PROJECTS: Final = Slice(
-    name="projects", routes=(create_project, list_projects, get_project, rename_project, get_signing_secret)
+    name="projects", routes=(create_project, list_projects, get_project, change_project, get_signing_secret)
 )

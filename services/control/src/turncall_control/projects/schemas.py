@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from turncall_control.http.fields import Label, Moment
+from turncall_control.settings import CallCount, ProjectSettings
 from turncall_proto.ids import ProjectId
 
 
@@ -14,10 +15,23 @@ class ProjectNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: Label
 
 
-class ProjectChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What can be changed about a project."""
+class LimitsChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The limits to be changed; null takes a limit away."""
 
-    name: Label
+    concurrent_calls: CallCount | UnsetType | None = UNSET
+
+
+class SettingsChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The settings to be changed; what is left out stays as it is."""
+
+    limits: LimitsChange | UnsetType = UNSET
+
+
+class ProjectChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to be changed about a project; what is left out stays as it is."""
+
+    name: Label | UnsetType = UNSET
+    settings: SettingsChange | UnsetType = UNSET
 
 
 class ProjectView(Struct, frozen=True, kw_only=True):
@@ -25,6 +39,7 @@ class ProjectView(Struct, frozen=True, kw_only=True):
 
     id: ProjectId
     name: str
+    settings: ProjectSettings
     created_at: Moment
 
 

@@ -1,0 +1,97 @@
+"""What a project sets for itself, and a look-up of it for hot paths that forgets within thirty seconds."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import UNSET, Meta, Struct
+from msgspec.structs import fields, replace
+
+from turncall_control.db import failures
+from turncall_control.db.engine import Pool
+from turncall_control.errors import NotFound
+from turncall_proto import ids
+from turncall_proto.ids import ProjectId
+
+REMEMBER_S: Final = 30.0
+"""A change made on another replica may be unknown here for as long, if the news of it is lost."""
+REMEMBERED: Final = 10_000
+
+CallCount = Annotated[int, Meta(ge=0, le=100_000)]
+
+
+class ProjectLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the project's callers and servers may use at most; null for no limit of the project's own."""
+
+    concurrent_calls: Annotated[
+        CallCount | None, Meta(description="Live calls at a time. Further callers hear that all lines are busy.")
+    ] = None
+
+
+class ProjectSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that a project sets for itself: one shape for the API and the column."""
+
+    limits: ProjectLimits = ProjectLimits()
+
+
+def changed[T: Struct](value: T, change: Struct) -> T:
+    """``value`` with the fields that ``change`` names: a JSON merge patch whose nulls are values.
+
+    ``change`` has fields of the same names, `UNSET` where nothing is said; a struct inside is merged in its turn.
+    """
+    said = {field.name: getattr(change, field.name) for field in fields(change)}
+    return replace(
+        value,
+        **{
+            name: changed(getattr(value, name), wanted) if isinstance(wanted, Struct) else wanted
+            for name, wanted in said.items()
+            if wanted is not UNSET
+        },
+    )
+
+
+class SettingsLookup:
+    """The settings of the projects asked about lately. ``clock`` gives monotonic seconds."""
+
+    def __init__(self, pool: Pool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._known: OrderedDict[ProjectId, tuple[float, ProjectSettings]] = OrderedDict()
+
+    async def of(self, project_id: ProjectId) -> ProjectSettings:
+        """The project's settings, at most `REMEMBER_S` old while Postgres answers, the last known ones otherwise.
+
+        Raises `NotFound` for a project that is not there, and what the database raises when nothing is known.
+        """
+        known = self._known.get(project_id)
+        if known is not None and known[0] > self._clock():
+            return known[1]
+        asked_s = self._clock()
+        try:
+            settings = await self._read(project_id)
+        except failures.FAILURES as error:
+            if known is None or not failures.is_away(error):
+                raise
+            return known[1]
+        self._known[project_id] = (asked_s + REMEMBER_S, settings)
+        self._known.move_to_end(project_id)
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return settings
+
+    def forget(self, project_id: ProjectId) -> None:
+        """Drops what is known of a project whose settings have changed."""
+        self._known.pop(project_id, None)
+
+    async def _read(self, project_id: ProjectId) -> ProjectSettings:
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                "select settings from projects where id = %s and deleted_at is null",
+                (ids.parsed(ids.PROJECT, project_id),),
+            )
+            row = await cursor.fetchone()
+        if row is None:
+            raise NotFound
+        return msgspec.convert(row[0], ProjectSettings)
