@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import tomllib
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -29,6 +30,7 @@ ANSWERS = {name: "a1b2c3d4e5f60718" for name, insists in compose.asked_for(FILE)
     "TURNCALL_PUBLIC_URL": "https://voice.example.com",
     "TURNCALL_MEDIA_URL": "wss://media.example.com",
     "TURNCALL_STREAM_KEYS": "k1:a1b2c3d4e5f60718",
+    "TURNCALL_MASTER_KEYS": f"k1:{b64encode(bytes(32)).decode()}",
     "TURNCALL_SEAL_PUBLIC_KEY": PAIR.public_key,
     "TURNCALL_SEAL_PRIVATE_KEYS": PAIR.private_key.reveal(),
 }

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -144,6 +145,7 @@ def answers() -> dict[str, str]:
         "NATS_CONTROL_PASSWORD": "90071992547409931234567890",
         "NATS_MEDIA_PASSWORD": "0042",
         "TURNCALL_STREAM_KEYS": f"k1:{secrets.token_hex(24)}",
+        "TURNCALL_MASTER_KEYS": f"k1:{b64encode(secrets.token_bytes(32)).decode()}",
         "TURNCALL_SEAL_PUBLIC_KEY": pair.public_key,
         "TURNCALL_SEAL_PRIVATE_KEYS": pair.private_key.reveal(),
         "TURNCALL_TWILIO_ACCOUNT_SID": ACCOUNT.sid,

@@ -31,9 +31,10 @@ def test_production_refuses_development_secrets():
     """Missing and public secrets are both refused, all in one message."""
     with pytest.raises(ConfigRefused) as refused:
         config.read(DEVELOPMENT | {"TURNCALL_ENV": "production", "TURNCALL_KEY_PEPPER": "development-key-pepper"})
-    assert len(refused.value.problems) == 2
+    assert len(refused.value.problems) == 3
     assert "TURNCALL_KEY_PEPPER" in str(refused.value)
     assert "TURNCALL_STREAM_KEYS" in str(refused.value)
+    assert "TURNCALL_MASTER_KEYS" in str(refused.value)
 
 
 def test_vendor_keys_are_read_by_vendor():
@@ -49,6 +50,9 @@ def test_vendor_keys_are_read_by_vendor():
         ("TURNCALL_PUBLIC_URL", "https://voice.example.com/path"),
         ("TURNCALL_STREAM_KEYS", "no-colon"),
         ("TURNCALL_STREAM_KEYS", "k1:short"),
+        ("TURNCALL_MASTER_KEYS", "no-colon"),
+        ("TURNCALL_MASTER_KEYS", "k1:not base64"),
+        ("TURNCALL_MASTER_KEYS", "k1:c2hvcnQ="),
         ("TURNCALL_EGRESS_ALLOW", "10.0.0.0/8,nonsense"),
         ("TURNCALL_TWILIO_AUTH_TOKEN", "token-without-account"),
         ("TURNCALL_TWILIO_ACCOUNT_SID", "AC0"),

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
+from turncall_control.envelope import MasterKey, parse_master_keys
 from turncall_proto.stream_token import StreamKey, parse_keys
 from turncall_runtime.config import ConfigRefused, Development, Environment, Prefixed, load
 from turncall_runtime.secret import Secret
@@ -14,6 +15,7 @@ from turncall_runtime.secret import Secret
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 _DEVELOPMENT_STREAM_KEYS: Final = "dev:development-stream-key"
+_DEVELOPMENT_MASTER_KEYS: Final = "dev:ZGV2ZWxvcG1lbnQtbWFzdGVyLWtleS0zMi1ieXRlcyE="
 
 
 class ControlConfig(Struct, frozen=True, kw_only=True):
@@ -54,6 +56,14 @@ class ControlConfig(Struct, frozen=True, kw_only=True):
             description="Keys the hashes of API keys and the signing secrets of projects; changing it revokes them all."
         ),
     ]
+    master_keys: Annotated[
+        Secret,
+        Development(_DEVELOPMENT_MASTER_KEYS),
+        Meta(
+            description="id:base64,id:base64 of 32 bytes each (openssl rand -base64 32): they wrap the keys under which"
+            " projects' credentials are stored. The first wraps, all open; see rotate-master-key."
+        ),
+    ]
     stream_keys: Annotated[
         Secret,
         Development(_DEVELOPMENT_STREAM_KEYS),
@@ -84,6 +94,11 @@ class ControlConfig(Struct, frozen=True, kw_only=True):
         return parse_keys(self.stream_keys.reveal())
 
     @property
+    def master_key_list(self) -> tuple[MasterKey, ...]:
+        """The keys that wrap projects' data keys, the wrapping one first."""
+        return parse_master_keys(self.master_keys.reveal())
+
+    @property
     def egress_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """The networks that the operator opened to users' URLs."""
         return tuple(ip_network(text) for text in self.egress_allow)
@@ -100,9 +115,8 @@ class MigrateConfig(Struct, frozen=True, kw_only=True):
 def read(environ: Mapping[str, str] = os.environ) -> ControlConfig:
     """The configuration of a serving process. Raises `ConfigRefused` with every problem in it."""
     config = load(ControlConfig, environ)
-    problems = [
-        problem for problem in (_bad_stream_keys(config), _bad_networks(config), _half_account(config)) if problem
-    ]
+    checks = (_bad_stream_keys, _bad_master_keys, _bad_networks, _half_account)
+    problems = [problem for check in checks if (problem := check(config))]
     if problems:
         raise ConfigRefused(problems)
     return config
@@ -118,6 +132,14 @@ def _bad_stream_keys(config: ControlConfig) -> str:
         _ = config.stream_token_keys
     except ValueError as error:
         return f"TURNCALL_STREAM_KEYS is malformed: {error}"
+    return ""
+
+
+def _bad_master_keys(config: ControlConfig) -> str:
+    try:
+        _ = config.master_key_list
+    except ValueError as error:
+        return f"TURNCALL_MASTER_KEYS is malformed: {error}"
     return ""
 
 

@@ -20,6 +20,7 @@ from turncall_control.errors import Unavailable
 from turncall_control.keyring import Keyring
 from turncall_control.routing import Routing
 from turncall_control.settings import SettingsLookup
+from turncall_control.vault import Vault
 from turncall_control.vendors.catalogue import Catalogue
 from turncall_control.workers import Workers
 
@@ -52,6 +53,7 @@ class Plane(Struct, frozen=True, kw_only=True):
     routing: Routing
     keyring: Keyring
     settings: SettingsLookup
+    vault: Vault
     blobs: BlobStore
     vendors: Catalogue
     metrics: CollectorRegistry
@@ -101,6 +103,7 @@ async def opened(
             routing=Routing(),
             keyring=Keyring(database.pool, config.key_pepper),
             settings=SettingsLookup(database.pool),
+            vault=Vault(database.pool, config.master_key_list),
             blobs=await stack.enter_async_context(
                 open_store(config.blobs_url, config.blobs_access_key, config.blobs_secret_key.reveal())
             ),

@@ -5,9 +5,11 @@ from turncall_control.calls.model import CallEventRow, CallRow, CarrierCallbackR
 from turncall_control.keys.model import KeyRow
 from turncall_control.numbers.model import NumberRow
 from turncall_control.projects.model import ProjectRow
+from turncall_control.vault import DataKeyRow
 
 TABLES = (
     ProjectRow,
+    DataKeyRow,
     KeyRow,
     AgentRow,
     VersionRow,

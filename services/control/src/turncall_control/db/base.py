@@ -67,6 +67,13 @@ class Word[T: StrEnum](types.TypeDecorator[T]):
         return None if value is None else self.words(value)
 
 
+class Box(types.TypeDecorator[bytes]):
+    """A secret that `vault` encrypted for the row's ``project_id``; `rotation` rewrites every column of this type."""
+
+    impl = types.LargeBinary
+    cache_ok = True
+
+
 class StructJson[T: msgspec.Struct](types.TypeDecorator[T]):
     """A struct of the contract as ``jsonb``; reading one back checks it against the struct again."""
 
