@@ -28,7 +28,7 @@ FREEZE_S = 30.0
 FORGET_AFTER_S = 600.0
 """A worker silent for this long leaves the view; a restarted one has a new id anyway."""
 LAGGING_MS = 20.0
-"""Above this event loop lag, audio frames come late: such a worker is the second choice."""
+"""Above this event loop lag, audio frames come late: such a worker gets calls when no other has room."""
 
 log = logs.logger(__name__)
 
@@ -135,7 +135,7 @@ class Workers:
         return [seen.beat for seen in self._fresh(pool)]
 
     def choose(self, pool: Pool, without: Collection[WorkerId] = ()) -> WorkerBeat | None:
-        """The better of two random workers that have room, or None.
+        """The better of two random workers that have room, or None; one that lags only while all of them do.
 
         Two at random keep many replicas from all picking the one least loaded worker of half a second ago.
         """
@@ -146,8 +146,9 @@ class Workers:
         ]
         if not able:
             return None
-        drawn = random.sample(able, min(2, len(able)))
-        return min(drawn, key=lambda seen: (seen.beat.lag_ms > LAGGING_MS, -seen.free)).beat
+        swift = [seen for seen in able if seen.beat.lag_ms <= LAGGING_MS] or able
+        drawn = random.sample(swift, min(2, len(swift)))
+        return max(drawn, key=lambda seen: seen.free).beat
 
     def placed(self, worker: WorkerId) -> None:
         """Counts a slot that the worker's last beat does not show yet."""

@@ -151,12 +151,34 @@ def test_caller_who_still_speaks_is_asked_to_repeat_once_silent(stage: Any, resu
     assert [fact.is_interrupted for fact in scene.facts.of(TranscriptFinal)] == [False]
 
 
-def test_caller_of_whom_enough_was_heard_is_not_asked_to_repeat(stage: Any, resumed: Any) -> None:
-    """The words that were still understood make the turn."""
+def test_rest_of_a_sentence_is_not_taken_for_one(stage: Any, resumed: Any) -> None:
+    """Its beginning was heard by nobody, so what is understood of it means nothing, also when no fact told of it."""
+    stage.script.caller = ["No, Thursday.", "When do you open?"]
+    stage.script.replies = ["We open at nine."]
+
+    async def act(scene: Any) -> None:
+        await scene.carrier.speak(1.0)
+        await scene.carrier.until(scene.transcript)
+        await scene.carrier.speak(1.0)
+        await scene.carrier.until(lambda: len(scene.transcript()) == 3)
+        scene.carrier.hang_up()
+        await scene.outcome()
+
+    scene = resumed(stage.an_agent(GREETING), past(agent_said(GREETING)), act)
+    agent, caller, reply = scene.transcript()
+    assert agent == ("agent", please_repeat("en"))
+    assert caller[0] == "caller"
+    assert reply == ("agent", "We open at nine.")
+    assert len(stage.script.contexts) == 1, "the model was asked once: not about the rest of a sentence"
+
+
+def test_caller_who_says_it_again_unasked_is_not_asked(stage: Any, resumed: Any) -> None:
+    """Whole words make the turn."""
     stage.script.caller = ["On Tuesday."]
     stage.script.replies = ["Tuesday it is."]
 
     async def act(scene: Any) -> None:
+        await asyncio.sleep(0.3)
         await scene.carrier.speak(1.0)
         await scene.carrier.until(lambda: len(scene.transcript()) == 2)
         await asyncio.sleep(1)

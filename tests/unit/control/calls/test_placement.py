@@ -81,6 +81,12 @@ async def test_a_lagging_worker_is_the_second_choice() -> None:
     assert only.worker == "w1"
 
 
+async def test_two_lagging_workers_are_not_drawn_together() -> None:
+    """While any other has room, no pair of lagging ones competes for a call."""
+    workers, _ = await view(beat("w1", lag_ms=80.0), beat("w2", lag_ms=80.0), beat("w3", used=9))
+    assert {workers.choose("calls").worker for _ in range(100)} == {"w3"}  # type: ignore[union-attr]
+
+
 async def test_full_draining_silent_and_foreign_workers_get_nothing() -> None:
     """A worker without a slot, on its way out, or not heard of for 1.2 s is not chosen."""
     workers, clock = await view(beat("full", used=10), beat("leaving", is_draining=True), beat("alive"))

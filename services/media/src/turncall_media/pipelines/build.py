@@ -88,7 +88,15 @@ def _ends(plan: CallStart, wire: TwilioWire, narrator: Narrator, resources: Reso
     output = AgentOutput(wire, recorder, narrator, ending.stream_ended)
     voice = VoiceDetector(policy.voice_settings(plan.agent.turn_taking), silero.Ear(silero.load()))
     return _Ends(
-        caller=CallerInput(wire, voice, recorder, narrator, output.mark_returned, ending.stream_ended),
+        caller=CallerInput(
+            wire,
+            voice,
+            recorder,
+            narrator,
+            output.mark_returned,
+            ending.stream_ended,
+            is_midway=plan.resume is not None,
+        ),
         output=output,
         narrator=narrator,
         recorder=recorder,
@@ -123,7 +131,7 @@ def _conversation(
         narrator.started()
         if plan.resume is not None:
             narrator.resumed(plan.resume, resources.worker, resources.now())
-        await go_on(story, agent, speech, worker, vendors.llm, context, narrator)
+        await go_on(story, agent, speech, worker, vendors.llm, context, narrator, lambda: ends.caller.is_cut_off)
 
     parts = _parts(agent, ends, worker, vendors.stages(), _lasts_s(agent, story, resources.now()))
     return Conversation(parts, opening)

@@ -23,6 +23,7 @@ from turncall_media.report.events import Narrator
 from turncall_media.report.recorder import Recorder
 from turncall_media.seams import SocketClosed
 from turncall_media.sound import BYTES_PER_MS, RATE_HZ
+from turncall_media.turns.fragment import Fragment
 from turncall_media.turns.voice import VoiceChange, VoiceDetector
 from turncall_media.wire.stream import CallerAudio, KeyPressed, MarkReturned, StreamStopped, Wire
 
@@ -40,7 +41,7 @@ class CallerInput(FrameProcessor):
     """Reads the wire while the pipeline runs; says once, through ``ended``, how the stream ended.
 
     Runs within its neighbours (direct mode): its own reading task pushes the frames. ``marks`` gets each mark that the
-    carrier returned.
+    carrier returned. ``is_midway``: another worker had the call before.
     """
 
     def __init__(
@@ -51,6 +52,8 @@ class CallerInput(FrameProcessor):
         narrator: Narrator,
         marks: Callable[[str], None],
         ended: Callable[[StreamEnd], None],
+        *,
+        is_midway: bool,
     ) -> None:
         super().__init__(name="CallerInput", enable_direct_mode=True)
         self._wire = wire
@@ -59,11 +62,17 @@ class CallerInput(FrameProcessor):
         self._narrator = narrator
         self._marks = marks
         self._ended = ended
+        self._fragment = Fragment(voice.settings.start_ms, is_midway=is_midway)
         self._joined = bytearray()
         self._fed_ms = 0.0
         self._offset_ms = 0.0  # the audio clock ahead of what was fed: gaps, and a stream that began with silence
         self._last_audio_s = 0.0
         self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the caller was speaking when this worker began to listen; known half a second later."""
+        return self._fragment.is_found
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         """Starts to read after the start frame has passed, stops at the last one."""
@@ -108,8 +117,11 @@ class CallerInput(FrameProcessor):
         self._last_audio_s = self.get_event_loop().time()
         self._offset_ms = audio.timestamp_ms - self._fed_ms
         self._fed_ms += len(audio.pcm) / BYTES_PER_MS
-        self._joined += audio.pcm
-        changes = list(self._voice.feed(audio.pcm))
+        noticed = list(self._voice.feed(audio.pcm))
+        for change in noticed:
+            self._note(change)
+        pcm, changes = self._fragment.take(audio.pcm, noticed)
+        self._joined += pcm
         if changes or len(self._joined) >= JOIN_MS * BYTES_PER_MS:
             await self._pass_on()
         for change in changes:
@@ -120,14 +132,18 @@ class CallerInput(FrameProcessor):
         if pcm:
             await self.push_frame(InputAudioRawFrame(audio=pcm, sample_rate=RATE_HZ, num_channels=1))
 
-    async def _tell(self, change: VoiceChange) -> None:
+    def _note(self, change: VoiceChange) -> None:
         at_ms = max(0, round(change.at_ms + self._offset_ms))
-        settings = self._voice.settings
         if change.kind == "began":
             self._narrator.voice_began(at_ms)
-            await self.push_frame(VADUserStartedSpeakingFrame(start_secs=settings.start_ms / 1000))
         else:
             self._narrator.voice_ended(at_ms, change.late_ms)
+
+    async def _tell(self, change: VoiceChange) -> None:
+        settings = self._voice.settings
+        if change.kind == "began":
+            await self.push_frame(VADUserStartedSpeakingFrame(start_secs=settings.start_ms / 1000))
+        else:
             await self.push_frame(VADUserStoppedSpeakingFrame(stop_secs=settings.stop_ms / 1000))
 
     async def _watch_for_stalls(self) -> None:
@@ -137,6 +153,11 @@ class CallerInput(FrameProcessor):
             if self.get_event_loop().time() - self._last_audio_s < STALL_S:
                 continue
             change = self._voice.stall()
-            if change is not None:
-                await self._pass_on()
-                await self._tell(change)
+            if change is None:
+                continue
+            self._note(change)
+            pcm, changes = self._fragment.take(b"", [change])
+            self._joined += pcm
+            await self._pass_on()
+            for told in changes:
+                await self._tell(told)

@@ -19,7 +19,7 @@ from turncall_media.report.events import Narrator
 from turncall_proto.agent import AgentSpec
 
 Opening = Callable[[], Awaitable[None]]
-_NOTICED_S: Final = 0.3
+_NOTICED_S: Final = 0.5
 """In which the voice of a caller who goes on speaking is noticed."""
 _WORDS_S: Final = 0.4
 """Behind the agent's silence timeout: for the words of what was still heard of the caller to come and open a turn."""
@@ -43,13 +43,19 @@ async def go_on(
     llm: FrameProcessor,
     context: LLMContext,
     narrator: Narrator,
+    is_cut_off: Callable[[], bool],
 ) -> None:
-    """Does what the story asks for, in the order in which the caller is to notice it."""
+    """Does what the story asks for, in the order in which the caller is to notice it.
+
+    ``is_cut_off`` says whether the caller was in the middle of a sentence, known within `_NOTICED_S`.
+    """
     if story.greet:
         await greet(agent, speech)
     if story.keys:
         await worker.queue_frames([InputDTMFFrame(_KEYPAD[key]) for key in story.keys])
-    if story.ask_again:
+    if story.is_listening:
+        await asyncio.sleep(_NOTICED_S)
+    if story.ask_again or (story.is_listening and is_cut_off()):
         await _ask_again(agent, speech, narrator)
     if story.say:
         await speech.say(story.say, is_kept=True)
@@ -72,7 +78,7 @@ async def go_on(
 async def _ask_again(agent: AgentSpec, speech: Speech, narrator: Narrator) -> None:
     """Has the caller say it again: a caller who was cut off is still speaking, and would only speak over the request.
 
-    Not asked if the words that were still heard make a turn: the model replies to them.
+    Not asked if they said it again by themselves: the model replies to that.
     """
     loop = asyncio.get_running_loop()
     turn, began_s = narrator.turn, loop.time()
