@@ -8,6 +8,7 @@ from msgspec import Meta, Struct, field
 from turncall_proto.agent import AgentSpec
 from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId, WorkerId
 from turncall_proto.marks import Instant, PhoneNumber
+from turncall_proto.variables import Metadata, Variables
 
 Direction = Literal["inbound", "outbound"]
 Channel = Literal["phone", "browser", "whatsapp"]
@@ -107,6 +108,8 @@ class CallStart(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.s
     signing_secret: str | None = None
     resume: Annotated[Resume | None, Meta(description="Null in the first epoch of a call.")] = None
     offered_to: WorkerId | None = None
+    variables: Variables = field(default_factory=dict)
+    metadata: Metadata = field(default_factory=dict)
 
 
 class Claim(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.claim"):

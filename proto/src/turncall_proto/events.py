@@ -7,11 +7,12 @@ Adding a field with a default is the one allowed change; a new meaning is a new 
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from turncall_proto.call import CallState, Channel, Direction, EndedReason
 from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId, WorkerId
 from turncall_proto.marks import PERSONAL, CallMs, Instant, Milliseconds, PhoneNumber, Speech
+from turncall_proto.variables import Metadata, Variables
 
 
 class CallEvent(Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -38,6 +39,8 @@ class CallInitializing(CallEvent, frozen=True, kw_only=True, tag="call.initializ
     to_number: PhoneNumber
     provider: str
     provider_call_id: str | None
+    variables: Variables = field(default_factory=dict)
+    metadata: Metadata = field(default_factory=dict)
 
 
 class CallRinging(CallEvent, frozen=True, kw_only=True, tag="call.ringing"):

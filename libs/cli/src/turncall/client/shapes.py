@@ -130,7 +130,8 @@ class CallView(Struct, frozen=True, kw_only=True):
     ended_reason: EndedReason | None
     provider: str
     provider_call_id: str | None
-    metadata: dict[str, Any]
+    variables: dict[str, str]
+    metadata: dict[str, str]
     created_at: datetime
     answered_at: datetime | None
     started_at: datetime | None

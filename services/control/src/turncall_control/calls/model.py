@@ -31,6 +31,12 @@ class CallRow(Row):
         Index("ix_calls_project_id_created_at_id", "project_id", desc("created_at"), desc("id")),
         Index("ix_calls_over_at", "over_at", postgresql_where=text("over_at is not null and settled_at is null")),
         Index("ix_calls_live", "created_at", postgresql_where=text("over_at is null")),
+        Index(
+            "ix_calls_metadata",
+            "metadata",
+            postgresql_using="gin",
+            postgresql_ops={"metadata": "jsonb_path_ops"},
+        ),
         Index("ix_calls_hang_up_due", "hang_up_due", postgresql_where=text("hang_up_due is not null")),
     )
 
@@ -46,7 +52,8 @@ class CallRow(Row):
     provider: Mapped[str]
     account: Mapped[str]
     provider_call_id: Mapped[str | None]
-    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JSONB, server_default=text("'{}'"))
+    variables: Mapped[dict[str, str]] = mapped_column(JSONB, server_default=text("'{}'"))
+    metadata_: Mapped[dict[str, str]] = mapped_column("metadata", JSONB, server_default=text("'{}'"))
     created_at: Mapped[datetime] = created_at()
 
     status: Mapped[CallState] = mapped_column(Word(CallState))

@@ -7,6 +7,7 @@ from msgspec import Meta, Struct
 
 from turncall_proto.call import CallState, Channel, Direction, EndedReason
 from turncall_proto.ids import AgentId, CallId, NumberId, ProjectId, VersionId
+from turncall_proto.variables import Metadata, Variables
 
 
 class CallView(Struct, frozen=True, kw_only=True):
@@ -25,7 +26,8 @@ class CallView(Struct, frozen=True, kw_only=True):
     ended_reason: Annotated[EndedReason | None, Meta(description="Null while the call lives.")]
     provider: str
     provider_call_id: Annotated[str | None, Meta(description="The carrier's own id of the call.")]
-    metadata: dict[str, Any]
+    variables: Variables
+    metadata: Metadata
     created_at: datetime
     answered_at: Annotated[datetime | None, Meta(description="When the carrier connected the two sides.")]
     started_at: Annotated[datetime | None, Meta(description="When the agent was live.")]

@@ -33,6 +33,7 @@ def call_view(row: CallRow) -> CallView:
         ended_reason=row.ended_reason,
         provider=row.provider,
         provider_call_id=row.provider_call_id,
+        variables=row.variables,
         metadata=row.metadata_,
         created_at=row.created_at,
         answered_at=row.answered_at,
