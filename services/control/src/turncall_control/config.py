@@ -75,6 +75,20 @@ class ControlConfig(Struct, frozen=True, kw_only=True):
     egress_allow: Annotated[
         tuple[str, ...], Meta(description="Internal networks (CIDR) that users' URLs may name, separated by commas.")
     ] = ()
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(description="Networks (CIDR) of proxies whose X-Forwarded-For names the client, separated by commas."),
+    ] = ()
+    rate_key_per_minute: Annotated[
+        int, Meta(ge=1, le=10_000_000, description="Requests that one API key may make in a minute.")
+    ] = 3000
+    rate_address_per_minute: Annotated[
+        int, Meta(ge=1, le=10_000_000, description="Requests with a key, from one address, in a minute.")
+    ] = 12_000
+    rate_refused_per_minute: Annotated[
+        int,
+        Meta(ge=1, le=10_000_000, description="Requests without a good key, from one address, before it has to wait."),
+    ] = 120
     twilio_account_sid: Annotated[str, Meta(description="Account of the carrier; empty leaves telephony off.")] = ""
     twilio_auth_token: Annotated[Secret, Meta(description="Token of that account; it also signs webhooks.")] = Secret(
         ""
@@ -99,6 +113,11 @@ class ControlConfig(Struct, frozen=True, kw_only=True):
         return parse_master_keys(self.master_keys.reveal())
 
     @property
+    def proxy_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Where requests come from whose X-Forwarded-For is believed."""
+        return tuple(ip_network(text) for text in self.trusted_proxies)
+
+    @property
     def egress_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """The networks that the operator opened to users' URLs."""
         return tuple(ip_network(text) for text in self.egress_allow)
@@ -115,7 +134,7 @@ class MigrateConfig(Struct, frozen=True, kw_only=True):
 def read(environ: Mapping[str, str] = os.environ) -> ControlConfig:
     """The configuration of a serving process. Raises `ConfigRefused` with every problem in it."""
     config = load(ControlConfig, environ)
-    checks = (_bad_stream_keys, _bad_master_keys, _bad_networks, _half_account)
+    checks = (_bad_stream_keys, _bad_master_keys, _bad_networks, _bad_proxies, _half_account)
     problems = [problem for check in checks if (problem := check(config))]
     if problems:
         raise ConfigRefused(problems)
@@ -148,6 +167,14 @@ def _bad_networks(config: ControlConfig) -> str:
         _ = config.egress_networks
     except ValueError as error:
         return f"TURNCALL_EGRESS_ALLOW is malformed: {error}"
+    return ""
+
+
+def _bad_proxies(config: ControlConfig) -> str:
+    try:
+        _ = config.proxy_networks
+    except ValueError as error:
+        return f"TURNCALL_TRUSTED_PROXIES is malformed: {error}"
     return ""
 
 

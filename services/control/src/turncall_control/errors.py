@@ -89,6 +89,12 @@ class Invalid(ControlError):
         return cls(faults=[Fault(field=field, message=message)])
 
 
+class RateLimited(ControlError):
+    """More requests than the key, its project or the address may make; the headers say when to come back."""
+
+    status, name, title = 429, "rate-limited", "Too many requests"
+
+
 class CarrierFailed(ControlError):
     """The carrier refused or could not be reached."""
 

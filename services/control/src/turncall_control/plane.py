@@ -18,6 +18,7 @@ from turncall_control.db import engine
 from turncall_control.db.engine import Database
 from turncall_control.errors import Unavailable
 from turncall_control.keyring import Keyring
+from turncall_control.rates import Rates
 from turncall_control.routing import Routing
 from turncall_control.settings import SettingsLookup
 from turncall_control.vault import Vault
@@ -48,6 +49,7 @@ class Plane(Struct, frozen=True, kw_only=True):
     config: ControlConfig
     database: Database
     redis: Redis
+    rates: Rates
     bus: Bus
     workers: Workers
     routing: Routing
@@ -98,6 +100,7 @@ async def opened(
             config=config,
             database=database,
             redis=redis,
+            rates=Rates(redis),
             bus=await stack.enter_async_context(connect_bus(config)),
             workers=Workers(),
             routing=Routing(),

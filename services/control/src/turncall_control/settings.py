@@ -20,6 +20,7 @@ REMEMBER_S: Final = 30.0
 REMEMBERED: Final = 10_000
 
 CallCount = Annotated[int, Meta(ge=0, le=100_000)]
+RequestRate = Annotated[int, Meta(ge=1, le=10_000_000)]
 
 
 class ProjectLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,6 +28,10 @@ class ProjectLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     concurrent_calls: Annotated[
         CallCount | None, Meta(description="Live calls at a time. Further callers hear that all lines are busy.")
+    ] = None
+    requests_per_minute: Annotated[
+        RequestRate | None,
+        Meta(description="Requests of all keys together, beside what the installation allows each key and address."),
     ] = None
 
 

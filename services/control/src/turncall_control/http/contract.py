@@ -46,6 +46,7 @@ def _errors(permission: Permission, finds: Finds, *, has_data: bool) -> dict[int
     described = {503: "The database is away; see Retry-After."}
     if permission not in (Permission.OPEN, Permission.SIGNED):
         described[401] = "No valid key."
+        described[429] = "Too many requests; see Retry-After."
         described[422] = "A parameter is not valid."
     if permission not in (Permission.OPEN, Permission.SIGNED, Permission.PLATFORM):
         described[403] = f"The key's role lacks {permission}."

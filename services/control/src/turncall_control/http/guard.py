@@ -8,8 +8,11 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
 from turncall_control.auth import GRANTS, Caller, Finds, Permission
-from turncall_control.errors import Fault, Forbidden, Invalid, NotFound, Unauthorised
+from turncall_control.errors import Fault, Forbidden, Invalid, NotFound, RateLimited, Unauthorised
+from turncall_control.http.address import client_address, neighbourhood
+from turncall_control.http.observation import told
 from turncall_control.plane import Plane
+from turncall_control.rates import Bucket, Verdict
 from turncall_proto import ids
 from turncall_runtime.secret import Secret
 
@@ -21,23 +24,61 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 async def admit(connection: Connection, handler: BaseRouteHandler) -> None:
     """Lets a request through to its handler, with its `Caller` in the connection's state.
 
-    Raises `Unauthorised`, `Forbidden`, `NotFound` for an id of the wrong form (it names nothing in any project), and
-    `Invalid` for a query parameter that the route does not have.
+    Raises `Unauthorised`, `RateLimited`, `Forbidden`, `NotFound` for an id of the wrong form (it names nothing in any
+    project), and `Invalid` for a query parameter that the route does not have.
     """
     permission: Permission = handler.opt["permission"]
     finds: Finds = handler.opt["finds"]
     plane: Plane = connection.app.state.plane
-    if permission is Permission.PLATFORM:
-        check_platform_key(plane.config.platform_key, connection.headers.get(PLATFORM_HEADER, ""))
-    elif permission in (Permission.OPEN, Permission.SIGNED):
+    if permission in (Permission.OPEN, Permission.SIGNED):
         return
-    else:
-        caller = await plane.keyring.caller(bearer(connection.headers.get("authorization", "")))
+    neighbours = neighbourhood(client_address(connection.scope, plane.config.proxy_networks))
+    caller = await _recognised(plane, connection, permission, neighbours)
+    await _count(plane, connection, caller, neighbours)
+    if caller is not None:
         if permission not in GRANTS[caller.role]:
             raise Forbidden(f"this needs {permission}, which the role {caller.role} does not have")
         connection.state.caller = caller
     check_ids(finds, connection.path_params)
     check_query(handler.opt["query"], connection.query_params)
+
+
+async def _recognised(plane: Plane, connection: Connection, permission: Permission, neighbours: str) -> Caller | None:
+    """The caller; None for the operator. Raises `Unauthorised`, and `RateLimited` for an address that guesses."""
+    key = bearer(connection.headers.get("authorization", ""))
+    if permission is not Permission.PLATFORM and (caller := plane.keyring.remembered(key)) is not None:
+        return caller
+    guesses = Bucket(name="refused", of=neighbours, per_minute=plane.config.rate_refused_per_minute)
+    _admit(await plane.rates.take([guesses], cost=0))
+    try:
+        if permission is Permission.PLATFORM:
+            check_platform_key(plane.config.platform_key, connection.headers.get(PLATFORM_HEADER, ""))
+            return None
+        return await plane.keyring.caller(key)
+    except Unauthorised:
+        await plane.rates.take([guesses])
+        raise
+
+
+async def _count(plane: Plane, connection: Connection, caller: Caller | None, neighbours: str) -> None:
+    """Charges the address, and the key and its project. Raises `RateLimited`."""
+    buckets = [Bucket(name="address", of=neighbours, per_minute=plane.config.rate_address_per_minute)]
+    if caller is not None:
+        buckets.append(Bucket(name="key", of=caller.key_id, per_minute=plane.config.rate_key_per_minute))
+        limits = (await plane.settings.of(caller.project_id)).limits
+        if limits.requests_per_minute is not None:
+            buckets.append(Bucket(name="project", of=caller.project_id, per_minute=limits.requests_per_minute))
+    verdict = await plane.rates.take(buckets)
+    _admit(verdict)
+    told(connection.scope).update(verdict.headers)
+
+
+def _admit(verdict: Verdict) -> None:
+    if not verdict.is_admitted:
+        raise RateLimited(
+            f"{verdict.bucket.per_minute} requests a minute are allowed for this {verdict.bucket.name}",
+            headers=verdict.headers,
+        )
 
 
 def caller_of(connection: Connection) -> Caller:

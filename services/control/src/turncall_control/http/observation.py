@@ -16,6 +16,7 @@ from turncall_runtime.metrics import REQUEST_BUCKETS_S
 HEADER: Final = "X-Request-ID"
 _HARMLESS = re.compile(rb"[A-Za-z0-9._-]{8,128}")
 _KEY = "turncall_request_id"
+_TOLD = "turncall_told"
 
 log = logs.logger("turncall_control.access")
 
@@ -23,6 +24,11 @@ log = logs.logger("turncall_control.access")
 def request_id(scope: Scope) -> str:
     """The id of this request."""
     return cast("str", scope["state"].get(_KEY, ""))
+
+
+def told(scope: Scope) -> dict[str, str]:
+    """Header fields that go with the answer to this request, whatever it will be."""
+    return cast("dict[str, str]", scope["state"].setdefault(_TOLD, {}))
 
 
 def request_seconds(registry: CollectorRegistry) -> Histogram:
@@ -56,7 +62,10 @@ def observed(app: ASGIApp, seconds: Histogram) -> ASGIApp:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message.setdefault("headers", [])
-                MutableScopeHeaders.from_message(message)[HEADER] = name
+                headers = MutableScopeHeaders.from_message(message)
+                headers[HEADER] = name
+                for field, value in told(scope).items():
+                    headers.setdefault(field, value)
             await send(message)
 
         with logs.bound(request_id=name):

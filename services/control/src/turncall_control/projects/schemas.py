@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from turncall_control.http.fields import Label, Moment
-from turncall_control.settings import CallCount, ProjectSettings
+from turncall_control.settings import CallCount, ProjectSettings, RequestRate
 from turncall_proto.ids import ProjectId
 
 
@@ -19,6 +19,7 @@ class LimitsChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """The limits to be changed; null takes a limit away."""
 
     concurrent_calls: CallCount | UnsetType | None = UNSET
+    requests_per_minute: RequestRate | UnsetType | None = UNSET
 
 
 class SettingsChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
