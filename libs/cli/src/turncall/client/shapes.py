@@ -23,6 +23,7 @@ class ProjectLimits(Struct, frozen=True, kw_only=True):
     """What a project may use at most; None for no limit of its own."""
 
     concurrent_calls: int | None
+    requests_per_minute: int | None
 
 
 class ProjectSettings(Struct, frozen=True, kw_only=True):
