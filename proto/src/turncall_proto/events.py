@@ -65,6 +65,7 @@ class EndIntended(CallEvent, frozen=True, kw_only=True, tag="end.intended"):
 
     reason: EndedReason
     state: CallState = CallState.COMPLETED
+    detail: Annotated[str, Meta(description="What the reason leaves open, such as the limit that was reached.")] = ""
 
 
 class CallEnded(CallEvent, frozen=True, kw_only=True, tag="call.ended"):

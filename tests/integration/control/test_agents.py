@@ -265,3 +265,16 @@ async def test_viewer_reads_and_does_not_write(control, tenant, a_config):
     await viewer.done("GET", f"/v1/agents/{agent['id']}")
     await viewer.refused(403, "POST", f"/v1/agents/{agent['id']}/publish")
     await viewer.refused(403, "PUT", f"/v1/agents/{agent['id']}/draft", {"config": a_config()})
+
+
+async def test_an_agents_limit_of_calls_is_changed_by_itself(tenant, a_config):
+    """The limit and the name change apart; null takes the limit away, and nonsense is refused by name."""
+    agent = await tenant.done("POST", "/v1/agents", {"name": "Desk", "config": a_config()})
+    path = f"/v1/agents/{agent['id']}"
+    assert agent["max_concurrent_calls"] is None
+    limited = await tenant.done("PATCH", path, {"max_concurrent_calls": 2})
+    assert (limited["name"], limited["max_concurrent_calls"]) == ("Desk", 2)
+    assert (await tenant.done("PATCH", path, {"name": "Front desk"}))["max_concurrent_calls"] == 2
+    assert (await tenant.done("PATCH", path, {"max_concurrent_calls": None}))["max_concurrent_calls"] is None
+    problem = await tenant.refused(422, "PATCH", path, {"max_concurrent_calls": -1})
+    assert [fault["field"] for fault in problem["errors"]] == ["max_concurrent_calls"]

@@ -51,7 +51,7 @@ def bodies(a_config, agent_id):
         "create_key": {"name": "key", "role": "viewer"},
         "create_agent": {"name": "Agent", "config": a_config()},
         "validate_agent": {"config": a_config()},
-        "rename_agent": {"name": "Other"},
+        "change_agent": {"name": "Other"},
         "put_draft": {"config": a_config()},
         "bind_number": {"number": "+15550100003", "agent_id": agent_id},
         "point_number": {"agent_id": agent_id},

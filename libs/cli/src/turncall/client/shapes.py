@@ -87,6 +87,7 @@ class AgentView(Struct, frozen=True, kw_only=True):
     id: AgentId
     name: str
     environment: Literal["development", "staging", "production"]
+    max_concurrent_calls: int | None
     created_at: datetime
     draft: VersionView | None
     published: VersionView | None

@@ -41,6 +41,7 @@ class AgentRow(Row):
     project_id: Mapped[ProjectId] = mapped_column(Id(ids.PROJECT), ForeignKey("projects.id"))
     name: Mapped[str]
     environment: Mapped[Environment] = mapped_column(Word(Environment))
+    max_concurrent_calls: Mapped[int | None]
     created_at: Mapped[datetime] = created_at()
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from litestar import get, patch, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
-from msgspec import convert
+from msgspec import UNSET, convert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -101,19 +101,22 @@ async def get_agent(
 
 
 @patch("/v1/agents/{agent_id:str}", tags=["agents"], opt=needs(_WRITE, _AGENT, fails=[NameTaken]))
-async def rename_agent(
+async def change_agent(
     session: NamedDependency[AsyncSession],
     caller: NamedDependency[Caller],
     agent_id: FromPath[str],
     data: JSONBody[AgentChange],
 ) -> AgentView:
-    """Gives the agent another name."""
+    """Changes the name, or how many calls the agent may have at a time."""
     agent = await repository.get(session, caller.project_id, AgentId(agent_id))
-    environment, agent.name = agent.environment, data.name
+    name, environment = agent.name if data.name is UNSET else data.name, agent.environment
+    agent.name = name
+    if data.max_concurrent_calls is not UNSET:
+        agent.max_concurrent_calls = data.max_concurrent_calls
     try:
         await session.flush()
     except IntegrityError as error:
-        raise _name_taken(data.name, environment) from error
+        raise _name_taken(name, environment) from error
     return await _current_view(session, agent)
 
 
@@ -220,6 +223,7 @@ def _view(agent: AgentRow, draft: VersionRow | None, published: VersionRow | Non
         id=agent.id,
         name=agent.name,
         environment=agent.environment,
+        max_concurrent_calls=agent.max_concurrent_calls,
         created_at=agent.created_at,
         draft=None if draft is None else _version_view(draft),
         published=None if published is None else _version_view(published),
@@ -237,7 +241,7 @@ AGENTS: Final = Slice(
         list_agents,
         validate_agent,
         get_agent,
-        rename_agent,
+        change_agent,
         put_draft,
         publish_agent,
         list_versions,

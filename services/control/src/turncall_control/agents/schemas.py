@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from turncall_control.agents.model import Environment, VersionState
 from turncall_control.http.fields import Label, Moment
+from turncall_control.settings import CallCount
 from turncall_proto.agent import AgentSpec
 from turncall_proto.ids import AgentId, VersionId
 
@@ -19,9 +20,12 @@ class AgentNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class AgentChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What can be changed about an agent itself."""
+    """What is to be changed about an agent itself; what is left out stays as it is."""
 
-    name: Label
+    name: Label | UnsetType = UNSET
+    max_concurrent_calls: Annotated[
+        CallCount | UnsetType | None, Meta(description="Live calls at a time, in all versions; null for no limit.")
+    ] = UNSET
 
 
 class AgentDefinition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,6 +61,7 @@ class AgentView(Struct, frozen=True, kw_only=True):
     id: AgentId
     name: str
     environment: Environment
+    max_concurrent_calls: int | None
     created_at: Moment
     draft: Annotated[VersionView | None, Meta(description="What the next publish makes live.")]
     published: Annotated[VersionView | None, Meta(description="What answers calls.")]

@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from turncall_control.calls import hangups, ledger, news, placement
+from turncall_control.calls import concurrency, hangups, ledger, news, placement
 from turncall_control.calls.facts import UNNUMBERED, own
 from turncall_control.calls.ledger import Appended, Connection, Ledger
 from turncall_control.calls.plans import connect, plan
@@ -134,6 +134,11 @@ async def _place(
     nothing = Appended(ledgers={call.call_id: call}, facts={})
     if call.standing.is_final or call.standing.end_intended:
         return nothing, Admitted(answer=documents.hang_up(), plan=None)
+    reached = await concurrency.take(connection, plane.redis, call.call_id)
+    if reached is not None:
+        log.warning("call.over_limit", call_id=call.call_id, scope=reached.scope, limit=reached.limit)
+        plane.counts.refused.labels(f"limit_of_{reached.scope}").inc()
+        return await _turn_away(connection, documents, call, str(reached))
     planned = await plan(connection, plane, call.call_id, epoch=1)
     if planned.version_id is not None:
         plane.routing.learn(planned.version_id, planned.agent)
@@ -151,8 +156,13 @@ async def _place(
         return nothing, Admitted(answer=answer, plan=None, is_settled=False)
     log.error("call.no_capacity", call_id=call.call_id)
     plane.counts.refused.labels(EndedReason.NO_CAPACITY).inc()
+    return await _turn_away(connection, documents, call, "no worker is free")
+
+
+async def _turn_away(connection: Connection, documents: Documents, call: Ledger, why: str) -> tuple[Appended, Admitted]:
+    """There is no room for the call: its caller hears that all lines are busy."""
     refused = await hangups.intend(
-        connection, call, EndedReason.NO_CAPACITY, CallState.FAILED, due_in_s=hangups.LOOK_AFTER_S
+        connection, call, EndedReason.NO_CAPACITY, CallState.FAILED, due_in_s=hangups.LOOK_AFTER_S, detail=why
     )
     return refused, Admitted(answer=documents.say_and_hang_up(ALL_BUSY), plan=None)
 

@@ -44,9 +44,9 @@ async def _adopt(connection: Connection, accounts: Mapping[str, str], fact: Call
         return False
     cursor = await connection.execute(
         "insert into calls (id, project_id, agent_id, version_id, number_id, channel, direction, from_number,"
-        " to_number, provider, account, provider_call_id, variables, metadata, status, created_at)"
+        " to_number, provider, account, provider_call_id, variables, metadata, status, is_counted, created_at)"
         " select %s, %s, %s, %s, (select id from numbers where carrier = %s and e164 = %s),"
-        " %s, %s, %s, %s, %s, %s, %s, %s, %s, 'initiated', %s on conflict do nothing",
+        " %s, %s, %s, %s, %s, %s, %s, %s, %s, 'initiated', true, %s on conflict do nothing",
         (
             ids.parsed(ids.CALL, fact.call_id),
             ids.parsed(ids.PROJECT, fact.project_id),

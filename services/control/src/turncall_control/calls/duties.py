@@ -7,7 +7,7 @@ from typing import Final
 
 from turncall_bus.bus import Subscription
 from turncall_control import workers
-from turncall_control.calls import admission, settlement
+from turncall_control.calls import admission, concurrency, settlement
 from turncall_control.calls.hangups import HangUps
 from turncall_control.calls.projector import Projector
 from turncall_control.calls.reaper import REAP_EVERY_S, Reaper
@@ -89,6 +89,17 @@ async def keep_calls(plane: Plane) -> AsyncIterator[None]:
     async with (
         _repeated("redirects", Redirects(plane).attend, JUDGE_EVERY_S),
         _repeated("reaper", Reaper(plane).attend, REAP_EVERY_S),
+    ):
+        yield
+
+
+@asynccontextmanager
+async def count_calls(plane: Plane) -> AsyncIterator[None]:
+    """Keeps the counts of live calls true, against which limits are held."""
+    pool, redis = plane.database.pool, plane.redis
+    async with (
+        _repeated("concurrency_release", lambda: concurrency.release(pool, redis), concurrency.RELEASE_EVERY_S),
+        _repeated("concurrency_renewal", lambda: concurrency.renew(pool, redis), concurrency.RENEW_EVERY_S),
     ):
         yield
 

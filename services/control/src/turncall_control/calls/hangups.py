@@ -28,7 +28,7 @@ log = logs.logger(__name__)
 
 
 async def intend(
-    connection: Connection, call: Ledger, reason: EndedReason, state: CallState, *, due_in_s: float
+    connection: Connection, call: Ledger, reason: EndedReason, state: CallState, *, due_in_s: float, detail: str = ""
 ) -> Appended:
     """Stores that a locked call is to end, once; if it lives ``due_in_s`` later, the carrier is asked to end it.
 
@@ -48,6 +48,7 @@ async def intend(
         at=datetime.now(UTC),
         reason=reason,
         state=state,
+        detail=detail,
     )
     return await record(connection, [own(intended)])
 

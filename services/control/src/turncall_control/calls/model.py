@@ -20,7 +20,7 @@ class CallRow(Row):
     ``answer`` is the document that the carrier's first webhook got. ``over_at``: the first final word reached us;
     ``concluded_at``: the last word was stated; ``settled_at``: nothing is awaited any more. ``hang_up_due``: when to
     see to it next that an intended end happens. ``left_epoch``: the last epoch that control has taken the call away
-    from. ``looked_at``: when the reaper last took the call up.
+    from. ``looked_at``: when the reaper last took the call up. ``is_counted``: it counts against the limits of calls.
     """
 
     __tablename__ = "calls"
@@ -30,6 +30,7 @@ class CallRow(Row):
         ForeignKeyConstraint(["project_id", "agent_id"], ["agents.project_id", "agents.id"]),
         Index("ix_calls_project_id_created_at_id", "project_id", desc("created_at"), desc("id")),
         Index("ix_calls_over_at", "over_at", postgresql_where=text("over_at is not null and settled_at is null")),
+        Index("ix_calls_counted", "project_id", "id", postgresql_where=text("is_counted")),
         Index("ix_calls_live", "created_at", postgresql_where=text("over_at is null")),
         Index(
             "ix_calls_metadata",
@@ -77,6 +78,7 @@ class CallRow(Row):
     missing_events: Mapped[int] = mapped_column(server_default=text("0"))
     hang_up_due: Mapped[datetime | None]
     hang_up_tries: Mapped[int] = mapped_column(server_default=text("0"))
+    is_counted: Mapped[bool] = mapped_column(server_default=text("false"))
     left_epoch: Mapped[int] = mapped_column(server_default=text("0"))
     looked_at: Mapped[datetime | None]
 

@@ -156,5 +156,6 @@ CALLS: Final = Slice(
         duties.settle_calls,
         duties.hang_up_calls,
         duties.keep_calls,
+        duties.count_calls,
     ),
 )

@@ -29,5 +29,6 @@ class NumberRow(Row):
     e164: Mapped[str] = mapped_column(unique=True)
     carrier: Mapped[str]
     carrier_sid: Mapped[str]
+    max_concurrent_calls: Mapped[int | None]
     created_at: Mapped[datetime] = created_at()
     configured_at: Mapped[datetime | None]
