@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from turncall_proto.variables import Variables
+
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$", description="Lower snake case, 64 characters at most.")]
 
 
@@ -81,6 +83,16 @@ class AgentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_duration_s: Annotated[int, Meta(ge=10, le=14_400, description="The call ends after this long.")] = 3600
     recording: Annotated[Literal["off", "on"], Meta(description="Whether both sides are recorded.")] = "on"
     tools: Annotated[tuple[Tool, ...], Meta(max_length=64, description="Names are unique.")] = ()
+    variables: Annotated[
+        Variables,
+        Meta(description="What {{name}} in prompt, first message and tool descriptions is unless the call says more."),
+    ] = field(default_factory=dict)
+    timezone: Annotated[
+        str,
+        Meta(
+            max_length=64, description="Where {{call.date}}, {{call.time}} and {{call.weekday}} are, as IANA names it."
+        ),
+    ] = "UTC"
 
     def __post_init__(self) -> None:
         names = [tool.name for tool in self.tools]

@@ -108,6 +108,7 @@ class CallStart(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.s
     signing_secret: str | None = None
     resume: Annotated[Resume | None, Meta(description="Null in the first epoch of a call.")] = None
     offered_to: WorkerId | None = None
+    called_at: Annotated[Instant | None, Meta(description="When the call began; null: when this was planned.")] = None
     variables: Variables = field(default_factory=dict)
     metadata: Metadata = field(default_factory=dict)
 

@@ -93,6 +93,12 @@ class CallStarted(CallEvent, frozen=True, kw_only=True, tag="call.started"):
     setup_ms: Annotated[int, Meta(ge=0, description="From the socket's start message to a running pipeline.")]
 
 
+class VariablesMissing(CallEvent, frozen=True, kw_only=True, tag="variables.missing"):
+    """Names in the agent's texts that nothing filled: their places are empty. Internal."""
+
+    names: tuple[str, ...]
+
+
 class CallResumed(CallEvent, frozen=True, kw_only=True, tag="call.resumed"):
     """Another worker goes on with the call, knowing what was said before."""
 
@@ -224,6 +230,7 @@ Event = (
     | CallEnded
     | EpochOpened
     | CallStarted
+    | VariablesMissing
     | CallResumed
     | UtteranceBegun
     | TranscriptFinal
@@ -245,6 +252,7 @@ INTERNAL_TAGS = frozenset(
         "utterance.begun",
         "turn.measured",
         "usage.reported",
+        "variables.missing",
         "vendor.failed",
         "epoch.closed",
     }

@@ -109,7 +109,7 @@ async def test_publish_without_a_vendors_key_names_the_vendor(control, run, envi
     config = a_config(llm={"vendor": "acme", "options": {"model": "small"}})
     tenant = await control.tenant()
     verdict = await tenant.done("POST", "/v1/agents/validate", {"config": config})
-    assert verdict == {"missing_vendor_keys": ["acme"]}
+    assert verdict == {"missing_vendor_keys": ["acme"], "undefined_variables": []}
     agent = await make(tenant, config=config)
     problem = await tenant.refused(409, "POST", f"/v1/agents/{agent['id']}/publish")
     assert problem["type"] == "urn:turncall:problem:vendor-key-missing"
@@ -195,6 +195,12 @@ def acme(**options):
         ({"prompt": "a\0b"}, "config.prompt"),
         ({"turn_taking": {"silence_timeout_ms": 10}}, "config.turn_taking.silence_timeout_ms"),
         ({"turn_taking": None}, "config.turn_taking"),
+        ({"timezone": "Mars/Olympus"}, "config.timezone"),
+        ({"timezone": "../../etc/passwd"}, "config.timezone"),
+        ({"variables": {"first name": "x"}}, "config.variables"),
+        ({"first_message": "Hello {{call.weather}}"}, "config.first_message"),
+        ({"tools": [TOOL | {"description": "For {{agent.mood}}"}]}, "config.tools[0].description"),
+        ({"prompt": "\u00e9" * 90_000}, "config"),
         ({"tools": [{"kind": "nuke"}]}, "config.tools[0].kind"),
         ({"tools": [TOOL, TOOL]}, "config"),
         ({"tools": [TOOL | {"url": "ftp://example.com"}]}, "config.tools[0].url"),
@@ -226,6 +232,13 @@ async def test_bad_config_is_refused_by_the_path_of_the_field(tenant, a_config, 
     problem = await tenant.refused(422, method, path, body | {"config": a_config(**change)})
     assert field in [fault["field"] for fault in problem["errors"]], problem["errors"]
     assert not (await tenant.done("GET", "/v1/agents?name=Bad"))["items"]
+
+
+async def test_variables_that_a_call_must_bring_along_are_reported(tenant, a_config):
+    """A valid config says which of its variables have no default."""
+    config = a_config(prompt="{{name}} has {{plan}} on {{call.date}}", variables={"plan": "basic"})
+    verdict = await tenant.done("POST", "/v1/agents/validate", {"config": config})
+    assert verdict["undefined_variables"] == ["name"]
 
 
 async def test_every_fault_of_the_vendors_is_named_at_once(tenant, a_config):

@@ -208,6 +208,7 @@ class Script:
         self.caller: list[str | Exception] = []
         self.replies: list[str | Call | Exception] = []
         self.contexts: list[list[dict[str, Any]]] = []
+        self.tools: list[list[str]] = []
         self.llm_s = 0.05
         self.voice_fails = 0
         self.connect_s = 0.0
@@ -259,6 +260,7 @@ class ScriptedLlm(LLMService[Any]):
 
     async def _reply(self, frame: LLMContextFrame) -> None:
         self._script.contexts.append(json.loads(json.dumps(frame.context.get_messages())))
+        self._script.tools.append([tool.description for tool in frame.context.tools.standard_tools])
         reply = self._script.replies.pop(0) if self._script.replies else "I have nothing to say."
         if isinstance(reply, Exception):
             await self.push_error("the mind is out of order", reply)

@@ -2,23 +2,44 @@
 
 from collections.abc import Iterator
 from typing import Any, Final
+from zoneinfo import available_timezones
 
+import msgspec
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
 from turncall_control.errors import Fault, Invalid
 from turncall_control.vendors import catalogue
 from turncall_control.vendors.catalogue import Catalogue, described
+from turncall_proto import template
 from turncall_proto.agent import AgentSpec, WebhookTool
 
 ROOT: Final = "config"
+LARGEST_BYTES: Final = 160 * 1024
+"""Of a definition as JSON: with what a call adds it stays within the 256 KiB that the bus carries."""
 
 
 def check(vendors: Catalogue, spec: AgentSpec) -> None:
     """Returns when ``spec`` can run. Raises `Invalid` with every fault, by its path in the request."""
-    found = [*catalogue.faults(vendors, spec, ROOT), *_tool_faults(spec)]
+    found = [*catalogue.faults(vendors, spec, ROOT), *_tool_faults(spec), *_text_faults(spec)]
     if found:
         raise Invalid(faults=found)
+
+
+def _text_faults(spec: AgentSpec) -> Iterator[Fault]:
+    if spec.timezone not in available_timezones():
+        yield Fault(field=f"{ROOT}.timezone", message="There is no such time zone; name one like Europe/Berlin")
+    for text in template.texts(spec):
+        for name in template.names(text.text):
+            if "." in name and name not in template.BUILT_IN:
+                yield Fault(
+                    field=f"{ROOT}.{text.path}",
+                    message=f"There is no {{{{{name}}}}}; built in are {', '.join(template.BUILT_IN)}",
+                )
+    if (size_bytes := len(msgspec.json.encode(spec))) > LARGEST_BYTES:
+        yield Fault(
+            field=ROOT, message=f"It has {size_bytes} bytes; {LARGEST_BYTES} are the most that a call can carry"
+        )
 
 
 def _tool_faults(spec: AgentSpec) -> Iterator[Fault]:

@@ -26,7 +26,7 @@ from turncall_control.errors import Conflict
 from turncall_control.http.paging import Page, PageAsked, paged
 from turncall_control.plane import Plane, Slice
 from turncall_control.vendors.catalogue import missing_keys
-from turncall_proto import ids
+from turncall_proto import ids, template
 from turncall_proto.ids import AgentId, VersionId
 
 _AGENT: Final[Finds] = in_path("agent_id", ids.AGENT)
@@ -88,7 +88,10 @@ async def list_agents(
 async def validate_agent(plane: NamedDependency[Plane], data: JSONBody[AgentDefinition]) -> Verdict:
     """Checks a config without storing it: 422 names every field that is wrong."""
     check(plane.vendors, data.config)
-    return Verdict(missing_vendor_keys=tuple(missing_keys(plane.vendors, data.config, plane.config.vendor_keys)))
+    return Verdict(
+        missing_vendor_keys=tuple(missing_keys(plane.vendors, data.config, plane.config.vendor_keys)),
+        undefined_variables=template.undefined(data.config),
+    )
 
 
 @get("/v1/agents/{agent_id:str}", tags=["agents"], opt=needs(_READ, _AGENT))

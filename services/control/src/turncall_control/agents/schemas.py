@@ -40,6 +40,9 @@ class Verdict(Struct, frozen=True, kw_only=True):
     missing_vendor_keys: Annotated[
         tuple[str, ...], Meta(description="Vendors whose key the installation lacks: publishing would be refused.")
     ]
+    undefined_variables: Annotated[
+        tuple[str, ...], Meta(description="Variables without a default: empty on calls that do not bring them along.")
+    ]
 
 
 class VersionView(Struct, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ async def plan(connection: Connection, plane: Plane, call_id: CallId, epoch: int
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(
             "select c.project_id, c.agent_id, c.version_id, c.channel, c.direction, c.from_number, c.to_number,"
-            " c.provider, c.provider_call_id, c.variables, c.metadata, v.config"
+            " c.provider, c.provider_call_id, c.created_at as called_at, c.variables, c.metadata, v.config"
             " from calls c join agent_versions v on v.id = c.version_id where c.id = %s",
             (ids.parsed(ids.CALL, call_id),),
         )

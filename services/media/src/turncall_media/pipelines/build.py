@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 from pipecat.pipeline.worker import PipelineWorker
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameProcessor
@@ -34,6 +35,7 @@ from turncall_media.turns.voice import VoiceDetector
 from turncall_media.wire.twilio import TwilioWire
 from turncall_proto.agent import AgentSpec
 from turncall_proto.call import CallStart
+from turncall_proto.template import rendered
 from turncall_runtime import logs
 
 _LEAST_S: Final = 1.0
@@ -50,6 +52,8 @@ def build_conversation(
     When a vendor, its options or its key are unusable, that is stated, and the conversation is an apology. Raises
     `MediaError` when there is no voice for it, and when the key for the user's own servers cannot be opened.
     """
+    texts = rendered(plan)
+    plan = replace(plan, agent=texts.agent)
     built = build_all(plan, resources)
     narrator = Narrator(
         reporter,
@@ -58,6 +62,8 @@ def build_conversation(
         asyncio.get_running_loop().time,
         wire.opened_at_s,
     )
+    if texts.missing and plan.resume is None:
+        narrator.variables_missing(texts.missing)
     ends = _ends(plan, wire, narrator, resources)
     if built.vendors is not None:
         return _conversation(plan, ends, built.vendors, resources, past)

@@ -26,6 +26,7 @@ from turncall_proto.events import (
     TurnMeasured,
     UsageReported,
     UtteranceBegun,
+    VariablesMissing,
     VendorFailed,
 )
 from turncall_proto.ids import CallId, WorkerId
@@ -214,6 +215,10 @@ class Narrator:
             output=output,
             latency_ms=max(0, round(latency_s * 1000)),
         )
+
+    def variables_missing(self, names: tuple[str, ...]) -> None:
+        """Places in the agent's texts that nothing filled."""
+        self._reporter.report(VariablesMissing, names=names)
 
     def key_pressed(self, digit: str) -> None:
         """The caller pressed a key."""

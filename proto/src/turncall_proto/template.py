@@ -1,0 +1,95 @@
+"""``{{name}}`` in an agent's texts, and what it becomes on a call. Pure; the one place where either plane renders.
+
+Prompt, first message and tool descriptions are texts. A vendor's options never are: what stands in braces there, such
+as the slots of a local script, belongs to that vendor. Names that users give are single words, names that the platform
+fills in have a dot, so neither hides the other. Braces around anything else are left as they are written.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from turncall_proto.agent import AgentSpec
+from turncall_proto.call import CallStart
+
+_PLACE: Final = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]{0,63}(?:\.[a-z_]{1,63})?)\s*\}\}")
+
+
+def _began(plan: CallStart) -> datetime:
+    """When the call began, where the agent is; the same for every worker that serves it."""
+    return (plan.called_at or plan.planned_at).astimezone(ZoneInfo(plan.agent.timezone))
+
+
+BUILT_IN: Final[Mapping[str, Callable[[CallStart], str]]] = {
+    "call.id": lambda plan: plan.call_id,
+    "call.caller_number": lambda plan: plan.from_number if plan.direction == "inbound" else plan.to_number,
+    "call.our_number": lambda plan: plan.to_number if plan.direction == "inbound" else plan.from_number,
+    "call.direction": lambda plan: plan.direction,
+    "call.channel": lambda plan: plan.channel,
+    "call.date": lambda plan: f"{_began(plan):%Y-%m-%d}",
+    "call.time": lambda plan: f"{_began(plan):%H:%M}",
+    "call.weekday": lambda plan: f"{_began(plan):%A}",
+}
+"""What the platform fills in. Date, time and weekday are those of the call's beginning, in the agent's time zone."""
+
+
+class Text(Struct, frozen=True, kw_only=True):
+    """One text of an agent; ``path`` is its place in the definition: ``tools[0].description``."""
+
+    path: str
+    text: str
+
+
+class Rendered(Struct, frozen=True, kw_only=True):
+    """An agent whose texts are filled in; ``missing`` are the names that nothing filled, each once, as met."""
+
+    agent: AgentSpec
+    missing: tuple[str, ...]
+
+
+def texts(agent: AgentSpec) -> Iterator[Text]:
+    """Every text in which places are filled."""
+    yield Text(path="prompt", text=agent.prompt)
+    yield Text(path="first_message", text=agent.first_message)
+    for index, tool in enumerate(agent.tools):
+        yield Text(path=f"tools[{index}].description", text=tool.description)
+
+
+def names(text: str) -> tuple[str, ...]:
+    """The names in ``{{…}}``, each once, in order."""
+    return tuple(dict.fromkeys(_PLACE.findall(text)))
+
+
+def undefined(agent: AgentSpec) -> tuple[str, ...]:
+    """Names of users that no default fills: a call must bring them along, or they are left out."""
+    met = dict.fromkeys(name for text in texts(agent) for name in names(text.text))
+    return tuple(name for name in met if name not in agent.variables and "." not in name)
+
+
+def filled(text: str, values: Mapping[str, str]) -> str:
+    """``text`` with every known place filled and every unknown one empty; what a value holds is not looked at again."""
+    return _PLACE.sub(lambda found: values.get(found[1], ""), text)
+
+
+def rendered(plan: CallStart) -> Rendered:
+    """The plan's agent with its texts filled: by the call's variables, then by the agent's defaults, then as built in.
+
+    The same for every epoch of a call.
+    """
+    agent = plan.agent
+    known = {name: value(plan) for name, value in BUILT_IN.items()} | agent.variables | plan.variables
+    met = dict.fromkeys(name for text in texts(agent) for name in names(text.text))
+    return Rendered(
+        agent=replace(
+            agent,
+            prompt=filled(agent.prompt, known),
+            first_message=filled(agent.first_message, known),
+            tools=tuple(replace(tool, description=filled(tool.description, known)) for tool in agent.tools),
+        ),
+        missing=tuple(name for name in met if name not in known),
+    )
