@@ -3,7 +3,7 @@
 import pytest
 
 from turncall_runtime.config import ConfigRefused
-from turncall_testkit.config import backend, external_urls
+from turncall_testkit.config import amounts, backend, external_urls
 
 GIVEN = {
     "TURNCALL_DATABASE_MIGRATE_URL": "postgresql://m@db/x",
@@ -31,3 +31,10 @@ def test_external_servers_are_named_by_the_usual_variables() -> None:
     assert external_urls(GIVEN).s3_bucket == "bucket"
     with pytest.raises(ConfigRefused, match="TURNCALL_REDIS_URL"):
         external_urls({name: value for name, value in GIVEN.items() if name != "TURNCALL_REDIS_URL"})
+
+
+def test_a_run_may_ask_for_more_examples() -> None:
+    """Each amount is read by its own variable."""
+    names = ("test_histories", "test_stored_histories", "test_repeated_calls")
+    asked = amounts({f"TURNCALL_{name.upper()}": str(1000 + place) for place, name in enumerate(names)})
+    assert [getattr(asked, name) for name in names] == [1000, 1001, 1002]

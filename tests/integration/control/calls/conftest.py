@@ -220,6 +220,7 @@ class Worker:
         self._seqs: dict[tuple[CallId, int], int] = {}
         self.is_draining = False
         self.is_frozen = False
+        self.slots = 10
         self.media_url = "wss://media.example.com"
 
     async def offered(self, data: bytes) -> bytes:
@@ -234,7 +235,7 @@ class Worker:
         beat = WorkerBeat(
             worker=self.id,
             pool="calls",
-            slots_total=10,
+            slots_total=self.slots,
             slots_used=0,
             lag_ms=1.0,
             version="test",

@@ -1,19 +1,23 @@
 """Twilio's webhooks for an inbound call, over real Postgres and NATS."""
 
 import asyncio
+import os
 import time
 import xml.etree.ElementTree as ET
 from typing import Any
 from urllib.parse import urlencode
+from uuid import uuid4
 
 import pytest
 
-from turncall_proto import stream_token, subjects
+from turncall_proto import ids, stream_token, subjects
 from turncall_proto.call import CallStart, CallState, EndedReason
 from turncall_proto.codec import decode
 from turncall_proto.ids import CallId
 from turncall_runtime.seal import open_sealed
+from turncall_testkit.config import amounts
 
+ACCOUNT = "AC" + "a" * 32
 INBOUND = "/webhooks/twilio/voice/inbound"
 
 
@@ -60,6 +64,38 @@ async def test_repeats_get_the_same_answer(desk: Any, worker: Any, sid: str, cal
     assert len([offer for offer in worker.offers if offer.plan.call_id == call_id]) == 1
     assert len(await desk.bus.story(subjects.call(desk.project_id, call_id, "start"))) == 1
     assert await desk.types(call_id) == ["call.initializing", "call.ringing"]
+
+
+async def test_many_calls_each_told_of_five_times(desk: Any, worker: Any) -> None:
+    """Every first webhook comes five times at once: each call has one row, one epoch, one call-start, one answer."""
+    worker.slots = 10_000
+    await desk.comes_true(lambda: any(beat.slots_total == 10_000 for beat in desk.plane.workers.alive("calls")))
+    sids = [f"CA{uuid4().hex}" for _ in range(amounts(os.environ).test_repeated_calls)]
+    ringing = asyncio.Semaphore(4)
+
+    async def ring(sid: str) -> set[bytes]:
+        async with ringing:
+            answers = await asyncio.gather(*(desk.rings(sid) for _ in range(5)))
+        assert {answer.status_code for answer in answers} == {200}
+        return {answer.content for answer in answers}
+
+    told = await asyncio.gather(*(ring(sid) for sid in sids))
+    calls = [ids.inbound_call_id("twilio", ACCOUNT, sid) for sid in sids]
+    for call_id, answers in zip(calls, told, strict=True):
+        (answer,) = answers
+        (connect,) = ET.fromstring(answer)
+        assert f"/media/{call_id}/1/" in (connect[0].get("url") or "")
+    assert {offer.plan.epoch for offer in worker.offers} == {1}
+    assert {offer.plan.call_id for offer in worker.offers} == set(calls)
+    rows = await desk.rows(
+        "select c.id, (select count(*) from epochs e where e.call_id = c.id) from calls c"
+        " where provider_call_id = any(%s)",
+        sids,
+    )
+    assert sorted(ids.written(ids.CALL, row[0]) for row in rows) == sorted(calls)
+    assert {row[1] for row in rows} == {1}
+    for call_id in calls:
+        assert len(await desk.bus.story(subjects.call(desk.project_id, call_id, "start"))) == 1
 
 
 async def test_without_room_the_caller_hears_a_sentence(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:

@@ -58,6 +58,9 @@ async def test_calls_ring_while_postgres_is_away(
         gone = desk.form("CA" + "3" * 32, CallStatus="in-progress")
         over = await desk.twilio_asks(f"/webhooks/twilio/voice/resume/{said_goodbye.call_id}/1", gone)
         assert verbs(over) == ["Hangup"], "the worker's last word is enough"
+        for _ in range(2):
+            ended = await desk.says("CA" + "3" * 32, "completed", SequenceNumber="3", CallDuration="7")
+            assert ended.status_code == 204, "Twilio does not say it again"
 
         unrecorded = f"/webhooks/twilio/voice/resume/{call_id}/1?waiting_since={time.time():.0f}"
 
@@ -68,6 +71,9 @@ async def test_calls_ring_while_postgres_is_away(
         assert verbs(await desk.twilio_asks(again, form)) == ["Connect"]
         if not await _is_there(desk, call_id):
             assert verbs(await desk.twilio_asks(unrecorded, desk.form(sid, CallStatus="in-progress"))) != ["Hangup"]
+        await desk.comes(said_goodbye.call_id, "carrier.reported", timeout_s=30)
+        await desk.comes(said_goodbye.call_id, "call.ended")
+        assert (await desk.types(said_goodbye.call_id)).count("carrier.reported") == 1
         await desk.comes_true(lambda: _is_there(desk, call_id), timeout_s=30)
         first = ["call.answered", "call.initializing", "call.ringing", "call.started", "epoch.opened"]
         await desk.comes_true(lambda: _types_are(desk, call_id, first), timeout_s=40)

@@ -79,6 +79,23 @@ async def test_tools_are_shown_with_their_results(desk: Any, worker: Any, sid: s
     assert (ending["tool"], ending["turn"], ending["is_ok"], ending["returned_at"]) == ("end_call", 2, None, None)
 
 
+async def test_a_use_that_the_next_worker_repeated_is_one_use(
+    desk: Any, worker: Any, sid: str, call_id: CallId
+) -> None:
+    """A tool in flight when its worker died is repeated under the same id: one use, begun once, with its result."""
+    await desk.rings(sid)
+    plan = worker.offers[-1].plan
+    called = {"tool_call_id": "a", "tool": "book", "arguments": {}, "turn": 1}
+    await worker.publish(first := worker.fact(ToolCalled, plan, **called))
+    later = msgspec.structs.replace(plan, epoch=2)
+    result = {"tool_call_id": "a", "tool": "book", "is_ok": True, "output": 7, "latency_ms": 35}
+    await worker.publish(worker.fact(ToolCalled, later, **called), worker.fact(ToolReturned, later, **result))
+    await desk.comes(call_id, "tool.result")
+    (use,) = (await desk.get(f"/v1/calls/{call_id}/tools")).json()["tools"]
+    assert (use["epoch"], use["output"], use["is_ok"]) == (1, 7, True)
+    assert datetime.fromisoformat(use["called_at"]) == first.at
+
+
 async def test_turns_show_where_the_time_went(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:
     """Each measured turn with its parts; parts that did not happen are null."""
     plan = await in_talk(desk, worker, sid)

@@ -189,6 +189,19 @@ async def test_a_draining_worker_hands_over(
         assert (resume.from_worker, resume.cause, resume.lost_at) == (worker.id, "drained", closed.at)
 
 
+async def test_a_draining_worker_may_speak_its_last_word_later(
+    desk: Any, worker: Any, open_worker: Any, sid: str, call_id: CallId
+) -> None:
+    """A recording that is slow to reach the store holds the last word up; the call was drained all the same."""
+    await desk.rings(sid)
+    await worker.opens(worker.offers[-1].plan)
+    worker.is_draining = True
+    await worker.beat()
+    async with open_worker(desk) as other:
+        assert verbs(await resumes(desk, sid, call_id, 1)) == ["Connect"]
+        assert (other.offers[-1].plan.resume.from_worker, other.offers[-1].plan.resume.cause) == (worker.id, "drained")
+
+
 def _uuid(wire_id: str) -> str:
     return wire_id.rpartition("_")[2]
 

@@ -1,15 +1,16 @@
 """Control's own facts that could not be stored at once and come back from the stream; the rows they make."""
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 
 from msgspec.structs import replace
 from psycopg.types.json import Jsonb
 
 from turncall_control.calls import ledger
 from turncall_control.calls.facts import UNNUMBERED, Fact, own
-from turncall_control.calls.ledger import Connection
+from turncall_control.calls.ledger import Connection, Ledger
 from turncall_proto import ids
-from turncall_proto.events import CallInitializing, CallRinging, EndIntended
+from turncall_proto.events import CallInitializing, CallRinging, CarrierReported, EndIntended
 
 
 async def adopted(connection: Connection, accounts: Mapping[str, str], facts: Sequence[Fact]) -> list[Fact]:
@@ -27,15 +28,35 @@ async def adopted(connection: Connection, accounts: Mapping[str, str], facts: Se
                     call_id=event.call_id, project_id=event.project_id, epoch=0, seq=UNNUMBERED, at=event.at
                 )
                 stored += [own(replace(event, seq=UNNUMBERED)), own(ringing)]
-        elif isinstance(event, EndIntended):
+        elif isinstance(event, EndIntended | CarrierReported):
             call = (await ledger.lock(connection, [event.call_id])).get(event.call_id)
             if call is None:
                 stored.append(fact)
-            elif not call.standing.end_intended:
+            elif await _says_something(connection, call, event):
                 stored.append(own(replace(event, seq=UNNUMBERED)))
         else:
             stored.append(fact)
     return stored
+
+
+async def _says_something(connection: Connection, call: Ledger, event: EndIntended | CarrierReported) -> bool:
+    if isinstance(event, CarrierReported):
+        return await is_news(connection, event)
+    return not call.standing.end_intended
+
+
+async def is_news(connection: Connection, fact: CarrierReported) -> bool:
+    """Whether the carrier says this of a locked call for the first time; notes it. Numbers and moments do not count."""
+    cursor = await connection.execute(
+        "insert into carrier_callbacks (call_id, project_id, digest) values (%s, %s, %s) on conflict do nothing",
+        (ids.parsed(ids.CALL, fact.call_id), ids.parsed(ids.PROJECT, fact.project_id), digest(fact)),
+    )
+    return cursor.rowcount == 1
+
+
+def digest(fact: CarrierReported) -> bytes:
+    """A hash of what the carrier said; a repeat has the same."""
+    return sha256(repr((fact.status, fact.sequence_number, fact.duration_s, fact.sip_code)).encode()).digest()
 
 
 async def _adopt(connection: Connection, accounts: Mapping[str, str], fact: CallInitializing) -> bool:

@@ -1,56 +1,102 @@
-"""What carriers call back with: each statement taken in once, in whatever order they come."""
+"""What carriers call back with: each statement taken in once, in whatever order they come.
+
+Twilio repeats a callback within 15 s at most, and only one that was refused. So a statement that cannot be stored at
+once, because Postgres is away or because the call has no row yet, waits in JetStream with the call's other facts.
+"""
 
 from datetime import UTC, datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from turncall_control.calls import ledger, news
+from turncall_control.calls import adoption, ledger, news
 from turncall_control.calls.facts import UNNUMBERED, own
 from turncall_control.calls.projector import record
+from turncall_control.db import failures
 from turncall_control.plane import Plane
-from turncall_proto import ids
+from turncall_proto import ids, subjects
+from turncall_proto.codec import encode
 from turncall_proto.events import CarrierReported
+from turncall_proto.ids import CallId, ProjectId
+from turncall_runtime import logs
+
+_ON_THE_WAY_SEQ = 3
+"""Satisfies the contract; the ledger numbers the fact when it comes back."""
+
+log = logs.logger(__name__)
 
 
 class Callback(Struct, frozen=True, kw_only=True):
-    """A carrier's statement about a call. ``digest`` is a hash of all that it said; a repeat has the same."""
+    """A carrier's statement about a call; ``to_number`` is the number of ours that the call is about."""
 
     provider: str
     account: str
     provider_call_id: str
+    to_number: str
     status: str
     sequence_number: int | None
     duration_s: int | None
     sip_code: int | None
-    digest: bytes
 
-
-async def take(plane: Plane, said: Callback) -> bool:
-    """Stores the statement as a fact; False when it was known already or is about a call that is not ours.
-
-    The call counts as answered from the first statement that implies it.
-    """
-    async with plane.database.pool.connection() as connection, connection.transaction():
-        call = await ledger.lock_carriers(connection, said.provider, said.account, said.provider_call_id)
-        if call is None:
-            return False
-        cursor = await connection.execute(
-            "insert into carrier_callbacks (call_id, project_id, digest) values (%s, %s, %s) on conflict do nothing",
-            (ids.parsed(ids.CALL, call.call_id), ids.parsed(ids.PROJECT, call.project_id), said.digest),
-        )
-        if not cursor.rowcount:
-            return False
-        reported = CarrierReported(
-            call_id=call.call_id,
-            project_id=call.project_id,
+    def fact(self, call_id: CallId, project_id: ProjectId) -> CarrierReported:
+        """The statement as a fact of this call, not numbered yet."""
+        return CarrierReported(
+            call_id=call_id,
+            project_id=project_id,
             epoch=0,
             seq=UNNUMBERED,
             at=datetime.now(UTC),
-            status=said.status,
-            sequence_number=said.sequence_number,
-            duration_s=said.duration_s,
-            sip_code=said.sip_code,
+            status=self.status,
+            sequence_number=self.sequence_number,
+            duration_s=self.duration_s,
+            sip_code=self.sip_code,
         )
+
+
+async def take(plane: Plane, said: Callback) -> bool:
+    """Takes the statement in, once; False when it was known already or is about a call that is not ours.
+
+    The call counts as answered from the first statement that implies it. Raises what the database or the bus raised
+    when the statement is neither stored nor on its way: the carrier is to say it again.
+    """
+    try:
+        is_news = await _stored(plane, said)
+    except failures.FAILURES as error:
+        if failures.is_away(error) and await _sent_on_its_way(plane, said, even_alone=True):
+            return True
+        raise
+    return await _sent_on_its_way(plane, said, even_alone=False) if is_news is None else is_news
+
+
+async def _stored(plane: Plane, said: Callback) -> bool | None:
+    """Whether the statement is news of its call; None when no call has a row by that name."""
+    async with plane.database.pool.connection() as connection, connection.transaction():
+        call = await ledger.lock_carriers(connection, said.provider, said.account, said.provider_call_id)
+        if call is None:
+            return None
+        reported = said.fact(call.call_id, call.project_id)
+        if not await adoption.is_news(connection, reported):
+            return False
         appended = await record(connection, [own(reported)])
     await news.publish(plane.bus, appended)
+    return True
+
+
+async def _sent_on_its_way(plane: Plane, said: Callback, *, even_alone: bool) -> bool:
+    """Whether the stream keeps the statement for the call's row; False when no number of ours is concerned.
+
+    Unless ``even_alone``, it goes only where facts of the call wait already: then the row is still to be made. Raises
+    `BusError`.
+    """
+    known = plane.routing.recall(said.provider, said.to_number)
+    if known is None:
+        return False
+    call_id = ids.inbound_call_id(said.provider, said.account, said.provider_call_id)
+    reported = said.fact(call_id, known[0].project_id)
+    subject = subjects.call(reported.project_id, call_id, "event")
+    if not even_alone and await plane.bus.last(subject) is None:
+        return False
+    message_id = f"{call_id}.said.{adoption.digest(reported).hex()}"
+    await plane.bus.publish(subject, encode(replace(reported, seq=_ON_THE_WAY_SEQ)), message_id=message_id)
+    log.warning("callback.on_its_way", call_id=call_id, status=said.status)
     return True

@@ -1,7 +1,7 @@
 """The plan of one epoch of a call, made from its row, and the document that joins the call to its worker."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from psycopg.rows import dict_row
@@ -17,6 +17,9 @@ from turncall_proto.agent import AgentSpec
 from turncall_proto.call import CallStart
 from turncall_proto.ids import CallId, ProjectId
 from turncall_runtime.seal import seal
+
+REDIRECTED: Final = "redirected"
+"""The query parameter by which a question is known that we made the carrier ask; its signature covers it."""
 
 
 async def plan(connection: Connection, plane: Plane, call_id: CallId, epoch: int) -> CallStart:

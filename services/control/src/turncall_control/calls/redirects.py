@@ -12,7 +12,7 @@ from uuid import UUID
 
 from turncall_control.calls import hangups, inquiry, ledger, news
 from turncall_control.calls.ledger import Connection, Ledger
-from turncall_control.calls.plans import resume_url
+from turncall_control.calls.plans import REDIRECTED, resume_url
 from turncall_control.carriers.base import Carrier, CarrierError, Gone, NotInProgress
 from turncall_control.plane import Plane
 from turncall_proto import ids
@@ -95,9 +95,12 @@ class Redirects:
         )
 
     async def _send(self) -> None:
-        async with self._plane.database.pool.connection() as connection, connection.transaction():
-            due = await _take_due(connection)
-            calls = await ledger.lock(connection, [call_id for call_id, _, _ in due])
+        async with self._plane.database.pool.connection() as connection:
+            async with connection.transaction():
+                due = await _take_due(connection)
+            # Not in the same transaction: everybody else locks a call before its epochs.
+            async with connection.transaction():
+                calls = await ledger.lock(connection, [call_id for call_id, _, _ in due])
         async with asyncio.TaskGroup() as group:
             for call_id, epoch, tries in due:
                 group.create_task(self._redirect(calls[call_id], epoch, tries))
@@ -118,7 +121,7 @@ class Redirects:
             await give_up(self._plane, call, EndedReason.WORKER_LOST, CallState.FAILED)
 
     async def _ask(self, carrier: Carrier, call: Ledger, provider_call_id: str, epoch: int) -> str:
-        url = resume_url(self._plane, call.provider, call.call_id, epoch)
+        url = f"{resume_url(self._plane, call.provider, call.call_id, epoch)}?{REDIRECTED}=1"
         try:
             await carrier.redirect_call(provider_call_id, url)
         except NotInProgress:

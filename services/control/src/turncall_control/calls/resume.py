@@ -15,8 +15,8 @@ from turncall_control.calls.plans import connect, plan, resume_url
 from turncall_control.carriers.base import Documents
 from turncall_control.plane import Plane
 from turncall_proto import ids, subjects
-from turncall_proto.call import CallState, EndedReason, Resume
-from turncall_proto.codec import MalformedMessage, decode_event
+from turncall_proto.call import CallState, Claim, EndedReason, Resume
+from turncall_proto.codec import MalformedMessage, decode, decode_event
 from turncall_proto.events import EpochClosed
 from turncall_proto.ids import CallId, ProjectId, WorkerId
 from turncall_runtime import logs
@@ -35,13 +35,17 @@ class _Left(Struct, frozen=True, kw_only=True):
     waited_s: float = 0.0
 
 
-async def advance(plane: Plane, documents: Documents, call_id: CallId, epoch: int) -> Admitted | None:
+async def advance(
+    plane: Plane, documents: Documents, call_id: CallId, epoch: int, *, is_redirected: bool = False
+) -> Admitted | None:
     """What the carrier is to do with a call after ``epoch``: go on with another worker in the next epoch, or hang up.
 
     The call goes on only if nobody means to end it, nobody says that it is over, and its worker has not closed the
     epoch with an end. While no worker is free the carrier is told to ask again. Idempotent: the answer for an epoch is
     stored with the step, under the call's lock, and every repeat gets it. Of an epoch that is not the call's latest,
-    the latest step's answer is returned. None for a call or an epoch that is not known here, or not yet.
+    the latest step's answer is returned; unless we made the carrier ask (``is_redirected``) and it was with the latest
+    epoch already: then it has just torn that one's stream down for us, and the question is about that one. None for a
+    call or an epoch that is not known here, or not yet.
     """
     async with plane.database.pool.connection() as connection, connection.transaction():
         call = (await ledger.lock(connection, [call_id])).get(call_id)
@@ -49,6 +53,9 @@ async def advance(plane: Plane, documents: Documents, call_id: CallId, epoch: in
             log.warning("resume.unknown_epoch", call_id=call_id, epoch=epoch)
             plane.counts.refused.labels("unknown_epoch").inc()
             return None
+        if is_redirected and await _was_reached(connection, plane, call, epoch):
+            epoch = call.standing.epoch
+            await _mark_torn(connection, call)
         stored = await _stored_answer(connection, call, epoch)
         if stored is not None:
             return Admitted(answer=stored, plan=None)
@@ -123,13 +130,20 @@ async def _resumption(plane: Plane, call: Ledger, epoch: int, left: _Left) -> Re
     if left.lost_at is not None and left.lost_cause is not None:
         return replace(resume, cause=left.lost_cause, lost_at=left.lost_at)
     closed = await _closed(plane, call.project_id, call.call_id, epoch)
-    if closed is None or (closed.state is None and _is_serving(plane, left.worker)):
+    if closed is not None and closed.state is not None:
+        return None
+    is_draining = _is_draining(plane, left.worker)
+    if closed is None:
+        # A recording on its way to the store holds the last fact up; the socket is closed before.
+        return replace(resume, cause="drained") if is_draining else resume
+    if is_draining is False:
         return resume
-    return replace(resume, cause="drained", lost_at=min(closed.at, resume.lost_at)) if closed.state is None else None
+    return replace(resume, cause="drained", lost_at=min(closed.at, resume.lost_at))
 
 
-def _is_serving(plane: Plane, worker: WorkerId | None) -> bool:
-    return any(beat.worker == worker and not beat.is_draining for beat in plane.workers.alive("calls"))
+def _is_draining(plane: Plane, worker: WorkerId | None) -> bool | None:
+    """What the worker's beats say of it; None when it is not heard, as when it has left."""
+    return next((beat.is_draining for beat in plane.workers.alive("calls") if beat.worker == worker), None)
 
 
 async def is_over(plane: Plane, project_id: ProjectId, call_id: CallId, epoch: int) -> bool:
@@ -157,6 +171,33 @@ async def _leave(connection: Connection, call: Ledger, resume: Resume) -> None:
     )
     await connection.execute(
         "update calls set left_epoch = greatest(left_epoch, %s) where id = %s", (resume.from_epoch, row)
+    )
+
+
+async def _was_reached(connection: Connection, plane: Plane, call: Ledger, epoch: int) -> bool:
+    """Whether the carrier has brought the call to a later epoch than this one: a worker opened or claimed it."""
+    latest = call.standing.epoch
+    if latest <= epoch:
+        return False
+    cursor = await connection.execute(
+        "select opened_at is not null from epochs where call_id = %s and epoch = %s",
+        (ids.parsed(ids.CALL, call.call_id), latest),
+    )
+    if await cursor.fetchone() == (True,):
+        return True
+    try:
+        claim = await plane.bus.last(subjects.call(call.project_id, call.call_id, "claim"))
+        return claim is not None and decode(claim, Claim).epoch >= latest
+    except (BusError, MalformedMessage):
+        return False
+
+
+async def _mark_torn(connection: Connection, call: Ledger) -> None:
+    """Notes that the stream of the latest epoch is gone, so that its worker's word on the end does not count."""
+    await connection.execute(
+        "update epochs set lost_at = coalesce(lost_at, now()), lost_cause = coalesce(lost_cause, 'socket_lost')"
+        " where call_id = %s and epoch = %s",
+        (ids.parsed(ids.CALL, call.call_id), call.standing.epoch),
     )
 
 

@@ -78,6 +78,7 @@ def judge(call: Ledger, epochs: Sequence[EpochCount], now: datetime) -> Verdict:
 
 async def conclude(connection: Connection, appended: Appended, now: datetime) -> Appended:
     """Says the last word on those of these locked calls that are due for it; returns all that was stored."""
+    await _recount(connection, [call_id for call_id in appended.facts if appended.ledgers[call_id].concluded_at])
     over = [call for call in appended.ledgers.values() if call.standing.is_final and call.concluded_at is None]
     if not over:
         return appended
@@ -87,6 +88,17 @@ async def conclude(connection: Connection, appended: Appended, now: datetime) ->
         if verdict.may_conclude:
             appended = appended.join(await _conclude(connection, call, call.standing, verdict.missing, now))
     return appended
+
+
+async def _recount(connection: Connection, call_ids: Sequence[CallId]) -> None:
+    """Brings what a concluded call's row says of missing facts up to date with those that came after all."""
+    if not call_ids:
+        return
+    await connection.execute(
+        "update calls set missing_events = (select coalesce(sum(greatest(0, known_seq - seen)), 0) from epochs"
+        " where epochs.call_id = calls.id) where id = any(%s)",
+        ([ids.parsed(ids.CALL, call_id) for call_id in call_ids],),
+    )
 
 
 async def reap(connection: Connection, call_id: CallId) -> Appended:

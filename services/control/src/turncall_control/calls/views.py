@@ -65,11 +65,15 @@ def transcript(said: Sequence[TranscriptFinal]) -> Transcript:
 
 
 def tool_uses(called: Sequence[ToolCalled], returned: Sequence[ToolReturned]) -> ToolUses:
-    """Each call of a tool with its result, if it has come."""
-    results = {(fact.epoch, fact.tool_call_id): fact for fact in returned}
+    """Each use of a tool with its result, if it has come.
+
+    A use is known by its ``tool_call_id``: when a call changes worker, the next one repeats the same use.
+    """
+    results = {fact.tool_call_id: fact for fact in returned}
+    first = {fact.tool_call_id: fact for fact in reversed(called)}
 
     def use(fact: ToolCalled) -> ToolUse:
-        result = results.get((fact.epoch, fact.tool_call_id))
+        result = results.get(fact.tool_call_id)
         return ToolUse(
             tool_call_id=fact.tool_call_id,
             tool=fact.tool,
@@ -83,7 +87,7 @@ def tool_uses(called: Sequence[ToolCalled], returned: Sequence[ToolReturned]) ->
             latency_ms=result.latency_ms if result else None,
         )
 
-    return ToolUses(tools=tuple(use(fact) for fact in called))
+    return ToolUses(tools=tuple(use(fact) for fact in called if first[fact.tool_call_id] is fact))
 
 
 def turns(measured: Sequence[TurnMeasured]) -> Turns:

@@ -5,7 +5,6 @@ Signed requests always get a document and never a problem: Twilio would read the
 
 import asyncio
 from collections.abc import Awaitable
-from hashlib import sha256
 from typing import Any, Final
 
 from litestar import Request, Response, post
@@ -18,7 +17,7 @@ from turncall_control.auth import NOTHING, Permission, needs
 from turncall_control.calls import admission, callbacks, hangups, ledger, news, placement, resume, unrecorded
 from turncall_control.calls.admission import Admitted, Ringing, Unrouted
 from turncall_control.calls.callbacks import Callback
-from turncall_control.calls.plans import resume_url
+from turncall_control.calls.plans import REDIRECTED, resume_url
 from turncall_control.calls.state import CARRIER_ENDS
 from turncall_control.carriers import twilio
 from turncall_control.db import failures
@@ -59,7 +58,8 @@ async def answer_resume(
 ) -> Response[str]:
     """Twilio asks what comes next: the media socket of an epoch has ended."""
     form = await _signed_form(request, plane)
-    return await _document(plane, _continue(plane, form, call_id, epoch, _since_s(request)))
+    is_redirected = REDIRECTED in request.query_params
+    return await _document(plane, _continue(plane, form, call_id, epoch, _since_s(request), is_redirected))
 
 
 @post("/webhooks/twilio/voice/fallback", status_code=200, opt=_OPT, include_in_schema=False)
@@ -72,7 +72,7 @@ async def answer_fallback(request: Request[Any, Any, Any], plane: NamedDependenc
 
 @post("/webhooks/twilio/voice/status", status_code=200, opt=_OPT, include_in_schema=False)
 async def take_status(request: Request[Any, Any, Any], plane: NamedDependency[Plane]) -> Response[str]:
-    """Twilio says how a call stands; after a failure of ours it says so again, where the number's URL asks for it."""
+    """Twilio says how a call stands; after a failure of ours it says so again, a few times within 15 s."""
     form = await _signed_form(request, plane)
     try:
         if not await callbacks.take(plane, _callback(form)):
@@ -125,14 +125,16 @@ async def _answer(plane: Plane, form: FormMultiDict, since_s: float | None) -> A
         return await unrecorded.admit(plane, twilio, ringing, since_s)
 
 
-async def _continue(plane: Plane, form: FormMultiDict, call_id: str, epoch: int, since_s: float | None) -> Admitted:
+async def _continue(
+    plane: Plane, form: FormMultiDict, call_id: str, epoch: int, since_s: float | None, is_redirected: bool
+) -> Admitted:
     ids.parsed(ids.CALL, call_id)
     if form.get("CallStatus") in CARRIER_ENDS:
         await callbacks.take(plane, _callback(form))
         return Admitted(answer=twilio.hang_up(), plan=None)
     url = resume_url(plane, twilio.PROVIDER, CallId(call_id), epoch)
     try:
-        admitted = await resume.advance(plane, twilio, CallId(call_id), epoch)
+        admitted = await resume.advance(plane, twilio, CallId(call_id), epoch, is_redirected=is_redirected)
     except failures.FAILURES as error:
         held = unrecorded.hold(plane, twilio, url, since_s) if failures.is_away(error) else None
         if held is None:
@@ -183,16 +185,15 @@ async def _announcing(plane: Plane, plan: CallStart) -> BackgroundTask | None:
 
 
 def _callback(form: FormMultiDict) -> Callback:
-    said = sorted(form.multi_items())
     return Callback(
         provider=twilio.PROVIDER,
         account=form["AccountSid"],
         provider_call_id=form.get("CallSid", ""),
+        to_number=form.get("To", "")[:MAX_PARTY_LENGTH],
         status=form.get("CallStatus", ""),
         sequence_number=_number(form.get("SequenceNumber")),
         duration_s=_number(form.get("CallDuration")),
         sip_code=_number(form.get("SipResponseCode")),
-        digest=sha256(repr(said).encode()).digest(),
     )
 
 
