@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -48,6 +49,7 @@ ACCOUNT = "AC" + "a" * 32
 AUTH_TOKEN = "turncall-test-token"
 PUBLIC_URL = "https://voice.example.com"
 STREAM_KEYS = "t1:a-secret-of-this-test"
+MASTER_KEYS = "t1:" + b64encode(b"a master key of this test alone!").decode()
 AGENT = AgentSpec(
     pipeline=Cascade(stt=VendorRef(vendor="deepgram"), llm=VendorRef(vendor="echo"), tts=VendorRef(vendor="local")),
     first_message="Hello.",
@@ -301,6 +303,7 @@ def open_desk(stack: Stack, migrate: Migrate, tmp_path_factory: pytest.TempPathF
             nats_url=Secret(nats_url),
             blobs_url=f"file://{tmp_path_factory.mktemp('blobs')}",
             key_pepper=Secret("pepper-of-this-test"),
+            master_keys=Secret(MASTER_KEYS),
             stream_keys=Secret(STREAM_KEYS),
             seal_public_key=pair.public_key,
             twilio_account_sid=ACCOUNT,
