@@ -1,6 +1,7 @@
 """How a call finds a worker: beats, offers and their answers."""
 
-from typing import Annotated, Literal
+from math import ceil
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
@@ -9,6 +10,10 @@ from turncall_proto.ids import WorkerId
 from turncall_proto.marks import Instant
 
 Pool = Literal["calls", "text"]
+Priority = Literal["resumed", "inbound", "outbound", "batch"]
+"""Who goes first: a caller whose worker was lost, one who rings, a call asked for by API, a campaign's."""
+SHARE: Final[dict[Priority, float]] = {"resumed": 1.0, "inbound": 0.95, "outbound": 0.9, "batch": 0.8}
+"""How much of a worker's slots each may fill, so that those before it find some free."""
 BEAT_EVERY_S = 0.5
 """Seconds between two beats of a worker."""
 SUSPECT_AFTER_S = 1.2
@@ -33,6 +38,10 @@ class WorkerBeat(Struct, frozen=True, kw_only=True, tag_field="type", tag="beat"
     version: str
     media_url: Annotated[str, Meta(description="What a carrier connects to: ws(s)://host[:port], without a path.")]
     is_draining: bool = False
+    cpu_share: Annotated[
+        float, Meta(ge=0, description="CPU time of the last seconds by one core's; 1 is all of it.")
+    ] = 0.0
+    is_overloaded: Annotated[bool, Meta(description="By lag or CPU: it takes nobody but resumed callers.")] = False
 
 
 class CallOffer(Struct, frozen=True, kw_only=True, tag_field="type", tag="offer"):
@@ -40,6 +49,7 @@ class CallOffer(Struct, frozen=True, kw_only=True, tag_field="type", tag="offer"
 
     plan: CallStart
     deadline: Instant
+    priority: Priority = "inbound"
 
 
 class OfferReply(Struct, frozen=True, kw_only=True):
@@ -48,3 +58,11 @@ class OfferReply(Struct, frozen=True, kw_only=True):
     worker: WorkerId
     answer: Literal["accepted", "full", "draining", "late", "unfit"]
     detail: str = ""
+
+
+def slots_for(priority: Priority, slots_total: int) -> int:
+    """How many slots of a worker may be in use after a call of this priority was taken.
+
+    Rounded up: from 20 slots on one is kept for callers who lost their worker, and a small worker keeps none.
+    """
+    return ceil(slots_total * SHARE[priority] - 1e-9)

@@ -148,6 +148,8 @@ class Installation:
                 "TURNCALL_MEDIA_PORT": port,
                 "TURNCALL_MEDIA_URL": f"ws://{url}",
                 "TURNCALL_SLOTS": str(slots),
+                # Servers, carrier and callers share this machine's cores: a busy moment of theirs refuses nobody here.
+                "TURNCALL_MAX_LAG_MS": "2000",
                 "TURNCALL_SPOOL_DIR": str(self.folder / "spool" / f"worker-{index}"),
             }
         )

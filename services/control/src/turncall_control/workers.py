@@ -9,7 +9,7 @@ from msgspec import Struct
 from turncall_bus.bus import Bus, Subscription
 from turncall_proto.codec import MalformedMessage, decode
 from turncall_proto.ids import WorkerId
-from turncall_proto.placement import SUSPECT_AFTER_S, Pool, WorkerBeat
+from turncall_proto.placement import SUSPECT_AFTER_S, Pool, Priority, WorkerBeat, slots_for
 from turncall_proto.subjects import ALL_BEATS
 from turncall_runtime import logs
 
@@ -38,9 +38,12 @@ class _Seen(Struct):
     at_s: float
     placed_since: int = 0
 
-    @property
-    def free(self) -> int:
-        return self.beat.slots_total - self.beat.slots_used - self.placed_since
+    def free(self, priority: Priority) -> int:
+        return slots_for(priority, self.beat.slots_total) - self.beat.slots_used - self.placed_since
+
+    def takes(self, priority: Priority) -> bool:
+        is_able = not self.beat.is_draining and (priority == "resumed" or not self.beat.is_overloaded)
+        return is_able and self.free(priority) > 0
 
 
 class Workers:
@@ -134,21 +137,22 @@ class Workers:
         """Workers of a pool heard from lately, draining and full ones included."""
         return [seen.beat for seen in self._fresh(pool)]
 
-    def choose(self, pool: Pool, without: Collection[WorkerId] = ()) -> WorkerBeat | None:
+    def choose(
+        self, pool: Pool, without: Collection[WorkerId] = (), priority: Priority = "inbound"
+    ) -> WorkerBeat | None:
         """The better of two random workers that have room, or None; one that lags only while all of them do.
+
+        One that says that it is overloaded has room for nobody but resumed callers, and for them last of all.
 
         Two at random keep many replicas from all picking the one least loaded worker of half a second ago.
         """
-        able = [
-            seen
-            for seen in self._fresh(pool)
-            if seen.free > 0 and not seen.beat.is_draining and seen.beat.worker not in without
-        ]
+        able = [seen for seen in self._fresh(pool) if seen.takes(priority) and seen.beat.worker not in without]
         if not able:
             return None
+        able = [seen for seen in able if not seen.beat.is_overloaded] or able
         swift = [seen for seen in able if seen.beat.lag_ms <= LAGGING_MS] or able
         drawn = random.sample(swift, min(2, len(swift)))
-        return max(drawn, key=lambda seen: seen.free).beat
+        return max(drawn, key=lambda seen: seen.free(priority)).beat
 
     def placed(self, worker: WorkerId) -> None:
         """Counts a slot that the worker's last beat does not show yet."""

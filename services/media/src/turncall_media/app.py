@@ -24,6 +24,7 @@ from turncall_media.errors import SecretUnusable
 from turncall_media.ingress.beats import Beats
 from turncall_media.ingress.capacity import Capacity
 from turncall_media.ingress.lag import LagProbe
+from turncall_media.ingress.load import CpuShare, Load
 from turncall_media.ingress.sockets import MAX_STRANGERS, Answer, Door, Pages
 from turncall_media.reception import Reception
 from turncall_media.rehearsal import rehearse
@@ -73,10 +74,13 @@ class Worker:
         self._registry = metrics.new_registry("media", self._version)
         self._counters = Counters(self._registry)
         self._lag = LagProbe(self._stood_still)
+        self._cpu: CpuShare | None = None
+        self._cpu_share = 0.0
         self._capacity = Capacity(
             worker=self.id,
             slots=config.slots,
             unfit=unfit,
+            load=self._load,
             clock_s=time.monotonic,
             now=_now,
             counters=self._counters,
@@ -127,6 +131,7 @@ class Worker:
         self._reception = await self._open_door(stack, station)
         offers = await bus.serve(subjects.offer(self.id), self._capacity.answer)
         stack.push_async_callback(offers.close)
+        self._cpu = CpuShare()
         self._beats = Beats(bus, subjects.beat("calls", self.id), self._pulse)
         self._keep(stack, "beats", self._beats.run())
         _log.info("worker.started", worker=self.id, slots=config.slots, media_url=config.media_url)
@@ -197,6 +202,7 @@ class Worker:
         stack.push_async_callback(close)
         for name, read in (("total", lambda: self._capacity.slots), ("used", lambda: self._capacity.used)):
             metrics.watch(self._registry, f"turncall_media_slots_{name}", f"Slots, {name}.", read)
+        metrics.watch(self._registry, "turncall_media_cpu_share", "CPU of 5 s, by one core's.", lambda: self._cpu_share)
         metrics.watch(self._registry, "turncall_media_loop_lag_seconds", "p99 of 5 s.", lambda: self._lag.p99_ms / 1000)
         return reception
 
@@ -209,13 +215,27 @@ class Worker:
     def _keep(self, stack: AsyncExitStack, name: str, work: Coroutine[None, None, None]) -> None:
         keep_running(stack, name, work, self._life.drain)
 
+    def _load(self) -> Load:
+        """What this process bears; the CPU figure is the one of the last beat."""
+        return Load(
+            lag_ms=self._lag.p99_ms,
+            cpu_share=self._cpu_share,
+            max_lag_ms=self._config.max_lag_ms,
+            max_cpu_share=self._config.max_cpu_share,
+        )
+
     def _pulse(self) -> WorkerBeat:
+        if self._cpu is not None:
+            self._cpu_share = self._cpu.read()
+        load = self._load()
         return WorkerBeat(
             worker=self.id,
             pool="calls",
             slots_total=self._capacity.slots,
             slots_used=self._capacity.used,
-            lag_ms=self._lag.p99_ms,
+            lag_ms=load.lag_ms,
+            cpu_share=load.cpu_share,
+            is_overloaded=load.refusal("inbound") is not None,
             version=self._version,
             media_url=self._config.media_url,
             is_draining=self._capacity.is_draining,

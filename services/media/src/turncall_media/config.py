@@ -44,6 +44,18 @@ class MediaConfig(Struct, frozen=True, kw_only=True):
         Meta(pattern=r"^wss?://[^/]+$", description="What a carrier connects to: ws(s)://host[:port], without a path."),
     ]
     slots: Annotated[int, Meta(ge=1, le=1000, description="Calls at once.")] = 20
+    max_lag_ms: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description="Above this event loop lag (p99 of 5 s) no new calls are taken, whatever slots are free;"
+            " callers who lost their worker are taken up to twice as much.",
+        ),
+    ] = 100.0
+    max_cpu_share: Annotated[
+        float,
+        Meta(gt=0, le=64, description="The same for CPU time: 0.85 is 85 % of one core over 5 s."),
+    ] = 0.85
     spool_dir: Annotated[
         str, Meta(description="A folder that outlives the process: facts wait here until control has stored them.")
     ]

@@ -208,3 +208,15 @@ async def test_a_carrier_that_stops_reading(a_plan, carrier, monkeypatch):
             async with asyncio.timeout(5):
                 with pytest.raises(ConnectionClosed):
                     await read_all(stream)
+
+
+@pytest.mark.parametrize("limit", [{"max_lag_ms": 0.0001}, {"max_cpu_share": 0.0001}])
+async def test_an_overloaded_worker_says_so_and_takes_nobody(a_worker, a_plan, control, limit):
+    """Over its limit of lag or of CPU a worker with free slots refuses, and its beats say why nobody should ask."""
+    async with a_worker(**limit) as worker:
+        beat = await control.beat(lambda beat: beat.worker == worker.id and beat.is_overloaded)
+        assert beat.slots_used == 0
+        assert await control.offer(worker.id, a_plan()) == "full"
+    async with a_worker() as worker:
+        assert not (await control.beat(lambda beat: beat.worker == worker.id and beat.cpu_share > 0)).is_overloaded
+        assert await control.offer(worker.id, a_plan()) == "accepted"

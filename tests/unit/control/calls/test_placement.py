@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from turncall_bus.bus import NoAnswer
 from turncall_bus.memory import MemoryBus
@@ -13,10 +14,10 @@ from turncall_control.calls.placement import place, sealed_secrets
 from turncall_control.workers import Workers, watch
 from turncall_proto import subjects
 from turncall_proto.agent import AgentSpec, Cascade, VendorRef
-from turncall_proto.call import CallStart
+from turncall_proto.call import CallStart, Resume
 from turncall_proto.codec import decode, encode
 from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId, WorkerId
-from turncall_proto.placement import SUSPECT_AFTER_S, CallOffer, OfferReply, WorkerBeat
+from turncall_proto.placement import SUSPECT_AFTER_S, CallOffer, OfferReply, Priority, WorkerBeat, slots_for
 from turncall_runtime.seal import new_keypair, open_sealed
 from turncall_runtime.secret import Secret
 
@@ -105,6 +106,66 @@ async def test_slots_taken_since_the_last_beat_count() -> None:
     assert workers.choose("calls") is None
     await workers.heard("", encode(beat("w1", used=1, total=2)))
     assert workers.choose("calls") is not None
+
+
+async def test_an_overloaded_worker_is_offered_resumed_callers_alone_and_last() -> None:
+    """Free slots do not help a worker that says it is overloaded; resumed callers go there before nowhere."""
+    workers, _ = await view(beat("hot", is_overloaded=True), beat("cool", used=9))
+    assert {workers.choose("calls").worker for _ in range(20)} == {"cool"}  # type: ignore[union-attr]
+    assert {workers.choose("calls", priority="resumed").worker for _ in range(20)} == {"cool"}  # type: ignore[union-attr]
+    without = {WorkerId("cool")}
+    assert workers.choose("calls", without) is None
+    last = workers.choose("calls", without, priority="resumed")
+    assert last is not None
+    assert last.worker == "hot"
+
+
+@pytest.mark.parametrize(
+    ("used", "taken"),
+    [
+        (15, {"batch", "outbound", "inbound", "resumed"}),
+        (16, {"outbound", "inbound", "resumed"}),
+        (18, {"inbound", "resumed"}),
+        (19, {"resumed"}),
+        (20, set()),
+    ],
+)
+async def test_the_last_slots_go_by_priority(used: int, taken: set[Priority]) -> None:
+    """Campaigns, calls by API and new callers each leave some slots to those before them."""
+    workers, _ = await view(beat("w1", used=used, total=20))
+    everybody: tuple[Priority, ...] = ("batch", "outbound", "inbound", "resumed")
+    assert {priority for priority in everybody if workers.choose("calls", priority=priority)} == taken
+
+
+def test_small_workers_keep_no_slot_back() -> None:
+    """Below twenty slots a new caller may have the last one."""
+    assert [slots_for("inbound", total) for total in (1, 4, 19, 20, 40)] == [1, 4, 19, 19, 38]
+
+
+@pytest.mark.parametrize(
+    ("changes", "priority"),
+    [
+        ({}, "inbound"),
+        ({"direction": "outbound"}, "outbound"),
+        (
+            {
+                "epoch": 2,
+                "resume": Resume(from_epoch=1, from_worker=None, cause="drained", lost_at=PLAN.planned_at),
+                "direction": "outbound",
+            },
+            "resumed",
+        ),
+    ],
+)
+async def test_the_offer_says_who_goes_first(changes: dict[str, Any], priority: Priority) -> None:
+    """A plan that resumes, one of a caller, one that we dial: each is offered with its priority, unless it is given."""
+    bus = MemoryBus()
+    workers, _ = await view(beat("w1"))
+    offers = await offering(bus, workers, w1="accepted")
+    plan = replace(PLAN, **changes)
+    await place(bus, workers, plan)
+    await place(bus, workers, plan, "batch")
+    assert [offer.priority for offer in offers] == [priority, "batch"]
 
 
 async def test_a_malformed_beat_is_dropped() -> None:

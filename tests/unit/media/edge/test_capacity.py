@@ -3,14 +3,18 @@
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from turncall_media.counters import Counters
 from turncall_media.ingress.capacity import Capacity
+from turncall_media.ingress.load import CpuShare, Load
 from turncall_proto.call import CallStart
 from turncall_proto.codec import MalformedMessage, decode, encode
 from turncall_proto.ids import CallId, WorkerId
 from turncall_proto.placement import HOLD_SLOT_S, CallOffer, OfferReply
+
+CALM = Load(max_lag_ms=100, max_cpu_share=0.85)
 
 
 class Clock:
@@ -33,6 +37,7 @@ def capacity(clock: Clock, a_plan) -> Capacity:
         worker=WorkerId("wrk_1"),
         slots=2,
         unfit=lambda plan: "no vendor acme here" if plan.provider == "acme" else None,
+        load=lambda: CALM,
         clock_s=clock,
         now=lambda: noon + timedelta(seconds=clock.at_s - 100),
         counters=Counters(CollectorRegistry()),
@@ -141,6 +146,7 @@ def test_one_token_cannot_fill_a_worker(clock, a_plan):
         worker=WorkerId("wrk_1"),
         slots=10,
         unfit=lambda plan: None,
+        load=lambda: CALM,
         clock_s=clock,
         now=lambda: noon,
         counters=Counters(CollectorRegistry()),
@@ -157,3 +163,95 @@ async def test_offers_are_answered_off_the_bus(capacity, offer):
     assert reply == OfferReply(worker=WorkerId("wrk_1"), answer="accepted")
     with pytest.raises(MalformedMessage):
         await capacity.answer(b'{"type":"offer"}')
+
+
+@pytest.fixture
+def answers(clock, a_plan, offer):
+    """What a worker of 100 slots says to one offer of each priority, under a load and with slots in use."""
+
+    def ask(load: Load, used: int, priority: str) -> str:
+        capacity = Capacity(
+            worker=WorkerId("wrk_1"),
+            slots=100,
+            unfit=lambda plan: None,
+            load=lambda: load,
+            clock_s=clock,
+            now=lambda: a_plan().planned_at,
+            counters=Counters(CollectorRegistry()),
+        )
+        for number in range(used):
+            assert capacity.enter(CallId(f"call_{number}"), 1) is not None
+        return capacity.consider(replace(offer("call_new"), priority=priority)).answer
+
+    def asked(load: Load = CALM, used: int = 0) -> set[str]:
+        return {
+            priority
+            for priority in ("batch", "outbound", "inbound", "resumed")
+            if ask(load, used, priority) == "accepted"
+        }
+
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("used", "taken"),
+    [
+        (79, {"batch", "outbound", "inbound", "resumed"}),
+        (80, {"outbound", "inbound", "resumed"}),
+        (90, {"inbound", "resumed"}),
+        (95, {"resumed"}),
+        (100, set()),
+    ],
+)
+def test_the_last_slots_are_kept_for_those_who_go_first(answers, used, taken):
+    """Campaigns fill four fifths of a worker, calls by API nine tenths; the last twentieth waits for who lost theirs."""
+    assert answers(used=used) == taken
+
+
+@pytest.mark.parametrize(
+    ("lag_ms", "cpu_share", "taken"),
+    [
+        (100, 0.85, {"batch", "outbound", "inbound", "resumed"}),
+        (101, 0.1, {"resumed"}),
+        (1, 0.86, {"resumed"}),
+        (201, 0.1, set()),
+    ],
+)
+def test_an_overloaded_worker_takes_nobody_new(answers, lag_ms, cpu_share, taken):
+    """Free slots do not count on a loop that lags or a core that is used up; resumed callers are taken for longer."""
+    assert answers(Load(lag_ms=lag_ms, cpu_share=cpu_share, max_lag_ms=100, max_cpu_share=0.85)) == taken
+
+
+def test_what_was_reserved_is_kept_under_load(clock, a_plan, offer):
+    """The load that comes between offer and socket takes no seat away, and a repeated offer is still accepted."""
+    load = CALM
+    capacity = Capacity(
+        worker=WorkerId("wrk_1"),
+        slots=2,
+        unfit=lambda plan: None,
+        load=lambda: load,
+        clock_s=clock,
+        now=lambda: a_plan().planned_at,
+        counters=Counters(CollectorRegistry()),
+    )
+    assert capacity.consider(offer()).answer == "accepted"
+    load = Load(lag_ms=5000, max_lag_ms=100, max_cpu_share=0.85)
+    assert capacity.consider(offer()).answer == "accepted"
+    assert capacity.enter(CallId("call_1"), 1) is not None
+    refusal = capacity.consider(offer("call_2"))
+    assert (refusal.answer, refusal.detail) == ("full", "the event loop lags by 5000 ms")
+
+
+def test_cpu_is_measured_over_the_last_seconds():
+    """The share of one core over five seconds; nothing is said of the first."""
+    spent = Clock()
+    passed = Clock()
+    share = CpuShare(spent_s=spent, clock_s=passed)
+    seen = []
+    for step in range(40):
+        passed.at_s += 0.5
+        spent.at_s += 0.4 if step < 20 else 0.1
+        seen.append(share.read())
+    assert seen[0] == 0
+    assert seen[10] == pytest.approx(0.8)
+    assert seen[-1] == pytest.approx(0.2), "what was long ago does not count"

@@ -15,7 +15,7 @@ from turncall_proto.agent import AgentSpec
 from turncall_proto.call import CallStart
 from turncall_proto.codec import MalformedMessage, decode, encode
 from turncall_proto.ids import WorkerId
-from turncall_proto.placement import OFFER_WITHIN_S, CallOffer, OfferReply, WorkerBeat
+from turncall_proto.placement import OFFER_WITHIN_S, CallOffer, OfferReply, Priority, WorkerBeat
 from turncall_proto.stream_token import StreamKey
 from turncall_runtime import logs
 from turncall_runtime.seal import seal
@@ -56,19 +56,29 @@ def sealed_secrets(agent: AgentSpec, vendor_keys: Mapping[str, Secret], public_k
     return {vendor: seal(vendor_keys[vendor].reveal(), public_key) for vendor in sorted(used) if vendor in vendor_keys}
 
 
-async def place(bus: Bus, workers: Workers, plan: CallStart) -> Placed | None:
+def priority_of(plan: CallStart) -> Priority:
+    """Resumed callers go first, then those who ring, then calls that were asked for by API."""
+    if plan.resume is not None:
+        return "resumed"
+    return "inbound" if plan.direction == "inbound" else "outbound"
+
+
+async def place(bus: Bus, workers: Workers, plan: CallStart, priority: Priority | None = None) -> Placed | None:
     """Offers the plan to one worker after another, and returns the one that accepted; None after `PLACE_WITHIN_S`.
 
     The worker is the last judge of what it can carry: one that refused is not asked again. One that did not answer in
     time may be busy with other arrivals, so it is asked again when nobody else is left; a slot that it held for an
     answer we did not hear serves the next offer of the same epoch, or frees itself. Just after our start, beats that
     have not come yet are waited for.
+
+    ``priority`` is that of the plan unless it is given.
     """
+    priority = priority or priority_of(plan)
     refused: set[WorkerId] = set()
     silent: set[WorkerId] = set()
     give_up_at = asyncio.get_running_loop().time() + PLACE_WITHIN_S
     while asyncio.get_running_loop().time() < give_up_at:
-        beat = workers.choose("calls", without=refused | silent)
+        beat = workers.choose("calls", without=refused | silent, priority=priority)
         if beat is None:
             if not workers.is_young and not silent:
                 return None
@@ -76,7 +86,7 @@ async def place(bus: Bus, workers: Workers, plan: CallStart) -> Placed | None:
             await asyncio.sleep(NEXT_BEAT_S if workers.is_young else 0)
             continue
         offered = replace(plan, offered_to=beat.worker)
-        answer = await _answer(bus, beat, offered)
+        answer = await _answer(bus, beat, offered, priority)
         if answer == "accepted":
             workers.placed(beat.worker)
             return Placed(plan=offered, media_url=beat.media_url)
@@ -89,9 +99,9 @@ def may_wait(workers: Workers, waited_s: float) -> bool:
     return waited_s < (WAIT_FOR_BUS_S if workers.is_cut_off else WAIT_AT_MOST_S)
 
 
-async def _answer(bus: Bus, beat: WorkerBeat, plan: CallStart) -> str | None:
+async def _answer(bus: Bus, beat: WorkerBeat, plan: CallStart, priority: Priority) -> str | None:
     """What the worker says to the offer; None when it said nothing in time."""
-    offer = CallOffer(plan=plan, deadline=datetime.now(UTC) + timedelta(seconds=OFFER_WITHIN_S))
+    offer = CallOffer(plan=plan, deadline=datetime.now(UTC) + timedelta(seconds=OFFER_WITHIN_S), priority=priority)
     try:
         answer = await bus.ask(subjects.offer(beat.worker), encode(offer), timeout_s=OFFER_WITHIN_S)
         reply = decode(answer, OfferReply)

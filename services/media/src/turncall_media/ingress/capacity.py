@@ -8,10 +8,11 @@ from typing import Final
 from msgspec import Struct
 
 from turncall_media.counters import Counters
+from turncall_media.ingress.load import Load
 from turncall_proto.call import CallStart
 from turncall_proto.codec import decode, encode
 from turncall_proto.ids import CallId, WorkerId
-from turncall_proto.placement import HOLD_SLOT_S, CallOffer, OfferReply
+from turncall_proto.placement import HOLD_SLOT_S, CallOffer, OfferReply, slots_for
 
 SOCKETS_PER_EPOCH: Final = 2
 """A carrier's second stream for an epoch may overtake a first one that went silent; a third has no reason."""
@@ -34,6 +35,7 @@ class Capacity:
     """The slots of one worker: each is free, reserved by an accepted offer, or taken by a socket.
 
     ``clock_s`` is monotonic seconds, ``now`` aware UTC. ``unfit`` says why a plan cannot be served here, or None.
+    ``load`` is what the process bears at the moment.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Capacity:
         worker: WorkerId,
         slots: int,
         unfit: Callable[[CallStart], str | None],
+        load: Callable[[], Load],
         clock_s: Callable[[], float],
         now: Callable[[], datetime],
         counters: Counters,
@@ -49,6 +52,7 @@ class Capacity:
         self._worker = worker
         self._slots = slots
         self._unfit = unfit
+        self._load = load
         self._clock_s = clock_s
         self._now = now
         self._counters = counters
@@ -83,10 +87,15 @@ class Capacity:
         if why := self._unfit(offer.plan):
             return OfferReply(worker=self._worker, answer="unfit", detail=why)
         if key not in self._live:
-            if self.used >= self._slots and key not in self._reserved:
-                return OfferReply(worker=self._worker, answer="full")
+            if key not in self._reserved and (why := self._no_room(offer)):
+                return OfferReply(worker=self._worker, answer="full", detail=why)
             self._reserved[key] = _Reservation(plan=offer.plan, expires_s=self._clock_s() + HOLD_SLOT_S)
         return OfferReply(worker=self._worker, answer="accepted")
+
+    def _no_room(self, offer: CallOffer) -> str | None:
+        if self.used >= slots_for(offer.priority, self._slots):
+            return f"{self.used} of {self._slots} slots are used"
+        return self._load().refusal(offer.priority)
 
     def enter(self, call_id: CallId, epoch: int) -> Seat | None:
         """A seat for a media socket: the one reserved for it, also while draining, or a free one. None: no seat.
