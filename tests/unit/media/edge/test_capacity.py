@@ -204,7 +204,7 @@ def answers(clock, a_plan, offer):
     ],
 )
 def test_the_last_slots_are_kept_for_those_who_go_first(answers, used, taken):
-    """Campaigns fill four fifths of a worker, calls by API nine tenths; the last twentieth waits for who lost theirs."""
+    """Campaigns fill four fifths of a worker, calls by API nine tenths; the last twentieth waits for resumed ones."""
     assert answers(used=used) == taken
 
 
