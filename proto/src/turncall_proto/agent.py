@@ -64,6 +64,19 @@ class WebhookTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 Tool = EndCallTool | WebhookTool
 
 
+class AgentServer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the agent's calls tell the user's own server, beside its tools. Signed as requests of tools are."""
+
+    call_end_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^https?://",
+            max_length=2048,
+            description="Gets one POST when a call has ended: its record and its transcript.",
+        ),
+    ]
+
+
 class AgentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that decides how an agent behaves on a call."""
 
@@ -93,6 +106,7 @@ class AgentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             max_length=64, description="Where {{call.date}}, {{call.time}} and {{call.weekday}} are, as IANA names it."
         ),
     ] = "UTC"
+    server: AgentServer | None = None
 
     def __post_init__(self) -> None:
         names = [tool.name for tool in self.tools]

@@ -258,3 +258,6 @@ INTERNAL_TAGS = frozenset(
     }
 )
 """Tags that never leave the platform as webhooks; the API shows them on request."""
+
+PUBLIC_TAGS = frozenset(str(kind.__struct_config__.tag) for kind in Event.__args__) - INTERNAL_TAGS
+"""What users are told of; a tag of a newer release counts as internal."""

@@ -190,6 +190,7 @@ def environ(stack: Stack, shared_database: DatabaseUrls, carrier: Carrier) -> En
         "TURNCALL_RATE_ADDRESS_PER_MINUTE": "1000000",
         "TURNCALL_RATE_REFUSED_PER_MINUTE": "1000000",
         "TURNCALL_SEAL_PUBLIC_KEY": new_keypair().public_key,
+        "TURNCALL_EGRESS_ALLOW": "127.0.0.0/8",
         "TURNCALL_TWILIO_ACCOUNT_SID": ACCOUNT.sid,
         "TURNCALL_TWILIO_AUTH_TOKEN": ACCOUNT.auth_token,
         "TURNCALL_TWILIO_BASE_URL": carrier.base_url,

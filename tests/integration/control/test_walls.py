@@ -55,6 +55,9 @@ def bodies(a_config, agent_id):
         "put_draft": {"config": a_config()},
         "bind_number": {"number": "+15550100003", "agent_id": agent_id},
         "point_number": {"agent_id": agent_id},
+        "create_webhook": {"url": "http://127.0.0.1:65000/hooks"},
+        "change_webhook": {"description": "Other"},
+        "redeliver_events": {"since": "2026-01-01T00:00:00Z"},
     }
 
 
@@ -69,6 +72,10 @@ async def objects(control, carrier, a_config):
     e164 = carrier.numbers.add(account.sid, "+15557770001", datetime.now(UTC)).phone_number
     number = await owner.done("POST", "/v1/numbers", {"number": e164, "agent_id": agent["id"]})
     key = (await owner.done("GET", "/v1/keys"))["items"][0]
+    webhook = (await owner.done("POST", "/v1/webhooks", {"url": "http://127.0.0.1:65000/hooks", "is_enabled": False}))[
+        "webhook"
+    ]
+    delivery = await owner.done("POST", f"/v1/webhooks/{webhook['id']}/test")
     sid = "CA" + "5" * 32
     form = {"CallSid": sid, "AccountSid": account.sid, "From": "+15550001111", "To": e164, "CallStatus": "ringing"}
     url = f"{control.config.public_url}{INBOUND}"
@@ -81,6 +88,8 @@ async def objects(control, carrier, a_config):
         ids.AGENT: agent["id"],
         ids.VERSION: agent["draft"]["id"],
         ids.NUMBER: number["id"],
+        ids.WEBHOOK: webhook["id"],
+        ids.DELIVERY: delivery["id"],
         ids.CALL: ids.inbound_call_id("twilio", account.sid, sid),
     }
     for path in (f"/v1/calls/{found[ids.CALL]}", f"/v1/numbers/{number['id']}", f"/v1/agents/{agent['id']}"):

@@ -59,6 +59,11 @@ def test_vendor_keys_are_read_by_vendor():
         ("TURNCALL_HTTP_PORT", "70000"),
         ("TURNCALL_HTTP_WORKERS", "0"),
         ("TURNCALL_TWILIO_BASE_URL", "api.twilio.com"),
+        ("TURNCALL_WEBHOOK_RETRIES_S", "5,0"),
+        ("TURNCALL_WEBHOOK_RETRIES_S", "5,90000"),
+        ("TURNCALL_WEBHOOK_RETRIES_S", ",".join(["5"] * 21)),
+        ("TURNCALL_WEBHOOK_TIMEOUT_S", "31"),
+        ("TURNCALL_WEBHOOK_LOG_DAYS", "3"),
     ],
 )
 def test_malformed_variable_is_named(name, value):

@@ -83,9 +83,11 @@ class EgressClient:
         headers: Mapping[str, str] | None = None,
         timeout_s: float,
         max_bytes: int,
+        is_cut: bool = False,
     ) -> EgressAnswer:
         """The answer, whatever its status, if it is whole within ``timeout_s`` and ``max_bytes``.
 
+        With ``is_cut`` a longer body is no error: its first ``max_bytes`` are returned, the rest is not read.
         Raises `Refused` before anything is sent, `TimedOut`, `TooLarge` and `Failed`.
         """
         if self._session is None:
@@ -99,7 +101,7 @@ class EgressClient:
                 return EgressAnswer(
                     status=answer.status,
                     headers={name.lower(): value for name, value in answer.headers.items()},
-                    body=await _body(answer, max_bytes),
+                    body=await (_beginning(answer, max_bytes) if is_cut else _body(answer, max_bytes)),
                 )
         except EgressError:
             raise
@@ -156,3 +158,13 @@ async def _body(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:
         if len(body) > max_bytes:
             raise TooLarge(f"the answer of {host} is longer than {max_bytes} bytes")
     return bytes(body)
+
+
+async def _beginning(answer: aiohttp.ClientResponse, size_bytes: int) -> bytes:
+    """The first bytes as they came over the wire; a connection with more to come is closed with the answer."""
+    body = bytearray()
+    async for chunk in answer.content.iter_chunked(size_bytes):
+        body += chunk
+        if len(body) >= size_bytes:
+            break
+    return bytes(body[:size_bytes])

@@ -33,10 +33,11 @@ from turncall_control.plane import ConnectBus, Plane, Slice, opened
 from turncall_control.projects.routes import PROJECTS
 from turncall_control.vendors import catalogue
 from turncall_control.vendors.catalogue import Catalogue
+from turncall_control.webhooks.routes import WEBHOOKS
 from turncall_runtime import logs, metrics
 from turncall_runtime.config import secrets_of
 
-SLICES: Final[tuple[Slice, ...]] = (HEALTH, DOCS, PROJECTS, KEYS, AGENTS, NUMBERS, CALLS, INGRESS)
+SLICES: Final[tuple[Slice, ...]] = (HEALTH, DOCS, PROJECTS, KEYS, AGENTS, NUMBERS, WEBHOOKS, CALLS, INGRESS)
 """Lower ones first: a slice may use those before it. Tasks start in this order and stop in reverse."""
 
 Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]

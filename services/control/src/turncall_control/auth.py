@@ -44,11 +44,20 @@ class Permission(StrEnum):
     NUMBERS_WRITE = "numbers:write"
     CALLS_READ = "calls:read"
     CALLS_WRITE = "calls:write"
+    WEBHOOKS_READ = "webhooks:read"
+    WEBHOOKS_WRITE = "webhooks:write"
 
 
 _P = Permission
-_VIEWER: Final = frozenset({_P.PROJECT_READ, _P.AGENTS_READ, _P.NUMBERS_READ, _P.CALLS_READ})
-_DEVELOPER: Final = _VIEWER | {_P.KEYS_READ, _P.KEYS_WRITE, _P.AGENTS_WRITE, _P.NUMBERS_WRITE, _P.CALLS_WRITE}
+_VIEWER: Final = frozenset({_P.PROJECT_READ, _P.AGENTS_READ, _P.NUMBERS_READ, _P.CALLS_READ, _P.WEBHOOKS_READ})
+_DEVELOPER: Final = _VIEWER | {
+    _P.KEYS_READ,
+    _P.KEYS_WRITE,
+    _P.AGENTS_WRITE,
+    _P.NUMBERS_WRITE,
+    _P.CALLS_WRITE,
+    _P.WEBHOOKS_WRITE,
+}
 _ADMIN: Final = _DEVELOPER | {_P.PROJECT_WRITE}
 GRANTS: Final[Mapping[Role, frozenset[Permission]]] = {
     Role.VIEWER: _VIEWER,

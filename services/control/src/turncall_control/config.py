@@ -89,6 +89,19 @@ class ControlConfig(Struct, frozen=True, kw_only=True):
         int,
         Meta(ge=1, le=10_000_000, description="Requests without a good key, from one address, before it has to wait."),
     ] = 120
+    webhook_retries_s: Annotated[
+        tuple[Annotated[int, Meta(ge=1, le=86_400)], ...],
+        Meta(
+            min_length=1,
+            max_length=20,
+            description="How long after each failed attempt to deliver an event the next one is made, in seconds;"
+            " after the last one the event is given up.",
+        ),
+    ] = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
+    webhook_timeout_s: Annotated[
+        int, Meta(ge=1, le=30, description="How long a user's server may take to answer an event.")
+    ] = 15
+    webhook_log_days: Annotated[int, Meta(ge=4, le=365, description="How long deliveries are kept.")] = 30
     twilio_account_sid: Annotated[str, Meta(description="Account of the carrier; empty leaves telephony off.")] = ""
     twilio_auth_token: Annotated[Secret, Meta(description="Token of that account; it also signs webhooks.")] = Secret(
         ""

@@ -24,6 +24,7 @@ from turncall_control.settings import SettingsLookup
 from turncall_control.vault import Vault
 from turncall_control.vendors.catalogue import Catalogue
 from turncall_control.workers import Workers
+from turncall_egress import EgressClient, Wall
 
 
 class Counts:
@@ -57,6 +58,8 @@ class Plane(Struct, frozen=True, kw_only=True):
     settings: SettingsLookup
     vault: Vault
     blobs: BlobStore
+    wall: Wall
+    egress: EgressClient
     vendors: Catalogue
     metrics: CollectorRegistry
     counts: Counts
@@ -96,6 +99,7 @@ async def opened(
             config.redis_url.reveal(), socket_connect_timeout=1, socket_timeout=2, health_check_interval=15
         )
         stack.push_async_callback(redis.aclose)
+        wall = Wall(config.egress_allow)
         yield Plane(
             config=config,
             database=database,
@@ -110,6 +114,8 @@ async def opened(
             blobs=await stack.enter_async_context(
                 open_store(config.blobs_url, config.blobs_access_key, config.blobs_secret_key.reveal())
             ),
+            wall=wall,
+            egress=await stack.enter_async_context(EgressClient(wall)),
             vendors=vendors,
             metrics=registry,
             counts=Counts(registry),

@@ -6,6 +6,7 @@ from turncall_control.keys.model import KeyRow
 from turncall_control.numbers.model import NumberRow
 from turncall_control.projects.model import ProjectRow
 from turncall_control.vault import DataKeyRow
+from turncall_control.webhooks.model import DeliveryRow, WebhookRow
 
 TABLES = (
     ProjectRow,
@@ -14,6 +15,8 @@ TABLES = (
     AgentRow,
     VersionRow,
     NumberRow,
+    WebhookRow,
+    DeliveryRow,
     CallRow,
     CallEventRow,
     EpochRow,

@@ -33,6 +33,7 @@ from turncall_control.keyring import new_key
 from turncall_control.migrations.upgrade import upgrade
 from turncall_control.plane import Plane
 from turncall_control.vendors import catalogue
+from turncall_control.webhooks.routes import send_events
 from turncall_devstack import DevStack, create_database, drop_database
 from turncall_proto import ids, subjects
 from turncall_proto.agent import AgentSpec, Cascade, VendorRef
@@ -41,6 +42,7 @@ from turncall_proto.codec import decode, encode
 from turncall_proto.events import CallEvent, CallStarted, EpochClosed, EpochOpened
 from turncall_proto.ids import AgentId, CallId, NumberId, ProjectId, VersionId, WorkerId
 from turncall_proto.placement import CallOffer, OfferReply, WorkerBeat
+from turncall_runtime.metrics import new_registry
 from turncall_runtime.seal import new_keypair
 from turncall_runtime.secret import Secret
 from turncall_testkit.stack import Migrate, Stack
@@ -277,12 +279,17 @@ OpenDesk = Callable[..., AbstractAsyncContextManager[Desk]]
 def open_desk(stack: Stack, migrate: Migrate, tmp_path_factory: pytest.TempPathFactory) -> OpenDesk:
     """Starts a control plane: ``open_desk(rest, is_reachable=True)`` has a public URL that others can ask.
 
-    ``own`` are servers of the test's own, which it may stop.
+    ``own`` are servers of the test's own, which it may stop; ``settings`` are fields of its configuration.
     """
 
     @asynccontextmanager
     async def opened(
-        rest: RestFace, *, is_reachable: bool = False, twilio_base_url: str = "", own: DevStack | None = None
+        rest: RestFace,
+        *,
+        is_reachable: bool = False,
+        twilio_base_url: str = "",
+        own: DevStack | None = None,
+        **settings: Any,
     ) -> AsyncIterator[Desk]:
         port = _free_port()
         name = f"calls_{uuid4().hex[:12]}"
@@ -310,6 +317,8 @@ def open_desk(stack: Stack, migrate: Migrate, tmp_path_factory: pytest.TempPathF
             twilio_auth_token=Secret(AUTH_TOKEN),
             twilio_base_url=twilio_base_url or rest.base_url,
             vendor_keys={"deepgram": Secret("deepgram-key")},
+            egress_allow=("127.0.0.0/8",),
+            **settings,
         )
         async with AsyncExitStack() as running:
             if not own:
@@ -500,3 +509,22 @@ async def _clean(nats_url: str) -> None:
             return
     finally:
         await client.close()
+
+
+@pytest.fixture(scope="session")
+def a_rest_face() -> Callable[[], AbstractAsyncContextManager[RestFace]]:
+    """Starts a carrier's REST for a module of its own."""
+    return _rest_face
+
+
+@pytest.fixture(scope="session")
+def another_sender() -> Callable[[Desk], AbstractAsyncContextManager[None]]:
+    """Starts a second sender of webhooks over a desk's database, as another replica would have one."""
+
+    @asynccontextmanager
+    async def started(desk: Desk) -> AsyncIterator[None]:
+        plane = msgspec.structs.replace(desk.plane, metrics=new_registry("control", "second"))
+        async with send_events(plane):
+            yield
+
+    return started

@@ -11,6 +11,7 @@ from turncall_control.calls import repository
 from turncall_control.db.engine import in_project
 from turncall_control.plane import Plane
 from turncall_proto import subjects
+from turncall_proto.events import PUBLIC_TAGS
 from turncall_proto.ids import CallId, ProjectId
 
 LOOK_AGAIN_S: Final = 5.0
@@ -92,7 +93,7 @@ class Feed:
         """Counts a fact; its event, unless it is one that this follower does not see."""
         self._last = call_seq
         self._is_over = tag == _LAST_WORD
-        is_shown = self._has_internal or tag in repository.PUBLIC_TAGS
+        is_shown = self._has_internal or tag in PUBLIC_TAGS
         return _event(tag, data, call_seq) if is_shown else None
 
     async def _hear(self, _: str, data: bytes) -> None:

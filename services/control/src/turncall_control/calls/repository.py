@@ -16,11 +16,8 @@ from turncall_control.errors import Invalid, NotFound
 from turncall_control.http.paging import PageAsked
 from turncall_proto import ids
 from turncall_proto.call import CallState, Channel, Direction, EndedReason
-from turncall_proto.events import INTERNAL_TAGS, CallEvent, Event
+from turncall_proto.events import PUBLIC_TAGS, CallEvent
 from turncall_proto.ids import AgentId, CallId, NumberId, ProjectId, VersionId
-
-PUBLIC_TAGS = frozenset(str(kind.__struct_config__.tag) for kind in Event.__args__) - INTERNAL_TAGS
-"""What users are told of; a tag of a newer release counts as internal."""
 
 
 class CallsWanted(Struct, frozen=True, kw_only=True):
