@@ -21,7 +21,7 @@ ROUTES = [
     (route.path_format, *requests_of(handler), handler.opt["permission"])
     for route in composition.assembled(composition.SLICES, [], None).routes
     if isinstance(route, HTTPRoute)
-    for handler in route.route_handlers
+    for handler in sorted(route.route_handlers, key=str)
     if handler.http_methods != {"OPTIONS"}
 ]
 

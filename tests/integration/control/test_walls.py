@@ -29,7 +29,7 @@ def routes():
         (next(iter(handler.http_methods)), route.path_format, handler)
         for route in made.routes
         if isinstance(route, HTTPRoute)
-        for handler in route.route_handlers
+        for handler in sorted(route.route_handlers, key=str)
         if handler.http_methods != {"OPTIONS"}
     ]
 
