@@ -22,7 +22,7 @@ down: ## Stop what `make up` started
 	@$(BIN)/turncall down
 
 test: setup ## Run every test over real Postgres, NATS, Valkey and S3 (no Docker needed)
-	@$(PY) -m pytest tests
+	@$(PY) -m pytest tests -n 3 --dist loadfile
 
 chaos: setup ## Kill, freeze and take away every part under live calls; prints a table (CHAOS="slug … --calls 4 --seed 7")
 	@$(PY) -m turncall_testkit.chaos $(CHAOS)
@@ -32,7 +32,7 @@ check: setup ## Formatting, lint, types, who may import whom, schema drift, unit
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
-	@$(PY) -m pytest -q tests/unit tests/contract
+	@$(PY) -m pytest -q tests/unit tests/contract -n 3 --dist loadfile
 
 fmt: setup ## Format the code and sort its imports
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
