@@ -18,9 +18,11 @@ CallId = NewType("CallId", str)
 WorkerId = NewType("WorkerId", str)
 WebhookId = NewType("WebhookId", str)
 DeliveryId = NewType("DeliveryId", str)
+AuditId = NewType("AuditId", str)
 
 PROJECT, KEY, AGENT, VERSION, NUMBER, CALL, WORKER = "prj", "key", "agt", "ver", "num", "call", "wrk"
 WEBHOOK, DELIVERY = "whk", "dlv"
+AUDIT = "aud"
 
 _INBOUND_CALLS = UUID("6f1f8d0e-7a0a-5c51-9a55-0d6b8f3f7c11")
 

@@ -1,6 +1,7 @@
 """The control plane in this process, over a real database, bus and Redis, with an emulated carrier."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from secrets import token_hex
@@ -10,6 +11,7 @@ import msgspec
 import pytest
 from httpx import ASGITransport, AsyncClient, Response
 from litestar import Litestar
+from litestar.routes import HTTPRoute
 
 from turncall_control import config as configuration
 from turncall_control.app import create_app
@@ -142,6 +144,41 @@ def a_config() -> Callable[..., dict[str, Any]]:
     return made
 
 
+class Witness:
+    """Remembers every act that succeeded, and finds the entry of each in the audit log: of every route that is tried.
+
+    Tests of a new route need nothing for it; one that changes something without leaving an entry fails its tests.
+    """
+
+    def __init__(self, app: Litestar) -> None:
+        self._audited = [
+            (method, re.compile(re.sub(r"{[^}]+}", "[^/]+", route.path_format)), handler.handler_name)
+            for route in app.routes
+            if isinstance(route, HTTPRoute)
+            for handler in route.route_handlers
+            for method in handler.http_methods
+            if handler.opt.get("audited") and route.path_format.startswith("/v1/")
+        ]
+        self._acts: dict[str, str] = {}
+
+    async def saw(self, response: Response) -> None:
+        """Called with every answer."""
+        request = response.request
+        if response.is_success and "idempotency-replayed" not in response.headers:
+            for method, path, name in self._audited:
+                if method == request.method and path.fullmatch(request.url.path):
+                    self._acts[response.headers["x-request-id"]] = name
+
+    async def check(self, control: Control) -> None:
+        """Fails when an act left no entry."""
+        if self._acts:
+            rows = await control.sql(
+                "select request_id, operation from audit_entries where request_id = any(%s)", list(self._acts)
+            )
+            left_none = self._acts.items() - dict(rows).items()
+            assert not left_none, f"left no entry in the audit log: {sorted(name for _, name in left_none)}"
+
+
 Environ = dict[str, str]
 Running = Callable[[Environ], AbstractAsyncContextManager[Control]]
 
@@ -204,8 +241,12 @@ async def running(environ: Environ) -> AsyncIterator[Control]:
     app = create_app(config, vendors=vendors())
     # Not Litestar's own client: it runs the application in another thread, one request at a time.
     transport = ASGITransport(app, raise_app_exceptions=False)
-    async with _lived(app), AsyncClient(transport=transport, base_url="http://control") as client:
-        yield Control(client, app, config)
+    witness = Witness(app)
+    hooks = {"response": [witness.saw]}
+    async with _lived(app), AsyncClient(transport=transport, base_url="http://control", event_hooks=hooks) as client:
+        started = Control(client, app, config)
+        yield started
+        await witness.check(started)
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from turncall_control import __version__, late_bus, openapi
 from turncall_control import config as configuration
 from turncall_control.agents.routes import AGENTS
+from turncall_control.audit.routes import AUDIT
 from turncall_control.auth import Caller
 from turncall_control.calls.routes import CALLS
 from turncall_control.config import ControlConfig
@@ -21,6 +22,7 @@ from turncall_control.db.engine import in_project
 from turncall_control.docs.routes import DOCS
 from turncall_control.health.routes import HEALTH
 from turncall_control.http import guard, problems
+from turncall_control.http.attribution import attributed, concluded
 from turncall_control.http.body import MAX_BODY_BYTES, StrictRequest
 from turncall_control.http.contract import Contract
 from turncall_control.http.observation import observed, request_seconds
@@ -37,7 +39,7 @@ from turncall_control.webhooks.routes import WEBHOOKS
 from turncall_runtime import logs, metrics
 from turncall_runtime.config import secrets_of
 
-SLICES: Final[tuple[Slice, ...]] = (HEALTH, DOCS, PROJECTS, KEYS, AGENTS, NUMBERS, WEBHOOKS, CALLS, INGRESS)
+SLICES: Final[tuple[Slice, ...]] = (HEALTH, DOCS, AUDIT, PROJECTS, KEYS, AGENTS, NUMBERS, WEBHOOKS, CALLS, INGRESS)
 """Lower ones first: a slice may use those before it. Tasks start in this order and stop in reverse."""
 
 Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
@@ -58,7 +60,8 @@ def create_app(
     resources = partial(opened, config, connect_bus, catalogue.packaged() if vendors is None else vendors, registry)
     app = assembled(slices, [_lifespan(resources, slices)], None)
     # Around the router: Litestar's own middleware does not see requests that no route takes.
-    app.asgi_handler = observed(answered_in_full(app.asgi_handler), request_seconds(registry))
+    served = attributed(answered_in_full(app.asgi_handler), config.proxy_networks)
+    app.asgi_handler = observed(served, request_seconds(registry))
     app.state.metrics = registry
     app.state.reference = cache(lambda: reference(slices))
     return app
@@ -81,6 +84,7 @@ def assembled(slices: Sequence[Slice], lifespan: list[Lifespan], described: Open
         route_handlers=[route for part in slices for route in part.routes],
         lifespan=list(lifespan),
         guards=[guard.admit],
+        after_request=concluded,
         dependencies={
             "plane": Provide(_plane, sync_to_thread=False),
             "caller": Provide(_caller, sync_to_thread=False),

@@ -46,6 +46,7 @@ class Permission(StrEnum):
     CALLS_WRITE = "calls:write"
     WEBHOOKS_READ = "webhooks:read"
     WEBHOOKS_WRITE = "webhooks:write"
+    AUDIT_READ = "audit:read"
 
 
 _P = Permission
@@ -58,7 +59,7 @@ _DEVELOPER: Final = _VIEWER | {
     _P.CALLS_WRITE,
     _P.WEBHOOKS_WRITE,
 }
-_ADMIN: Final = _DEVELOPER | {_P.PROJECT_WRITE}
+_ADMIN: Final = _DEVELOPER | {_P.AUDIT_READ, _P.PROJECT_WRITE}
 GRANTS: Final[Mapping[Role, frozenset[Permission]]] = {
     Role.VIEWER: _VIEWER,
     Role.DEVELOPER: _DEVELOPER,
@@ -90,12 +91,27 @@ def in_path(parameter: str, prefix: str, *, within: Finds | None = None) -> Find
     return Finds(how="path", parameter=parameter, prefix=prefix, within=within)
 
 
-def needs(permission: Permission, finds: Finds, *, fails: Sequence[type[ControlError]] = ()) -> dict[str, Any]:
+def needs(
+    permission: Permission,
+    finds: Finds,
+    *,
+    fails: Sequence[type[ControlError]] = (),
+    idempotent: bool = False,
+    audited: bool | None = None,
+) -> dict[str, Any]:
     """A route's declaration, for Litestar's ``opt``; an application with a route that lacks one does not start.
 
     ``fails`` are the errors of its own that the reference shows, beside those that every such route has.
+    ``idempotent``: it takes an Idempotency-Key; its successful answer is kept for a day, so it must show no secret.
+    ``audited``: whether a success leaves an entry in the audit log; by default that of every method but GET does.
     """
-    return {"permission": permission, "finds": finds, "fails": tuple(fails)}
+    return {
+        "permission": permission,
+        "finds": finds,
+        "fails": tuple(fails),
+        "idempotent": idempotent,
+        "audited": audited,
+    }
 
 
 class Caller(Struct, frozen=True, kw_only=True):

@@ -102,6 +102,9 @@ class ControlConfig(Struct, frozen=True, kw_only=True):
         int, Meta(ge=1, le=30, description="How long a user's server may take to answer an event.")
     ] = 15
     webhook_log_days: Annotated[int, Meta(ge=4, le=365, description="How long deliveries are kept.")] = 30
+    audit_keep_days: Annotated[
+        int, Meta(ge=1, le=36_500, description="Days after which entries of the audit log are deleted.")
+    ] = 400
     twilio_account_sid: Annotated[str, Meta(description="Account of the carrier; empty leaves telephony off.")] = ""
     twilio_auth_token: Annotated[Secret, Meta(description="Token of that account; it also signs webhooks.")] = Secret(
         ""

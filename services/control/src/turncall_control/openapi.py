@@ -19,6 +19,14 @@ from turncall_control.auth import GRANTS, NOTHING, Permission, Role, needs
 from turncall_control.http.problems import MEDIA_TYPE, Problem
 
 _REF: Final = "#/components/schemas/{name}"
+_IDEMPOTENCY_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A name for this request, unique in the project: sent again within a day, with the same body, it "
+    "acts no second time and gets the same answer, marked with `Idempotency-Replayed: true`.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
 _PAGE: Final = re.compile(rb"\bPage_(\w+?)(?:View|Summary)?_(?=\")")
 """How msgspec names a page of something; clients get an ``AgentPage``."""
 
@@ -51,12 +59,15 @@ def document(app: Litestar) -> bytes:
     operations = {operation["operationId"]: operation for operation in _operations(described)}
     handlers = [handler for handler in _handlers(app) if handler.handler_name in operations]
     permissions: dict[str, Permission] = {handler.handler_name: handler.opt["permission"] for handler in handlers}
+    idempotent = {handler.handler_name for handler in handlers if handler.opt["idempotent"]}
     bodies = {handler.handler_name: _kind(handler, "data") for handler in handlers}
     answers = {handler.handler_name: handler.parsed_fn_signature.return_type.annotation for handler in handlers}
     kinds = [kind for kind in [Problem, *bodies.values(), *answers.values()] if _is_described_by_msgspec(kind)]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
     schema_of = dict(zip(map(str, kinds), schemas, strict=True))
     for name, operation in operations.items():
+        if name in idempotent:
+            operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
         operation |= _who(permissions[name]) | {"summary": name.replace("_", " ").capitalize()}
         _replace(operation.get("requestBody", {}), schema_of.get(str(bodies[name])))
         # Litestar adds a 400 of its own shape wherever there is a parameter; ours is a 422.

@@ -2,13 +2,17 @@
 
 from turncall_control.agents.model import AgentRow, VersionRow
 from turncall_control.calls.model import CallEventRow, CallRow, CarrierCallbackRow, EpochRow
+from turncall_control.idempotency import KeyUse
 from turncall_control.keys.model import KeyRow
 from turncall_control.numbers.model import NumberRow
 from turncall_control.projects.model import ProjectRow
+from turncall_control.trail import EntryRow
 from turncall_control.vault import DataKeyRow
 from turncall_control.webhooks.model import DeliveryRow, WebhookRow
 
 TABLES = (
+    EntryRow,
+    KeyUse,
     ProjectRow,
     DataKeyRow,
     KeyRow,

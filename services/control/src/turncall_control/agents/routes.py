@@ -42,7 +42,7 @@ class NameTaken(Conflict):
 _READ, _WRITE = Permission.AGENTS_READ, Permission.AGENTS_WRITE
 
 
-@post("/v1/agents", tags=["agents"], opt=needs(_WRITE, IN_PROJECT, fails=[NameTaken]))
+@post("/v1/agents", tags=["agents"], opt=needs(_WRITE, IN_PROJECT, fails=[NameTaken], idempotent=True))
 async def create_agent(
     plane: NamedDependency[Plane],
     session: NamedDependency[AsyncSession],
@@ -84,7 +84,7 @@ async def list_agents(
     return paged(rows, page, summary, lambda row: (row.id,))
 
 
-@post("/v1/agents/validate", status_code=200, tags=["agents"], opt=needs(_WRITE, IN_PROJECT))
+@post("/v1/agents/validate", status_code=200, tags=["agents"], opt=needs(_WRITE, IN_PROJECT, audited=False))
 async def validate_agent(plane: NamedDependency[Plane], data: JSONBody[AgentDefinition]) -> Verdict:
     """Checks a config without storing it: 422 names every field that is wrong."""
     check(plane.vendors, data.config)

@@ -26,6 +26,7 @@ from turncall_proto.ids import CallId
 
 _CALL: Final = in_path("call_id", ids.CALL)
 _OPT: Final = needs(Permission.CALLS_READ, _CALL)
+_LISTEN: Final = needs(Permission.CALLS_READ, _CALL, audited=True)
 _Internal = Annotated[bool, QueryParameter(description="Also the facts that are never sent to webhooks.")]
 _LARGEST_SEQ: Final = 2**31 - 1
 
@@ -95,7 +96,7 @@ async def list_call_turns(
 @get(
     "/v1/calls/{call_id:str}/recording",
     tags=["calls"],
-    opt=needs(Permission.CALLS_READ, _CALL, fails=[RangeNotSatisfiable, RatesDiffer]),
+    opt=needs(Permission.CALLS_READ, _CALL, fails=[RangeNotSatisfiable, RatesDiffer], audited=True),
     media_type="audio/wav",
     responses={
         206: ResponseSpec(bytes, generate_examples=False, description="The bytes asked for.", media_type="audio/wav"),
@@ -130,7 +131,7 @@ async def get_call_recording(
 @get(
     "/v1/calls/{call_id:str}/events/stream",
     tags=["calls"],
-    opt=_OPT,
+    opt=_LISTEN,
     media_type="text/event-stream",
 )
 async def follow_call(

@@ -104,7 +104,7 @@ async def get_call(
     "/v1/calls/{call_id:str}/end",
     status_code=200,
     tags=["calls"],
-    opt=needs(Permission.CALLS_WRITE, in_path("call_id", ids.CALL), fails=[CallOver, EndRefused]),
+    opt=needs(Permission.CALLS_WRITE, in_path("call_id", ids.CALL), fails=[CallOver, EndRefused], idempotent=True),
 )
 async def end_call(plane: NamedDependency[Plane], caller: NamedDependency[Caller], call_id: FromPath[str]) -> EndTaken:
     """Ends a live call: its worker confirms, or the carrier closes the line if no worker does. 409 once it is over."""

@@ -33,7 +33,11 @@ SetProject: Final = text("select set_config('app.project', :project, true)")
 Pool = AsyncConnectionPool[AsyncConnection[TupleRow]]
 
 
-class _ScopedSession(Session):
+class WatchedSession(Session):
+    """The synchronous half of every session of ours: what listens to changes listens to it."""
+
+
+class _ScopedSession(WatchedSession):
     """The synchronous half of a session of the ``api`` login; only it carries the project."""
 
 
@@ -88,7 +92,7 @@ async def opened(api_url: Secret, system_url: Secret) -> AsyncIterator[Database]
     try:
         yield Database(
             api=async_sessionmaker(api, sync_session_class=_ScopedSession, expire_on_commit=False),
-            system=async_sessionmaker(system, expire_on_commit=False),
+            system=async_sessionmaker(system, sync_session_class=WatchedSession, expire_on_commit=False),
             pool=pool,
         )
     finally:

@@ -7,6 +7,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.plugins import ReceiveRoutePlugin
 from litestar.routes import BaseRoute, HTTPRoute
 
+from turncall_control import idempotency
 from turncall_control.auth import Finds, Permission
 from turncall_control.http.problems import MEDIA_TYPE, Problem
 
@@ -31,10 +32,14 @@ class Contract(ReceiveRoutePlugin):
             permission, finds = handler.opt.get("permission"), handler.opt.get("finds")
             if not isinstance(permission, Permission) or not isinstance(finds, Finds):
                 raise ImproperlyConfiguredException(f"{handler} on {route.path} lacks opt=needs(permission, finds)")
+            handler.opt["has_session"] = "session" in handler.parsed_fn_signature.parameters
+            if handler.opt["audited"] is None:
+                handler.opt["audited"] = handler.http_methods != {"GET"}
             handler.opt["query"] = frozenset(parameter.field_alias for parameter in inputs.expected_query_params)
             handler.security = [_SECURITY.get(permission, {"key": []})]
             described = _errors(permission, finds, has_data="data" in handler.parsed_fn_signature.parameters)
-            for failure in handler.opt.get("fails", ()):
+            kept = (idempotency.KeyReused, idempotency.StillRunning, idempotency.AnswerLost)
+            for failure in (*handler.opt["fails"], *(kept if handler.opt["idempotent"] else ())):
                 described[failure.status] = " ".join(filter(None, [described.get(failure.status), f"{failure.title}."]))
             handler.responses = {
                 status: ResponseSpec(Problem, generate_examples=False, description=text, media_type=MEDIA_TYPE)

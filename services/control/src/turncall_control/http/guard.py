@@ -1,15 +1,21 @@
 """The one guard: who asks, may they, and is the id in the path one of the right kind."""
 
 import hmac
+import re
 from collections.abc import Collection, Iterable, Mapping
+from hashlib import sha256
 from typing import Any, Final
 
+from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
+from turncall_control import idempotency
 from turncall_control.auth import GRANTS, Caller, Finds, Permission
+from turncall_control.db.act import PLATFORM, Act, Answer, current
 from turncall_control.errors import Fault, Forbidden, Invalid, NotFound, RateLimited, Unauthorised
-from turncall_control.http.address import client_address, neighbourhood
+from turncall_control.http.address import neighbourhood
+from turncall_control.http.attribution import Replayed
 from turncall_control.http.observation import told
 from turncall_control.plane import Plane
 from turncall_control.rates import Bucket, Verdict
@@ -17,6 +23,8 @@ from turncall_proto import ids
 from turncall_runtime.secret import Secret
 
 PLATFORM_HEADER: Final = "x-platform-key"
+IDEMPOTENCY_HEADER: Final = "idempotency-key"
+_IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}", re.ASCII)
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 
@@ -32,7 +40,9 @@ async def admit(connection: Connection, handler: BaseRouteHandler) -> None:
     plane: Plane = connection.app.state.plane
     if permission in (Permission.OPEN, Permission.SIGNED):
         return
-    neighbours = neighbourhood(client_address(connection.scope, plane.config.proxy_networks))
+    act = current()
+    assert act is not None, "attributed() is around every application"
+    neighbours = neighbourhood(act.address)
     caller = await _recognised(plane, connection, permission, neighbours)
     await _count(plane, connection, caller, neighbours)
     if caller is not None:
@@ -41,6 +51,28 @@ async def admit(connection: Connection, handler: BaseRouteHandler) -> None:
         connection.state.caller = caller
     check_ids(finds, connection.path_params)
     check_query(handler.opt["query"], connection.query_params)
+    act.database, act.operation, act.has_session = plane.database, handler.handler_name, handler.opt["has_session"]
+    act.actor, act.project_id = (PLATFORM, None) if caller is None else (caller.key_id, caller.project_id)
+    act.object_id = connection.path_params[finds.parameter] if finds.how == "path" else ""
+    act.is_audited = handler.opt["audited"]
+    if isinstance(connection, Request) and connection.method == "POST":
+        await _claim(act, connection, handler, connection.headers.get(IDEMPOTENCY_HEADER))
+
+
+async def _claim(act: Act, request: Request[Any, Any, Any], handler: BaseRouteHandler, key: str | None) -> None:
+    """Lets the request with this key through once. Raises `Invalid`, `Replayed`, and what `idempotency.claim` does."""
+    if key is None:
+        return
+    if not handler.opt["idempotent"] or act.project_id is None or act.database is None:
+        raise Invalid.at("Idempotency-Key", "This operation takes none: its answer is not kept")
+    if not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise Invalid.at("Idempotency-Key", "It needs 1 to 255 visible ASCII characters")
+    body = sha256(await request.body()).digest()
+    asked = f"{request.method} {request.scope['path']}\n".encode()
+    found = await idempotency.claim(act.database, act.project_id, key, sha256(asked + body).digest())
+    if isinstance(found, Answer):
+        raise Replayed(found)
+    act.claim = found
 
 
 async def _recognised(plane: Plane, connection: Connection, permission: Permission, neighbours: str) -> Caller | None:

@@ -11,7 +11,9 @@ from msgspec import Meta, Struct
 
 from turncall_control import errors
 from turncall_control.db import failures
+from turncall_control.db.act import current
 from turncall_control.errors import ControlError, Fault
+from turncall_control.http.attribution import Replayed, replay
 from turncall_control.http.observation import request_id
 from turncall_runtime import logs
 
@@ -34,6 +36,9 @@ class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def respond(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     """The problem document for whatever a request raised; what nobody foresaw is logged and told without detail."""
+    act = current()
+    if act is not None:
+        act.is_refused = isinstance(error, ControlError)
     known = _known(error)
     if known is None:
         log.error("request.failed", path=request.scope["path"], method=request.method, exc_info=error)
@@ -52,7 +57,7 @@ def respond(request: Request[Any, Any, Any], error: Exception) -> Response[Probl
     return Response(document, status_code=known.status, media_type=MEDIA_TYPE, headers=headers)
 
 
-HANDLERS: Final[ExceptionHandlersMap] = {Exception: respond, HTTPException: respond}
+HANDLERS: Final[ExceptionHandlersMap] = {Exception: respond, HTTPException: respond, Replayed: replay}
 """For the application: nothing leaves in any other shape."""
 
 

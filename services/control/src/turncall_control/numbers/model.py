@@ -6,6 +6,7 @@ from sqlalchemy import ForeignKeyConstraint, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from turncall_control.db.base import Id, Row, created_at
+from turncall_control.trail import PRIVATE
 from turncall_proto import ids
 from turncall_proto.ids import AgentId, NumberId, ProjectId
 
@@ -26,7 +27,7 @@ class NumberRow(Row):
     id: Mapped[NumberId] = mapped_column(Id(ids.NUMBER), primary_key=True)
     project_id: Mapped[ProjectId] = mapped_column(Id(ids.PROJECT))
     agent_id: Mapped[AgentId] = mapped_column(Id(ids.AGENT))
-    e164: Mapped[str] = mapped_column(unique=True)
+    e164: Mapped[str] = mapped_column(unique=True, info=PRIVATE)
     carrier: Mapped[str]
     carrier_sid: Mapped[str]
     max_concurrent_calls: Mapped[int | None]

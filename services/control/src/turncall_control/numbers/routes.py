@@ -27,7 +27,7 @@ _READ, _WRITE = Permission.NUMBERS_READ, Permission.NUMBERS_WRITE
 @post(
     "/v1/numbers",
     tags=["numbers"],
-    opt=needs(_WRITE, IN_PROJECT, fails=[service.NumberTaken, *_CARRIER]),
+    opt=needs(_WRITE, IN_PROJECT, fails=[service.NumberTaken, *_CARRIER], idempotent=True),
 )
 async def bind_number(
     plane: NamedDependency[Plane], caller: NamedDependency[Caller], data: JSONBody[NumberNew]
