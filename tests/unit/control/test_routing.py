@@ -3,9 +3,9 @@
 import pytest
 
 from turncall_control import routing
-from turncall_control.routing import Route, Routing
+from turncall_control.routing import Route, Routing, Told
 from turncall_proto.agent import AgentSpec, Cascade, VendorRef
-from turncall_proto.ids import AgentId, NumberId, ProjectId, VersionId
+from turncall_proto.ids import AgentId, CallId, NumberId, ProjectId, VersionId
 
 AGENT = AgentSpec(pipeline=Cascade(stt=VendorRef(vendor="a"), llm=VendorRef(vendor="a"), tts=VendorRef(vendor="a")))
 
@@ -53,3 +53,21 @@ def test_only_so_many_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in ("+1", "+2", "+1", "+3"):
         known.used("twilio", number, route())
     assert [known.recall("twilio", number) is not None for number in ("+1", "+2", "+3")] == [True, False, True]
+
+
+def test_an_answer_is_remembered_for_as_long_as_it_is_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repeat finds what was told; a minute later, or behind too many others, there is nothing to find."""
+    now_s = 100.0
+    monkeypatch.setattr(routing.time, "monotonic", lambda: now_s)
+    monkeypatch.setattr(routing, "TOLD_AT_MOST", 2)
+    told, calls = Told(), [CallId(f"call_{number}") for number in range(3)]
+    told.about(calls[0]).document = "<Response/>"
+    assert told.recall(calls[0]) == "<Response/>"
+    assert told.about(calls[0]).document == "<Response/>"
+    now_s += 61
+    assert told.recall(calls[0]) is None
+    assert told.about(calls[0]).document is None
+    told.about(calls[0]).document = "<Response/>"
+    for call_id in calls[1:]:
+        assert told.about(call_id).document is None
+    assert told.recall(calls[0]) is None

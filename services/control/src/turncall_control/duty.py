@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from turncall_control.db import failures
 from turncall_runtime import logs
 
 log = logs.logger(__name__)
@@ -19,11 +20,17 @@ async def repeated(
     """Does ``work`` again and again, every ``every_s`` or as soon as ``wait`` returns, until the end."""
 
     async def repeat() -> None:
+        is_waiting = False
         while True:
             try:
                 await work()
+                is_waiting = False
             except Exception as error:
-                log.error("duty.failed", duty=duty, exc_info=error)
+                if not (isinstance(error, failures.FAILURES) and failures.is_away(error)):
+                    log.error("duty.failed", duty=duty, exc_info=error)
+                elif not is_waiting:
+                    is_waiting = True
+                    log.warning("duty.waits", duty=duty, error=str(error))
             await wait(every_s)
 
     task = asyncio.create_task(repeat(), name=duty)

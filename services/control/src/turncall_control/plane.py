@@ -19,7 +19,7 @@ from turncall_control.db.engine import Database
 from turncall_control.errors import Unavailable
 from turncall_control.keyring import Keyring
 from turncall_control.rates import Rates
-from turncall_control.routing import Routing
+from turncall_control.routing import Routing, Told
 from turncall_control.settings import SettingsLookup
 from turncall_control.vault import Vault
 from turncall_control.vendors.catalogue import Catalogue
@@ -54,6 +54,7 @@ class Plane(Struct, frozen=True, kw_only=True):
     bus: Bus
     workers: Workers
     routing: Routing
+    told: Told
     keyring: Keyring
     settings: SettingsLookup
     vault: Vault
@@ -108,6 +109,7 @@ async def opened(
             bus=await stack.enter_async_context(connect_bus(config)),
             workers=Workers(),
             routing=Routing(),
+            told=Told(),
             keyring=Keyring(database.pool, config.key_pepper),
             settings=SettingsLookup(database.pool),
             vault=Vault(database.pool, config.master_key_list),

@@ -1,5 +1,7 @@
-"""What answers a number: the last that this process knows, for the time when Postgres is away."""
+"""For the time when Postgres is away: what answered a number last, and what a caller has been told since."""
 
+import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from typing import Final
@@ -7,7 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 from turncall_proto.agent import AgentSpec
-from turncall_proto.ids import AgentId, NumberId, ProjectId, VersionId
+from turncall_proto.ids import AgentId, CallId, NumberId, ProjectId, VersionId
 
 KNOWN_AT_MOST: Final = 10_000
 """Numbers, and versions of agents, that a process keeps: some 50 MB of definitions at their usual size."""
@@ -56,3 +58,41 @@ class Routing:
         route = self._routes.get((provider, e164))
         agent = route and self._agents.get(route.version_id)
         return (route, agent) if route and agent else None
+
+
+TOLD_AT_MOST: Final = 2_000
+TOLD_FOR_S: Final = 60.0
+"""How long an answer is good for: as long as the address of the media socket in it."""
+
+
+class Answer:
+    """What a carrier was told about one call; ``turn`` is held while it is decided."""
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Lock()
+        self.document: str | None = None
+        self.made_s = time.monotonic()
+
+
+class Told:
+    """Answers that no row holds, so that a repeat on this process gets the same. The oldest go first."""
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[CallId, Answer] = OrderedDict()
+
+    def about(self, call_id: CallId) -> Answer:
+        """The answer of a call, to be made by whoever has its turn first."""
+        known = self._answers.get(call_id)
+        if known is None or time.monotonic() - known.made_s > TOLD_FOR_S:
+            known = self._answers[call_id] = Answer()
+            self._answers.move_to_end(call_id)
+        while len(self._answers) > TOLD_AT_MOST:
+            self._answers.popitem(last=False)
+        return known
+
+    def recall(self, call_id: CallId) -> str | None:
+        """What was told about a call lately; None when that was nothing."""
+        known = self._answers.get(call_id)
+        if known is None or time.monotonic() - known.made_s > TOLD_FOR_S:
+            return None
+        return known.document

@@ -1,6 +1,5 @@
 """Whole calls with an emulated carrier: its own signatures, its own order of requests, its media socket."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -200,8 +199,9 @@ async def test_the_only_worker_is_restarted(house: tuple[Any, Carrier, Media], o
             media.deeds, media.epochs, media.workers = ["is lost", "hangs up"], [], [first]
             call = await carrier.dial(to=NUMBER, from_=PERSON, script=[WaitForHangUp(timeout_s=20)])
             await desk.comes_true(lambda: media.epochs == [1])
-            first.is_frozen = True
-            await asyncio.sleep(2)
+            # Whatever is offered to it from here on is refused, so the caller waits however busy the machine is.
+            first.answer, first.is_frozen = "full", True
+            await desk.comes_true(lambda: _is_held(desk, call), timeout_s=10)
             assert media.epochs == [1], "the caller waits"
             async with open_worker(desk) as second:
                 second.media_url = media.worker.media_url
@@ -213,6 +213,17 @@ async def test_the_only_worker_is_restarted(house: tuple[Any, Carrier, Media], o
     assert media.epochs == [1, 2]
     assert (shown["status"], shown["ended_reason"]) == ("completed", "assistant_ended_call")
     assert second.offers[-1].plan.resume.from_worker == first.id
+
+
+async def _is_held(desk: Any, call: Any) -> bool:
+    """Whether the carrier asked what comes after the first epoch, and was told to ask again."""
+    return bool(
+        await desk.rows(
+            "select from epochs e join calls c on c.id = e.call_id where c.provider_call_id = %s and e.epoch = 1"
+            " and e.asked_at is not null and e.next_answer is null",
+            call.sid,
+        )
+    )
 
 
 async def test_the_bound_number_asks_us_for_everything(house: tuple[Any, Carrier, Media]) -> None:

@@ -38,8 +38,18 @@ async def test_calls_ring_while_postgres_is_away(
         assert desk.plane.routing.recall("twilio", desk.number), "a number that was called is known at once"
 
         await private_stack.postgres.kill()
-        answer = await desk.rings(sid)
+        answer, *repeats = await asyncio.gather(*(desk.rings(sid) for _ in range(5)))
         assert verbs(answer) == ["Connect"]
+        assert {repeat.content for repeat in repeats} == {answer.content}
+        assert len({offer.plan.planned_at for offer in worker.offers if offer.plan.call_id == call_id}) == 1
+        assert desk.plane.database.pool.is_away
+        began_s = time.monotonic()
+        for _ in range(10):
+            assert (await desk.get("/v1/calls")).status_code == 503
+        assert (await desk.rings(sid)).content == answer.content
+        ready = await desk.http.get("/ready")
+        assert (ready.status_code, ready.json()["database"]) == (503, False)
+        assert time.monotonic() - began_s < 10, "each of these would wait two seconds for a connection"
         assert f"/resume/{call_id}/1" in answer.text
         plan = worker.offers[-1].plan
         assert (plan.call_id, plan.epoch, plan.version_id) == (call_id, 1, desk.version_id)
@@ -66,6 +76,8 @@ async def test_calls_ring_while_postgres_is_away(
 
         await private_stack.postgres.start()
         await desk.comes_true(lambda: _answers(desk), timeout_s=20)
+        assert (await desk.http.get("/ready")).status_code == 200
+        assert (await desk.rings(sid)).content == answer.content, "also before its row knows an answer"
         again = (ET.fromstring(held.text)[1].text or "").removeprefix(desk.plane.config.public_url)
         assert again.startswith(f"{resume}?waiting_since=")
         assert verbs(await desk.twilio_asks(again, form)) == ["Connect"]
@@ -97,7 +109,7 @@ async def test_a_refusal_while_postgres_is_away_has_its_reason(
         inbound = "/webhooks/twilio/voice/inbound"
         first = await desk.rings(sid)
         assert verbs(first) == ["Say", "Pause", "Redirect"]
-        late = await desk.twilio_asks(f"{inbound}?waiting_since={time.time() - 60:.0f}", desk.form(sid))
+        late = await desk.twilio_asks(f"{inbound}?waiting_since={time.time() - 62:.0f}", desk.form(sid))
         assert verbs(late) == ["Say", "Hangup"]
         await private_stack.postgres.start()
         await desk.comes_true(lambda: _answers(desk), timeout_s=20)

@@ -32,8 +32,21 @@ log = logs.logger(__name__)
 async def admit(plane: Plane, documents: Documents, ringing: Ringing, since_s: float | None) -> Admitted:
     """Answers a call without Postgres. ``since_s`` is when its caller began to wait, None at the first question.
 
-    A repeat is placed again: the first worker that claims the epoch serves it, the other slot frees itself.
+    A repeat gets the same answer from this process. Another one places the call again: the first worker that claims the
+    epoch serves it, the second one turns its socket away, and an unused slot frees itself.
     """
+    call_id = ids.inbound_call_id(ringing.provider, ringing.account, ringing.provider_call_id)
+    told = plane.told.about(call_id)
+    async with told.turn:
+        if told.document is not None:
+            return Admitted(answer=told.document, plan=None)
+        admitted = await _admit(plane, documents, ringing, since_s)
+        if admitted.is_settled:
+            told.document = admitted.answer
+        return admitted
+
+
+async def _admit(plane: Plane, documents: Documents, ringing: Ringing, since_s: float | None) -> Admitted:
     known = plane.routing.recall(ringing.provider, ringing.to_number)
     if known is None:
         log.error("call.unrouted", provider_call_id=ringing.provider_call_id, reason="Postgres is away")

@@ -4,21 +4,23 @@
 and serves look-ups by key or number, the operator's routes and background work.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, OperationalError
 from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from sqlalchemy import Connection, event, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, SessionTransaction
 
 from turncall_proto import ids
 from turncall_proto.ids import ProjectId
+from turncall_runtime import logs
 from turncall_runtime.secret import Secret
 
 CONNECT_WITHIN_S: Final = 2
@@ -30,7 +32,63 @@ SESSIONS: Final = 10
 
 SetProject: Final = text("select set_config('app.project', :project, true)")
 
-Pool = AsyncConnectionPool[AsyncConnection[TupleRow]]
+PROBE_EVERY_S: Final = 0.5
+"""Between two looks for a database that is away."""
+
+log = logs.logger(__name__)
+
+
+class Away(PoolTimeout):
+    """The database could not be reached a moment ago; nobody waits for it until it answers again."""
+
+
+class Pool(AsyncConnectionPool[AsyncConnection[TupleRow]]):
+    """Bare connections. Once the database could not be reached, one probe waits for it, and everybody else is refused.
+
+    A pool that is merely used up refuses nobody: the time-out of a request counts only if connecting failed meanwhile.
+    """
+
+    _probing: asyncio.Task[None] | None = None
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the database could not be reached when it was last asked."""
+        return self._probing is not None
+
+    async def getconn(self, timeout: float | None = None) -> AsyncConnection[TupleRow]:
+        """See `AsyncConnectionPool.getconn`. Raises `Away` at once while the database is away."""
+        if self.is_away:
+            raise Away("the database could not be reached a moment ago")
+        failed = self._failed()
+        try:
+            return await super().getconn(timeout)
+        except PoolTimeout:
+            if self._failed() > failed and not self.is_away:
+                log.error("database.away")
+                self._probing = asyncio.create_task(self._probe(), name="database probe")
+            raise
+
+    async def close(self, timeout: float = 5.0) -> None:
+        """See `AsyncConnectionPool.close`."""
+        if self._probing is not None:
+            self._probing.cancel()
+            await asyncio.wait({self._probing})
+        await super().close(timeout)
+
+    def _failed(self) -> int:
+        """How many attempts to connect have failed."""
+        return self.get_stats().get("connections_errors", 0)
+
+    async def _probe(self) -> None:
+        while True:
+            try:
+                connection = await super().getconn(PROBE_EVERY_S)
+            except PoolTimeout:
+                continue  # that was the pause
+            await self.putconn(connection)
+            log.info("database.back")
+            self._probing = None
+            return
 
 
 class WatchedSession(Session):
@@ -76,7 +134,6 @@ async def in_project(database: Database, project_id: ProjectId) -> AsyncIterator
 @asynccontextmanager
 async def opened(api_url: Secret, system_url: Secret) -> AsyncIterator[Database]:
     """A database whose connections are made as they are needed, so that it may be away at the start."""
-    api, system = _engine(api_url), _engine(system_url)
     pool = Pool(
         system_url.reveal(),
         min_size=1,
@@ -84,10 +141,11 @@ async def opened(api_url: Secret, system_url: Secret) -> AsyncIterator[Database]
         timeout=CONNECT_WITHIN_S,
         kwargs={"autocommit": True, **_limits()},
         check=Pool.check_connection,
-        reconnect_timeout=5,
+        reconnect_timeout=PROBE_EVERY_S,  # then the next request, or the probe, has it try again
         open=False,
         name="system",
     )
+    api, system = _engine(api_url, pool), _engine(system_url, pool)
     await pool.open()
     try:
         yield Database(
@@ -101,8 +159,14 @@ async def opened(api_url: Secret, system_url: Secret) -> AsyncIterator[Database]
         await system.dispose()
 
 
-def _engine(url: Secret) -> AsyncEngine:
-    return create_async_engine(
+def _engine(url: Secret, pool: Pool) -> AsyncEngine:
+    """Sessions, which do not try to connect either while ``pool`` knows the database to be away."""
+
+    def refuse_while_away(*_: object) -> None:
+        if pool.is_away:
+            raise OperationalError("the database could not be reached a moment ago")
+
+    engine = create_async_engine(
         make_url(url.reveal()).set(drivername="postgresql+psycopg"),
         pool_size=SESSIONS,
         max_overflow=0,
@@ -112,6 +176,8 @@ def _engine(url: Secret) -> AsyncEngine:
         json_serializer=lambda value: msgspec.json.encode(value).decode(),
         json_deserializer=msgspec.json.decode,
     )
+    event.listen(engine.sync_engine, "do_connect", refuse_while_away)
+    return engine
 
 
 def _limits() -> dict[str, Any]:

@@ -113,6 +113,10 @@ async def _answer(plane: Plane, form: FormMultiDict, since_s: float | None) -> A
         from_number=form.get("From", "")[:MAX_PARTY_LENGTH],
         to_number=form.get("To", "")[:MAX_PARTY_LENGTH],
     )
+    told = plane.told.recall(ids.inbound_call_id(ringing.provider, ringing.account, ringing.provider_call_id))
+    if told is not None:
+        # Postgres may be back, and the call's row, which knows no answer, may be there or still on its way.
+        return Admitted(answer=told, plan=None)
     try:
         route = await admission.route(plane.database.pool, plane.routing, twilio.PROVIDER, ringing.to_number)
         return await admission.admit(plane, twilio, ringing, route)
