@@ -171,3 +171,68 @@ async def test_api_key_does_not_open_the_operators_routes(tenant):
     """An admin of one project neither lists nor makes projects."""
     await tenant.refused(401, "GET", "/v1/projects")
     await tenant.refused(401, "POST", "/v1/projects", {"name": "Mine"})
+
+
+async def rotated(tenant, role_of="viewer", **body):
+    """A key of a project, by its id and its header, and what rotating it gave."""
+    made = await tenant.done("POST", "/v1/keys", {"name": "service", "role": role_of})
+    header = {"Authorization": f"Bearer {made['secret']}"}
+    return made["key"], header, await tenant.done("POST", f"/v1/keys/{made['key']['id']}/rotate", body)
+
+
+async def test_rotated_key_lives_beside_its_successor(control, tenant):
+    """Both open the project; the old one has an end and names its successor, which has its name and role."""
+    old, header, made = await rotated(tenant, overlap_s=3600)
+    path = f"/v1/projects/{tenant.project_id}"
+    await control.anybody.done("GET", path, headers=header)
+    await control.anybody.done("GET", path, headers={"Authorization": f"Bearer {made['secret']}"})
+    assert (made["key"]["name"], made["key"]["role"], made["key"]["expires_at"]) == ("service", "viewer", None)
+    listed = {key["id"]: key for key in (await tenant.done("GET", "/v1/keys"))["items"]}
+    assert listed[old["id"]]["successor_id"] == made["key"]["id"]
+    left = datetime.fromisoformat(listed[old["id"]]["expires_at"]) - datetime.now(UTC)
+    assert timedelta(minutes=50) < left <= timedelta(hours=1)
+
+
+async def test_overlap_of_nothing_ends_the_old_key_on_every_replica(control, run, environ, tenant, monkeypatch):
+    """Without an overlap the old key is refused at once here, and within five seconds on a replica that knows it."""
+    async with run(environ) as replica:
+        seconds = 0.0
+        monkeypatch.setattr(replica.plane.keyring, "_clock", lambda: seconds)
+        made = await tenant.done("POST", "/v1/keys", {"name": "service", "role": "viewer"})
+        header, path = {"Authorization": f"Bearer {made['secret']}"}, f"/v1/projects/{tenant.project_id}"
+        await replica.anybody.done("GET", path, headers=header)
+        await tenant.done("POST", f"/v1/keys/{made['key']['id']}/rotate", {"overlap_s": 0})
+        await control.anybody.refused(401, "GET", path, headers=header)
+        seconds = keyring.REMEMBER_S
+        await replica.anybody.refused(401, "GET", path, headers=header)
+
+
+async def test_third_key_is_refused(tenant):
+    """A key with a successor is not rotated again, nor is one that is over; the successor is."""
+    old, _, made = await rotated(tenant)
+    problem = await tenant.refused(409, "POST", f"/v1/keys/{old['id']}/rotate", {})
+    assert problem["type"] == "urn:turncall:problem:already-rotated"
+    await tenant.done("POST", f"/v1/keys/{made['key']['id']}/rotate", {})
+    over, _, _ = await rotated(tenant, overlap_s=0)
+    problem = await tenant.refused(409, "POST", f"/v1/keys/{over['id']}/rotate", {})
+    assert problem["type"] == "urn:turncall:problem:key-over"
+
+
+async def test_key_rotates_no_key_above_its_role(control, tenant):
+    """A developer cannot get an admin's key by rotating one."""
+    developer = await control.tenant("developer", tenant.project_id)
+    listed = await developer.done("GET", "/v1/keys", params={"role": "admin"})
+    await developer.refused(403, "POST", f"/v1/keys/{listed['items'][0]['id']}/rotate", {})
+
+
+async def test_keys_are_filtered_by_role_and_life(tenant):
+    """Each filter shows what it names and nothing else."""
+    old, _, made = await rotated(tenant, overlap_s=0)
+
+    async def shown(**filters):
+        return [key["id"] for key in (await tenant.done("GET", "/v1/keys", params=filters))["items"]]
+
+    assert await shown(role="viewer") == [made["key"]["id"], old["id"]]
+    assert await shown(is_live="false") == [old["id"]]
+    assert old["id"] not in await shown(is_live="true")
+    assert len(await shown(is_live="true")) == 2

@@ -5,8 +5,10 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import turncall_control as control_package
 import turncall_proto
 from turncall_control import app as composition
+from turncall_control import openapi
 
 URL = re.compile(r"https?://|//[a-z]", re.IGNORECASE)
 
@@ -88,3 +90,17 @@ async def test_metrics_count_requests_by_route_and_never_by_object(control, tena
     assert "turncall_build_info" in page
     assert "surprise" not in page
     assert "BREW" not in page
+
+
+def test_matrix_of_roles_in_the_readme_and_the_reference_is_the_guards():
+    """Both tables are made from what the guard reads, with a line for every route; run `make schema` if not."""
+    table = openapi.matrix(composition.assembled(composition.SLICES, [], None))
+    document = json.loads(composition.reference())
+    operations = [operation for item in document["paths"].values() for operation in item.values()]
+    for operation in operations:
+        if operation["x-permission"] not in ("open", "signed"):
+            (line,) = [line for line in table.splitlines() if f"`{operation['operationId']}`" in line]
+            assert f"`{operation['x-permission']}`" in line
+            assert line.endswith(f"| {', '.join(operation['x-roles']) or 'the operator'} |")
+    assert table in document["info"]["description"]
+    assert table in (Path(control_package.__file__).parents[2] / "README.md").read_text()

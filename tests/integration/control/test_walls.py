@@ -49,6 +49,7 @@ def bodies(a_config, agent_id):
     return {
         "change_project": {"name": "Renamed"},
         "create_key": {"name": "key", "role": "viewer"},
+        "rotate_key": {},
         "create_agent": {"name": "Agent", "config": a_config()},
         "validate_agent": {"config": a_config()},
         "change_agent": {"name": "Other"},

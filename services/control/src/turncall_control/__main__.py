@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from litestar import Litestar
 
 PR_SET_PDEATHSIG: Final = 1
+ACCESS_BEGINS: Final = "<!-- Who may do what: made from the routes by `make schema`. -->\n"
+ACCESS_ENDS: Final = "<!-- End of who may do what. -->"
 GRACE_S: Final = 20
 """Running requests may take this long after SIGTERM; then the process is killed."""
 
@@ -64,11 +66,16 @@ def migrate() -> None:
 
 
 def schema() -> None:
-    """Writes openapi.json into the contract's package, where a difference is reviewed."""
-    from turncall_control.app import reference  # noqa: PLC0415
+    """Writes openapi.json into the contract's package, and who may do what into our README, to be reviewed."""
+    from turncall_control.app import SLICES, assembled, reference  # noqa: PLC0415
+    from turncall_control.openapi import matrix  # noqa: PLC0415
 
     target = Path(turncall_proto.__file__).parent / "schema" / "openapi.json"
     target.write_bytes(reference())
+    readme = Path(__file__).parents[2] / "README.md"
+    before, begin, rest = readme.read_text().partition(ACCESS_BEGINS)
+    _, end, after = rest.partition(ACCESS_ENDS)
+    readme.write_text(f"{before}{begin}\n{matrix(assembled(SLICES, [], None))}{end}{after}")
 
 
 def show_example() -> None:

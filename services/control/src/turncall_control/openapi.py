@@ -27,6 +27,9 @@ _IDEMPOTENCY_KEY: Final = {
     "acts no second time and gets the same answer, marked with `Idempotency-Replayed: true`.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
+_ACCESS: Final = """\
+Send an API key as `Authorization: Bearer tc_…`. What is not of the key's own project looks missing.
+Who may do what:"""
 _PAGE: Final = re.compile(rb"\bPage_(\w+?)(?:View|Summary)?_(?=\")")
 """How msgspec names a page of something; clients get an ``AgentPage``."""
 
@@ -80,10 +83,26 @@ def document(app: Litestar) -> bytes:
             _replace(response, schema_of.get(str(Problem if is_problem else answers[name])))
             if status == "204":
                 response.pop("content", None)
+    described["info"]["description"] = f"{_ACCESS}\n\n{matrix(app)}"
     left = described["components"].get("schemas", {})
     described["components"]["schemas"] = _referenced(described["paths"], left | components)
     written = msgspec.json.format(msgspec.json.encode(described, order="deterministic"), indent=2) + b"\n"
     return _PAGE.sub(rb"\1Page", written)
+
+
+def matrix(app: Litestar) -> str:
+    """Every operation of the API, what it needs, how it finds its object and who may: a table in Markdown."""
+    lines = ["| Operation | | Needs | Object | Roles |", "|---|---|---|---|---|"]
+    for route in sorted((route for route in app.routes if isinstance(route, HTTPRoute)), key=lambda it: it.path_format):
+        for handler in sorted(route.route_handlers, key=lambda it: sorted(it.http_methods)):
+            if not route.path_format.startswith("/v1/") or handler.http_methods == {"OPTIONS"}:
+                continue
+            permission, finds = handler.opt["permission"], handler.opt["finds"]
+            roles = ", ".join(role for role in Role if permission in GRANTS[role]) or "the operator"
+            found = f"`{finds.parameter}`" if finds.how == "path" else finds.how
+            called = f"`{' '.join(handler.http_methods)} {route.path_format}`"
+            lines.append(f"| `{handler.handler_name}` | {called} | `{permission}` | {found} | {roles} |")
+    return "\n".join(lines) + "\n"
 
 
 def _who(permission: Permission) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from turncall.client.shapes import (
     AgentView,
     CallView,
     EndTaken,
+    EntryView,
     KeyMade,
     NumberView,
     Page,
@@ -24,7 +25,7 @@ from turncall.client.shapes import (
 )
 from turncall.client.transport import Transport
 from turncall_proto.agent import AgentSpec
-from turncall_proto.ids import AgentId, CallId, NumberId, ProjectId
+from turncall_proto.ids import AgentId, CallId, KeyId, NumberId, ProjectId
 
 Config = AgentSpec | Mapping[str, Any]
 
@@ -53,6 +54,15 @@ class TurnCall(Transport):
     async def create_first_key(self, project_id: ProjectId, name: str, role: Role) -> KeyMade:
         """A key for any project. Needs the platform key."""
         return await self.request("POST", f"/v1/projects/{project_id}/keys", KeyMade, body={"name": name, "role": role})
+
+    async def rotate_key(self, key_id: KeyId, *, overlap_s: int = 86_400) -> KeyMade:
+        """A successor of a key; the old one works beside it for ``overlap_s``."""
+        return await self.request("POST", f"/v1/keys/{key_id}/rotate", KeyMade, body={"overlap_s": overlap_s})
+
+    async def audit(self, *, cursor: str | None = None, limit: int = 50, **filters: str | None) -> Page[EntryView]:
+        """Who changed or listened to what, newest first; ``filters`` are the API's. Needs an admin's key."""
+        query = {"cursor": cursor, "limit": limit, **filters}
+        return await self.request("GET", "/v1/audit", Page[EntryView], query=query)
 
     async def signing_secret(self, project_id: ProjectId) -> SigningSecret:
         """What to verify the requests of the project's tools with. Needs an admin's key."""

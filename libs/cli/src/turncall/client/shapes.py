@@ -59,6 +59,30 @@ class KeyView(Struct, frozen=True, kw_only=True):
     expires_at: datetime | None
     last_used_at: datetime | None
     revoked_at: datetime | None
+    successor_id: KeyId | None
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """A field that a change touched, by its path."""
+
+    field: str
+    before: Any
+    after: Any
+
+
+class EntryView(Struct, frozen=True, kw_only=True):
+    """One entry of the audit log."""
+
+    id: str
+    project_id: ProjectId | None
+    created_at: datetime
+    actor: str
+    operation: str
+    object_id: str
+    effect: Literal["created", "changed", "deleted", "done"]
+    changes: tuple[Change, ...]
+    request_id: str
+    address: str
 
 
 class KeyMade(Struct, frozen=True, kw_only=True):

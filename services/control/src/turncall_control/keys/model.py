@@ -27,3 +27,4 @@ class KeyRow(Row):
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    successor_id: Mapped[KeyId | None] = mapped_column(Id(ids.KEY))

@@ -17,6 +17,15 @@ class KeyNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     expires_at: Annotated[Moment | None, Meta(description="When it stops working; null for never.")] = None
 
 
+class KeyRotation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a key is replaced by another one of the same name and role."""
+
+    overlap_s: Annotated[
+        int, Meta(ge=0, le=7 * 86_400, description="How long the old key goes on working, in seconds.")
+    ] = 86_400
+    expires_at: Annotated[Moment | None, Meta(description="When the new key stops working; null for never.")] = None
+
+
 class KeyView(Struct, frozen=True, kw_only=True):
     """A key without its text."""
 
@@ -29,6 +38,7 @@ class KeyView(Struct, frozen=True, kw_only=True):
     expires_at: Moment | None
     last_used_at: Annotated[Moment | None, Meta(description="To the minute.")]
     revoked_at: Moment | None
+    successor_id: Annotated[KeyId | None, Meta(description="The key that it was rotated to.")]
 
 
 class KeyMade(Struct, frozen=True, kw_only=True):
