@@ -3,12 +3,12 @@
 Both are request and reply with an id: a repeat of the same id is answered alike and done once.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from turncall_proto.call import EndedReason
-from turncall_proto.ids import CallId
+from turncall_proto.ids import CallId, WorkerId
 from turncall_proto.marks import Instant
 
 
@@ -27,6 +27,18 @@ class EndCall(Command, frozen=True, kw_only=True, tag="end"):
 
 
 AnyCommand = EndCall
+
+
+class DrainWorker(Struct, frozen=True, kw_only=True, tag_field="type", tag="drain"):
+    """A worker is to finish and end, as at SIGTERM. Past ``deadline`` (aware UTC) it drops this; a repeat is done.
+
+    ``handover_after_s`` is how long its calls may end by themselves before they are handed over in a quiet moment; the
+    worker's own setting when it is null.
+    """
+
+    worker: WorkerId
+    deadline: Instant
+    handover_after_s: Annotated[float, Meta(ge=0, le=14_400)] | None = None
 
 
 class CommandReply(Struct, frozen=True, kw_only=True):

@@ -74,6 +74,12 @@ def channels() -> Mapping[str, Channel]:
             reply=command.CommandReply,
             summary="Control tells the owner of a live call what to do.",
         ),
+        "drains": Channel(
+            address=f"{root}.worker.{{worker}}",
+            messages=(command.DrainWorker,),
+            reply=command.CommandReply,
+            summary="An operator has a worker finish its calls and end.",
+        ),
         "hang_ups": Channel(
             address=f"{root}.act.hang_up",
             messages=(command.HangUpAsked,),

@@ -34,6 +34,11 @@ def offer(worker: WorkerId) -> str:
     return f"{ROOT}.offer.{worker}"
 
 
+def worker(worker: WorkerId) -> str:
+    """What an operator asks of a worker itself, request and reply."""
+    return f"{ROOT}.worker.{worker}"
+
+
 def command(call_id: CallId) -> str:
     """Commands to a live call; the worker that owns it subscribes."""
     return f"{ROOT}.cmd.{call_id}"

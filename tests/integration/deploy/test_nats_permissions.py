@@ -109,7 +109,7 @@ async def test_beats_reach_control(planes: Planes) -> None:
 
 async def test_offers_and_commands_are_answered_by_media(planes: Planes, call_id: CallId) -> None:
     """Control asks, the worker answers."""
-    for subject in (subjects.offer(WORKER), subjects.command(call_id)):
+    for subject in (subjects.offer(WORKER), subjects.command(call_id), subjects.worker(WORKER)):
         serving = await planes.media.serve(subject, echo)
         assert await planes.control.ask(subject, b"asked", timeout_s=WITHIN_S) == b"asked"
         await serving.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from turncall import local
+from turncall import fleet, local
 from turncall.client import ApiError, TurnCall, Unreachable
 from turncall.demo.desk import desk_at_work
 from turncall.demo.provision import provisioned
@@ -37,6 +37,7 @@ def arguments() -> argparse.ArgumentParser:
     phone = verbs.add_parser("phone", help="the emulated carrier").add_subparsers(dest="phone_verb", required=True)
     dial = phone.add_parser("dial", help="phone an agent of the running installation from this terminal")
     dial.add_argument("number", nargs="?", default=local.NUMBER, help="a number that the carrier owns")
+    fleet.declare(verbs.add_parser("workers", help="the media workers of an installation"))
     return parser
 
 
@@ -109,6 +110,8 @@ async def run(options: argparse.Namespace) -> int:
             return await up(folder, options.port)
         case "down":
             return await down(folder)
+        case "workers":
+            return await fleet.run(options, folder, tell)
         case _:
             return await dial(folder, options.number)
 

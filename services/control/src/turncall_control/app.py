@@ -20,6 +20,7 @@ from turncall_control.calls.routes import CALLS
 from turncall_control.config import ControlConfig
 from turncall_control.db.engine import in_project
 from turncall_control.docs.routes import DOCS
+from turncall_control.fleet.routes import FLEET
 from turncall_control.health.routes import HEALTH
 from turncall_control.http import guard, problems
 from turncall_control.http.attribution import attributed, concluded
@@ -39,7 +40,19 @@ from turncall_control.webhooks.routes import WEBHOOKS
 from turncall_runtime import logs, metrics
 from turncall_runtime.config import secrets_of
 
-SLICES: Final[tuple[Slice, ...]] = (HEALTH, DOCS, AUDIT, PROJECTS, KEYS, AGENTS, NUMBERS, WEBHOOKS, CALLS, INGRESS)
+SLICES: Final[tuple[Slice, ...]] = (
+    HEALTH,
+    DOCS,
+    AUDIT,
+    PROJECTS,
+    KEYS,
+    AGENTS,
+    NUMBERS,
+    WEBHOOKS,
+    CALLS,
+    INGRESS,
+    FLEET,
+)
 """Lower ones first: a slice may use those before it. Tasks start in this order and stop in reverse."""
 
 Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]

@@ -137,6 +137,11 @@ class Workers:
         """Workers of a pool heard from lately, draining and full ones included."""
         return [seen.beat for seen in self._fresh(pool)]
 
+    def seen(self) -> list[tuple[WorkerBeat, float]]:
+        """The last beat of every worker heard in the last minutes, of all pools, and its age in seconds."""
+        now_s = self._clock()
+        return [(seen.beat, now_s - seen.at_s) for seen in self._seen.values()]
+
     def choose(
         self, pool: Pool, without: Collection[WorkerId] = (), priority: Priority = "inbound"
     ) -> WorkerBeat | None:

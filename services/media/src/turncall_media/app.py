@@ -35,6 +35,8 @@ from turncall_media.session import Build, Station
 from turncall_proto import ids, subjects
 from turncall_proto.agent import AgentSpec
 from turncall_proto.call import CallStart
+from turncall_proto.codec import decode, encode
+from turncall_proto.command import CommandReply, DrainWorker
 from turncall_proto.ids import WorkerId
 from turncall_proto.placement import WorkerBeat
 from turncall_proto.stream_token import parse_keys
@@ -76,6 +78,7 @@ class Worker:
         self._lag = LagProbe(self._stood_still)
         self._cpu: CpuShare | None = None
         self._cpu_share = 0.0
+        self._handover_after_s = config.handover_after_s
         self._capacity = Capacity(
             worker=self.id,
             slots=config.slots,
@@ -129,8 +132,12 @@ class Worker:
         if self._agent is not None:
             _log.info("worker.rehearsed", first_words_s=round(await rehearse(station, self._agent), 3))
         self._reception = await self._open_door(stack, station)
-        offers = await bus.serve(subjects.offer(self.id), self._capacity.answer)
-        stack.push_async_callback(offers.close)
+        for subject, answer in (
+            (subjects.offer(self.id), self._capacity.answer),
+            (subjects.worker(self.id), self._told),
+        ):
+            serving = await bus.serve(subject, answer)
+            stack.push_async_callback(serving.close)
         self._cpu = CpuShare()
         self._beats = Beats(bus, subjects.beat("calls", self.id), self._pulse)
         self._keep(stack, "beats", self._beats.run())
@@ -144,7 +151,7 @@ class Worker:
         self._capacity.is_draining = True
         self._beats.soon()
         hard_s = self._config.drain_s
-        soft_s = min(self._config.handover_after_s, hard_s)
+        soft_s = min(self._handover_after_s, hard_s)
         _log.info("worker.draining", calls=self._capacity.used, handover_after_s=soft_s, at_most_s=hard_s)
         for wait_s, at_once in ((soft_s, False), (hard_s - soft_s, True)):
             try:
@@ -155,6 +162,17 @@ class Worker:
                 calls = self._reception.hand_over_all(at_once=at_once)
                 _log.info("worker.hands_over", calls=calls, at_once=at_once)
         await self._reception.emptied()
+
+    async def _told(self, data: bytes) -> bytes:
+        """Takes an operator's word. A drain ends the process, like SIGTERM; whoever runs it may start a new one."""
+        asked = decode(data, DrainWorker)
+        if _now() >= asked.deadline:
+            return encode(CommandReply(outcome="late"))
+        if not self._capacity.is_draining and asked.handover_after_s is not None:
+            self._handover_after_s = asked.handover_after_s
+        self._capacity.is_draining = True  # no offer that comes after the answer is accepted
+        self._life.drain()
+        return encode(CommandReply(outcome="done"))
 
     async def _connect(self) -> Bus:
         while True:

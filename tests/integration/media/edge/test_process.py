@@ -1,10 +1,15 @@
 """A worker process told to end, and one whose bus goes away."""
 
 import asyncio
+import re
 import signal
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from turncall_proto import subjects
+from turncall_proto.codec import decode, encode
+from turncall_proto.command import CommandReply, DrainWorker
 from turncall_proto.events import EpochClosed, EpochOpened
 
 
@@ -33,6 +38,34 @@ async def test_drain(a_process, a_plan, carrier, control):
     assert "worker.draining" in written
     assert carrier.path(plan).rpartition("/")[2] not in written
     assert plan.from_number not in written
+
+
+async def test_a_drain_that_the_operator_asks_for(a_process, a_plan, carrier, control):
+    """A word over the bus does what SIGTERM does, hands calls over when it says so, and the process ends with 0."""
+    plan = a_plan()
+    async with a_process(drain_s=1.0) as child:
+        worker = (await control.beat(lambda beat: True)).worker
+        assert await control.offer(worker, plan) == "accepted"
+        async with carrier.stream(child.port, plan) as stream:
+            await control.facts(plan, 1)
+            assert await drained(control, worker, age_s=5) == "late"
+            assert not (await control.beat(lambda beat: True)).is_draining
+            assert await drained(control, worker, handover_after_s=0.2) == "done"
+            assert await control.offer(worker, a_plan()) == "draining"
+            assert await drained(control, worker) == "done", "a repeat is answered alike"
+            assert await carrier.closed_with(stream) == 1012
+        assert await child.ended(within_s=5) == 0
+        closed = (await control.facts(plan, 2))[-1]
+        written = child.log.read_text()
+    assert re.search(r"handover_after_s\W+0\.2\b", written)
+    assert (closed.state, closed.reason) == (None, None), "the call goes on elsewhere"
+
+
+async def drained(control, worker, *, age_s=0.0, handover_after_s=None) -> str:
+    """What the worker says to a drain."""
+    deadline = datetime.now(UTC) + timedelta(seconds=2 - age_s)
+    asked = DrainWorker(worker=worker, deadline=deadline, handover_after_s=handover_after_s)
+    return decode(await control.bus.ask(subjects.worker(worker), encode(asked), timeout_s=2), CommandReply).outcome
 
 
 async def test_a_drain_that_takes_too_long(a_worker, a_plan, carrier, control):

@@ -9,6 +9,7 @@ from turncall.client.shapes import (
     AgentSummary,
     AgentView,
     CallView,
+    DrainTaken,
     EndTaken,
     EntryView,
     KeyMade,
@@ -22,10 +23,11 @@ from turncall.client.shapes import (
     Transcript,
     Turns,
     VersionView,
+    WorkersSeen,
 )
 from turncall.client.transport import Transport
 from turncall_proto.agent import AgentSpec
-from turncall_proto.ids import AgentId, CallId, KeyId, NumberId, ProjectId
+from turncall_proto.ids import AgentId, CallId, KeyId, NumberId, ProjectId, WorkerId
 
 Config = AgentSpec | Mapping[str, Any]
 
@@ -39,6 +41,15 @@ class TurnCall(Transport):
     async def create_project(self, name: str) -> ProjectView:
         """A new project. Needs the platform key."""
         return await self.request("POST", "/v1/projects", ProjectView, body={"name": name})
+
+    async def workers(self) -> WorkersSeen:
+        """The media workers. Needs the platform key."""
+        return await self.request("GET", "/v1/workers", WorkersSeen)
+
+    async def drain_worker(self, worker_id: WorkerId, *, handover_after_s: float | None = None) -> DrainTaken:
+        """Has a worker finish its calls and end. Needs the platform key."""
+        body = {"handover_after_s": handover_after_s}
+        return await self.request("POST", f"/v1/workers/{worker_id}/drain", DrainTaken, body=body)
 
     async def project(self, project_id: ProjectId) -> ProjectView:
         """The project that the key belongs to, with its settings."""

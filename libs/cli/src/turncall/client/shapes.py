@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from turncall_proto.agent import AgentSpec
 from turncall_proto.call import CallState, Channel, Direction, EndedReason
-from turncall_proto.ids import AgentId, CallId, KeyId, NumberId, ProjectId, VersionId
+from turncall_proto.ids import AgentId, CallId, KeyId, NumberId, ProjectId, VersionId, WorkerId
 
 Role = Literal["admin", "developer", "viewer"]
 
@@ -39,6 +39,35 @@ class ProjectView(Struct, frozen=True, kw_only=True):
     name: str
     settings: ProjectSettings
     created_at: datetime
+
+
+class WorkerView(Struct, frozen=True, kw_only=True):
+    """A media worker by its last beat; ``last_beat_s`` is its age."""
+
+    id: WorkerId
+    pool: Literal["calls", "text"]
+    slots_total: int
+    slots_used: int
+    lag_ms: float
+    cpu_share: float
+    is_overloaded: bool
+    is_draining: bool
+    is_silent: bool
+    last_beat_s: float
+    version: str
+    media_url: str
+
+
+class WorkersSeen(Struct, frozen=True, kw_only=True):
+    """The media workers that a replica of the control plane hears."""
+
+    items: tuple[WorkerView, ...]
+
+
+class DrainTaken(Struct, frozen=True, kw_only=True):
+    """A worker that takes no more calls and ends when it has none."""
+
+    worker: WorkerId
 
 
 class SigningSecret(Struct, frozen=True, kw_only=True):
