@@ -76,6 +76,10 @@ async def test_many_calls_each_told_of_five_times(desk: Any, worker: Any) -> Non
     async def ring(sid: str) -> set[bytes]:
         async with ringing:
             answers = await asyncio.gather(*(desk.rings(sid) for _ in range(5)))
+            # At once, since the reaper ends calls that nobody opens, and their messages are purged.
+            start = subjects.call(desk.project_id, ids.inbound_call_id("twilio", ACCOUNT, sid), "start")
+            await desk.comes_true(lambda: desk.bus.story(start), timeout_s=10)
+            assert len(await desk.bus.story(start)) == 1
         assert {answer.status_code for answer in answers} == {200}
         return {answer.content for answer in answers}
 
@@ -94,8 +98,6 @@ async def test_many_calls_each_told_of_five_times(desk: Any, worker: Any) -> Non
     )
     assert sorted(ids.written(ids.CALL, row[0]) for row in rows) == sorted(calls)
     assert {row[1] for row in rows} == {1}
-    for call_id in calls:
-        assert len(await desk.bus.story(subjects.call(desk.project_id, call_id, "start"))) == 1
 
 
 async def test_without_room_the_caller_hears_a_sentence(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:
