@@ -16,9 +16,9 @@ from turncall_devstack.keys import Keys
 from turncall_devstack.stack import Urls
 
 HOST: Final = "127.0.0.1"
-CONTROL_READY_S: Final = 30.0
-WORKER_READY_S: Final = 60.0
-MIGRATED_S: Final = 60.0
+CONTROL_READY_S: Final = 90.0
+WORKER_READY_S: Final = 120.0
+MIGRATED_S: Final = 120.0
 
 
 class Carrier(Struct, frozen=True, kw_only=True):
@@ -36,7 +36,8 @@ class InstallationFailed(Exception):
 class Installation:
     """Control and media workers as children of this process, each with a log in ``folder``.
 
-    ``async with`` starts control (after migrating the database) and one worker; more come by `add_worker`.
+    ``async with`` starts control (after migrating the database) and one worker; more come by `add_worker` and
+    `add_control`. ``public_url`` is where carriers reach control, if that is a balancer before its replicas.
     """
 
     def __init__(
@@ -48,12 +49,16 @@ class Installation:
         *,
         slots: int = 20,
         control_port: int | None = None,
+        public_url: str | None = None,
         extra: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.keys = keys
         self.workers: list[Process] = []
+        self.controls: list[Process] = []
+        self.ports: dict[Process, int] = {}
         self.control_url = f"http://{HOST}:{control_port or free_port()}"
+        self._public_url = public_url or self.control_url
         self._urls = urls
         self._carrier = carrier
         self._slots = slots
@@ -81,6 +86,7 @@ class Installation:
         environment = self._media_environment(url, index, slots or self._slots) | dict(extra or {})
         worker = Process(f"worker {index}", ("turncall_media", "run"), environment, self._log(f"worker-{index}"))
         self.workers.append(worker)
+        self.ports[worker] = int(url.rpartition(":")[2])
         await self._run(worker, f"http://{url}/ready", WORKER_READY_S)
         return worker
 
@@ -92,10 +98,23 @@ class Installation:
         await worker.start()
         await worker.until_ready(self._ready_urls[worker], WORKER_READY_S)
 
+    async def add_control(self) -> Process:
+        """Starts one more control replica, on a port of its own in ``ports``; returns once it answers."""
+        return await self._add_control(f"http://{HOST}:{free_port()}")
+
     async def _start_control(self) -> None:
         await self._migrate()
-        control = Process("control", ("turncall_control", "serve"), self._control_environment(), self._log("control"))
-        await self._run(control, f"{self.control_url}/ready", CONTROL_READY_S)
+        await self._add_control(self.control_url)
+
+    async def _add_control(self, url: str) -> Process:
+        index = len(self.controls) + 1
+        name = "control" if index == 1 else f"control {index}"
+        log = self._log(name.replace(" ", "-"))
+        control = Process(name, ("turncall_control", "serve"), self._control_environment(url), log)
+        self.controls.append(control)
+        self.ports[control] = int(url.rpartition(":")[2])
+        await self._run(control, f"{url}/ready", CONTROL_READY_S)
+        return control
 
     async def _run(self, process: Process, ready_url: str, timeout_s: float) -> None:
         self._ready_urls[process] = ready_url
@@ -105,7 +124,10 @@ class Installation:
 
     async def _migrate(self) -> None:
         migration = Process(
-            "migrate", ("turncall_control", "migrate"), self._control_environment(), self._log("migrate")
+            "migrate",
+            ("turncall_control", "migrate"),
+            self._control_environment(self.control_url),
+            self._log("migrate"),
         )
         await migration.start()
         if code := await migration.ended(MIGRATED_S):
@@ -123,15 +145,15 @@ class Installation:
         }
         return inherited | self._extra
 
-    def _control_environment(self) -> dict[str, str]:
-        host, _, port = self.control_url.removeprefix("http://").partition(":")
+    def _control_environment(self, url: str) -> dict[str, str]:
+        host, _, port = url.removeprefix("http://").partition(":")
         return (
             self._own_environment()
             | control_environment(self._urls, self.keys)
             | {
                 "TURNCALL_HTTP_HOST": host,
                 "TURNCALL_HTTP_PORT": port,
-                "TURNCALL_PUBLIC_URL": self.control_url,
+                "TURNCALL_PUBLIC_URL": self._public_url,
                 "TURNCALL_TWILIO_ACCOUNT_SID": self._carrier.account_sid,
                 "TURNCALL_TWILIO_AUTH_TOKEN": self._carrier.auth_token,
                 "TURNCALL_TWILIO_BASE_URL": self._carrier.base_url,

@@ -56,7 +56,8 @@ CHARACTER_S = 0.05
 class Carrier:
     """The far end of a media socket, as Twilio is: it plays what it is sent in real time, and the caller has a voice.
 
-    ``heard`` is one entry for each 20 ms: the mu-law bytes that the caller heard then.
+    ``heard`` is one entry for each 20 ms: the mu-law bytes that the caller heard then. While ``arrives`` is not set,
+    what the caller says waits before the conversation's end of the socket.
     """
 
     def __init__(self) -> None:
@@ -69,6 +70,8 @@ class Carrier:
         self.clears_at: list[float] = []
         self.returns_marks = True
         self.is_closed = False
+        self.arrives = asyncio.Event()
+        self.arrives.set()
         self._say({"event": "connected", "protocol": "Call", "version": "1.0.0"})
         media_format = {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}
         start = {"accountSid": "AC1", "callSid": "CA1", "streamSid": STREAM, "mediaFormat": media_format}
@@ -79,6 +82,7 @@ class Carrier:
 
     async def receive(self) -> str:
         text = None if self.is_closed else await self._inbox.get()
+        await self.arrives.wait()
         if text is None:
             self.is_closed = True
             raise SocketClosed(1006)

@@ -85,3 +85,23 @@ def test_silent_call_is_handed_over_at_once(stage: Any) -> None:
         assert scene.carrier.now() - began_s < QUIET_S + 0.3
 
     stage.play(stage.an_agent(), act)
+
+
+def test_handover_waits_for_audio_that_is_late(stage: Any) -> None:
+    """Who speaks while the worker cannot listen is listened to, and answered, before the call changes hands."""
+    stage.script.caller = ["What time is it?"]
+    stage.script.replies = ["It is noon."]
+
+    async def act(scene: Any) -> None:
+        await asyncio.sleep(1.0)
+        scene.carrier.arrives.clear()
+        speaking = asyncio.create_task(scene.carrier.speak(1.0))
+        await asyncio.sleep(0.5)
+        scene.conversation.hand_over(at_once=False)
+        await asyncio.sleep(0.4)
+        scene.carrier.arrives.set()
+        await scene.outcome()
+        await speaking
+
+    scene = stage.play(stage.an_agent(), act)
+    assert scene.transcript() == [("caller", "What time is it?"), ("agent", "It is noon.")]

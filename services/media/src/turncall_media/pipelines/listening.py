@@ -117,6 +117,7 @@ class CallerInput(FrameProcessor):
         self._last_audio_s = self.get_event_loop().time()
         self._offset_ms = audio.timestamp_ms - self._fed_ms
         self._fed_ms += len(audio.pcm) / BYTES_PER_MS
+        self._narrator.listened(audio.timestamp_ms + len(audio.pcm) / BYTES_PER_MS)
         noticed = list(self._voice.feed(audio.pcm))
         for change in noticed:
             self._note(change)

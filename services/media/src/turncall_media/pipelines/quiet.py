@@ -1,4 +1,7 @@
-"""When a call can change hands unnoticed: nobody speaks, nobody is about to, and no tool is at work."""
+"""When a call can change hands unnoticed: nobody speaks, nobody is about to, and no tool is at work.
+
+A worker that is late has not heard yet what the caller says at this moment, so it is not quiet there.
+"""
 
 import asyncio
 from typing import Final
@@ -17,7 +20,7 @@ async def quiet(speech: Speech, narrator: Narrator) -> None:
     while True:
         await speech.heard()
         since_s = loop.time()
-        while not narrator.is_busy and not speech.is_reply_under_way:
+        while not (narrator.is_busy or narrator.is_behind or speech.is_reply_under_way):
             if loop.time() - since_s >= QUIET_S:
                 return
             await asyncio.sleep(_LOOK_AGAIN_S)

@@ -34,6 +34,8 @@ from turncall_proto.live import TranscriptPartial
 
 Stage = Literal["stt", "llm", "tts"]
 LONGEST_DETAIL: Final = 500
+BEHIND_MS: Final = 400
+"""Audio that comes later than this waits somewhere; a network's jitter is less."""
 
 
 class Usage(Struct):
@@ -68,6 +70,7 @@ class Narrator:
         self._is_cut_off = False
         self._is_voice_on = False
         self._has_caller_the_floor = False
+        self._heard_ms = 0.0  # how far the caller's audio has been listened to
         self._tools_at_work = 0
         self.usage = usage
         self.turn = 0
@@ -76,6 +79,11 @@ class Narrator:
     def is_busy(self) -> bool:
         """Whether the caller speaks or has the floor, or a tool is at work."""
         return self._is_voice_on or self._has_caller_the_floor or self._tools_at_work > 0
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the caller may be speaking unheard: audio waits to be listened to, or does not come."""
+        return self.call_ms(self._clock_s()) - self._heard_ms > BEHIND_MS
 
     @property
     def is_caller_speaking(self) -> bool:
@@ -104,6 +112,10 @@ class Narrator:
     def cut_off(self) -> None:
         """The call goes on elsewhere: whoever speaks is cut, and tools that run are left to the next worker."""
         self._is_cut_off = True
+
+    def listened(self, until_ms: float) -> None:
+        """The caller's audio was listened to, up to this point of the audio clock."""
+        self._heard_ms = until_ms
 
     def voice_began(self, at_ms: int) -> None:
         """The caller's voice began at ``at_ms`` of the audio clock."""

@@ -3,9 +3,10 @@
 import asyncio
 import uuid
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Annotated, Any, Final
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, json
 from pipecat.frames.frames import (
     Frame,
     FunctionCallFromLLM,
@@ -22,6 +23,7 @@ from pipecat.services.settings import LLMSettings
 from turncall_media.errors import VendorUnusable
 from turncall_media.kinds import BuildContext, Capabilities
 from turncall_media.providers.local.dialogue import Reply, reply, unknown_places
+from turncall_media.providers.local.grammar import KEPT
 from turncall_media.providers.local.script import Script, expected_phrases
 from turncall_media.providers.local.words import words
 
@@ -52,7 +54,13 @@ def build(options: Options, context: BuildContext) -> LLMService[Any]:
 
 def expects(options: Options) -> Sequence[str]:
     """Every utterance that the script was written for, for a recogniser to listen for."""
-    return expected_phrases(options.script)
+    return _expected(json.encode(options.script))
+
+
+@lru_cache(maxsize=KEPT)
+def _expected(script: bytes) -> tuple[str, ...]:
+    """By the script as JSON, since scripts hold mappings: all calls of an agent listen for the same phrases."""
+    return expected_phrases(json.decode(script, type=Script))
 
 
 class ScriptedLLMService(LLMService[Any]):
