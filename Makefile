@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 PY := $(BIN)/python
 
-.PHONY: help setup fmt check test chaos demo up down schema migrate
+.PHONY: help setup fmt check test chaos soak figures demo up down schema migrate
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ test: setup ## Run every test over real Postgres, NATS, Valkey and S3 (no Docker
 
 chaos: setup ## Kill, freeze and take away every part under live calls; prints a table (CHAOS="slug … --calls 4 --seed 7")
 	@$(PY) -m turncall_testkit.chaos $(CHAOS)
+
+soak: setup ## An hour of calls with a fault a minute; memory and descriptors must stay flat (SOAK="--minutes 10")
+	@$(PY) -m turncall_testkit.chaos.soak $(SOAK)
+
+figures: ## Write the last reports of chaos and soak into README.md
+	@$(PY) -m turncall_testkit.chaos.figures
 
 check: setup ## Formatting, lint, types, who may import whom, schema drift, unit tests
 	@$(BIN)/ruff format --check .

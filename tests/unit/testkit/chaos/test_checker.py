@@ -7,12 +7,26 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from turncall.client.shapes import StoredFact
+from turncall.client.shapes import CallView, StoredFact
+from turncall_phone.journal import Entry, StreamClosed
 from turncall_proto.call import CallState, EndedReason
-from turncall_proto.events import CallEnded, EpochClosed, EpochOpened, Event, ToolCalled, UtteranceBegun
+from turncall_proto.events import CallEnded, CallStarted, EpochClosed, EpochOpened, Event, ToolCalled, UtteranceBegun
 from turncall_proto.ids import CallId, ProjectId, WorkerId
 from turncall_testkit.chaos.caller import DAY, TIME, Told
-from turncall_testkit.chaos.checker import doubled, ends, examine, holes, lost, moved_back, shortfall, two_owners
+from turncall_testkit.chaos.checker import (
+    ALL_BUSY,
+    PLEASE_HOLD,
+    doubled,
+    ends,
+    examine,
+    holes,
+    is_turned_away,
+    lost,
+    moved_back,
+    ownerless_ms,
+    shortfall,
+    two_owners,
+)
 from turncall_testkit.chaos.history import CallHistory, History
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -134,3 +148,32 @@ def test_a_conversation_is_over_when_one_right_appointment_is_made(call: CallHis
     assert shortfall(replace(call, told=Told(failure="nobody replied", said=("book",)))) == (
         "nobody replied, having said book"
     )
+
+
+def closed(at_s: float) -> Entry:
+    counts = dict.fromkeys(("frames_sent", "frames_dropped", "media_received"), 0)
+    more = dict.fromkeys(("audio_received_ms", "marks_received", "clears_received"), 0)
+    fact = StreamClosed(stream_sid="MZ1", by="loss", close_code=None, **counts, **more)
+    return Entry(number=1, at_s=at_s, at=NOON + timedelta(seconds=at_s), call_sid="CA1", fact=fact)
+
+
+def test_time_without_a_worker_is_counted_to_the_next_one_or_to_the_end(call: CallHistory) -> None:
+    """The longest of a call counts, whether or not another worker came."""
+    live = fact(CallStarted, 2, 2, setup_ms=1, at=NOON + timedelta(seconds=4))
+    journal = (closed(1.0), closed(20.0), closed(29.0))
+    assert ownerless_ms(replace(call, stated=(live,), journal=journal)) == 9000
+    assert ownerless_ms(replace(call, stated=(live,), journal=(closed(1.0),))) == 3000
+
+
+def test_a_caller_is_turned_away_only_with_both_sentences(call: CallHistory) -> None:
+    """Held first, told at last, and recorded so; an agent who spoke turned nobody away."""
+    ids = dict.fromkeys(("project_id", "agent_id", "version_id", "number_id", "provider_call_id"), "x")
+    times = dict.fromkeys(("answered_at", "started_at", "ended_at", "duration_ms"), None)
+    row = {"id": CALL, "channel": "phone", "direction": "inbound", "from_number": "", "to_number": "", "provider": "x"}
+    ended = {"status": "failed", "ended_reason": "no_capacity", "created_at": NOON, "metadata": {}}
+    view = msgspec.convert(row | ids | times | ended | {"event_count": 4, "missing_events": 0}, CallView)
+    away = replace(call, told=Told(failure="the line was closed at all"), heard_texts=(PLEASE_HOLD, ALL_BUSY))
+    assert is_turned_away(replace(away, view=view))
+    assert not is_turned_away(away)
+    assert not is_turned_away(replace(away, view=view, heard_texts=(ALL_BUSY,)))
+    assert not is_turned_away(replace(away, view=view, told=Told(said=("book",))))

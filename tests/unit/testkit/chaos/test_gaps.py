@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from turncall_testkit.chaos.gaps import gap_ms
+from turncall_testkit.chaos.gaps import gap_ms, replies_ms
 
 FAULT_MS = 5000
 
@@ -47,3 +47,10 @@ def test_a_reply_that_is_owed_is_waited_for(heard: bytes, said: bytes, gap: int)
 def test_nothing_is_owed_while_the_caller_thinks() -> None:
     """The agent had finished, and the caller spoke much later."""
     assert gap_ms(line((2000, 4000), (12_000, 13_000)), line((10_000, 11_000)), FAULT_MS) is None
+
+
+def test_each_reply_is_counted_once() -> None:
+    """From the end of the caller's words; not those said over the agent, nor those that were said again unanswered."""
+    heard = line((1000, 2000), (5600, 6500), (9000, 12_000), (18_000, 19_000))
+    said = line((4000, 5000), (10_000, 11_000), (14_000, 15_000), (16_000, 17_000))
+    assert replies_ms(heard, said) == [(5000, 600), (17_000, 1000)]

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from turncall_testkit.chaos import dossier
+from turncall_testkit.chaos import dossier, machine, placement
 from turncall_testkit.chaos.checker import examine
 from turncall_testkit.chaos.drill import Drill
 from turncall_testkit.chaos.report import Row, markdown, report, write
@@ -18,40 +18,47 @@ from turncall_testkit.chaos.scenarios import SCENARIOS
 from turncall_testkit.chaos.scene import scene
 
 FOLDER = Path(".turncall/chaos")
+SLUGS = (*(one.slug for one in SCENARIOS), placement.SLUG)
 
 
 def main() -> int:
     """0 when every scenario reached its figure."""
     parser = argparse.ArgumentParser(prog="make chaos", description="Kill, freeze and take away, and check what held.")
-    parser.add_argument("slugs", nargs="*", metavar="slug", help=", ".join(one.slug for one in SCENARIOS))
+    parser.add_argument("slugs", nargs="*", metavar="slug", help=", ".join(SLUGS))
     parser.add_argument("--calls", type=int, default=20, help="calls at once (20)")
     parser.add_argument("--seed", type=int, default=None, help="chooses victims and moments (random)")
+    parser.add_argument("--minutes", type=float, default=1.0, help="of workers-dying (1; the figure asks for 5)")
     parser.add_argument("--short", action="store_true", help="shorter outages and conversations")
     asked = parser.parse_args()
-    unknown = set(asked.slugs) - {one.slug for one in SCENARIOS}
+    unknown = set(asked.slugs) - set(SLUGS)
     if unknown:
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
-    chosen = [one for one in SCENARIOS if not asked.slugs or one.slug in asked.slugs]
+    chosen = [slug for slug in SLUGS if not asked.slugs or slug in asked.slugs]
     seed = secrets.randbelow(1_000_000) if asked.seed is None else asked.seed
-    return asyncio.run(_run(chosen, asked.calls, seed, asked.short))
+    return asyncio.run(_run(chosen, asked, seed))
 
 
-async def _run(chosen: list[Scenario], calls: int, seed: int, is_short: bool) -> int:
+async def _run(chosen: list[str], asked: argparse.Namespace, seed: int) -> int:
     load_before, rows = os.getloadavg()[0], []
-    for scenario in chosen:
-        sys.stderr.write(f"{scenario.slug}: {calls} calls, seed {seed}\n")
-        rows.append(await _row(scenario, calls, seed, is_short))
+    scenarios = {one.slug: one for one in SCENARIOS}
+    for slug in chosen:
+        sys.stderr.write(f"{slug}: {asked.calls} calls, seed {seed}\n")
+        rows.append(await (_placement(seed) if slug == placement.SLUG else _row(scenarios[slug], asked, seed)))
         write(report(rows, load_before), FOLDER)
     sys.stdout.write(markdown(report(rows, load_before)))
     return 1 if any(row.misses for row in rows) else 0
 
 
-async def _row(scenario: Scenario, calls: int, seed: int, is_short: bool) -> Row:
+async def _row(scenario: Scenario, asked: argparse.Namespace, seed: int) -> Row:
     folder = FOLDER / scenario.slug
     shutil.rmtree(folder, ignore_errors=True)
     began = time.monotonic()
-    async with scene(folder.absolute(), workers=scenario.workers) as made:
-        drill = Drill(made, scenario.slug, calls=calls, seed=seed, is_short=is_short)
+    slots = scenario.slots(asked.calls)
+    async with (
+        scene(folder.absolute(), workers=scenario.workers, replicas=scenario.replicas, slots=slots) as made,
+        machine.watching() as watch,
+    ):
+        drill = Drill(made, scenario.slug, calls=asked.calls, seed=seed, is_short=asked.short, minutes=asked.minutes)
         history = await play(scenario, drill)
     dossier.write(history, folder / "calls")
     found = examine(history)
@@ -60,8 +67,27 @@ async def _row(scenario: Scenario, calls: int, seed: int, is_short: bool) -> Row
         figure=scenario.figure,
         seed=seed,
         lasted_s=round(time.monotonic() - began, 1),
+        load=watch.load(),
         found=found,
+        measures=scenario.measures(history),
         misses=tuple(misses(scenario, history, found, timed=True)),
+    )
+
+
+async def _placement(seed: int) -> Row:
+    folder = FOLDER / placement.SLUG
+    shutil.rmtree(folder, ignore_errors=True)
+    began = time.monotonic()
+    async with scene(folder.absolute(), workers=1, replicas=2) as made, machine.watching() as watch:
+        placed = await placement.place(made)
+    return Row(
+        slug=placement.SLUG,
+        figure=placement.FIGURE,
+        seed=seed,
+        lasted_s=round(time.monotonic() - began, 1),
+        load=watch.load(),
+        measures=placed.measures(),
+        misses=tuple(placed.faults()),
     )
 
 

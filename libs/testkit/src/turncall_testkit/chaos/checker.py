@@ -16,6 +16,8 @@ from turncall_testkit.chaos.caller import DAY, TIME
 from turncall_testkit.chaos.gaps import gap_ms
 from turncall_testkit.chaos.history import CallHistory, History
 
+PLEASE_HOLD: Final = "Please hold the line, we will be with you in a moment."
+ALL_BUSY: Final = "All lines are busy at the moment. Please call again in a few minutes."
 _FINAL: Final = frozenset(str(state) for state in FINAL)
 
 
@@ -23,17 +25,20 @@ class Findings(Struct, frozen=True, kw_only=True):
     """What the checker found; every list names what broke a promise, and is empty when it held.
 
     ``lost`` and ``doubled`` (I1), ``holes`` (I2), ``moved_back`` (I3), ``two_owners`` (I4), ``ends`` (I5), ``leaks``
-    (I8). ``unfinished``: calls that did not reach the end of their script. ``gaps_ms`` has one entry for each call and
+    (I8). ``unfinished``: calls that did not reach the end of their script. ``turned_away``: calls that were held
+    and then told that all lines are busy, neither finished nor unfinished. ``gaps_ms`` has one entry for each call and
     fault where the agent owed something. ``resumed`` counts the calls that changed worker, and ``away_ms`` has for
-    each change how long the call was without one.
+    each change how long the call was without one; ``ownerless_ms`` is the longest time in which a call had none.
     """
 
     calls: int
     reached_end: int
+    turned_away: int
     resumed: int
     facts: int
     gaps_ms: tuple[int, ...]
     away_ms: tuple[int, ...]
+    ownerless_ms: int
     repeats: int
     nudges: int
     forgotten: int
@@ -63,13 +68,16 @@ class Findings(Struct, frozen=True, kw_only=True):
 def examine(history: History) -> Findings:
     """What held in a run and what did not."""
     calls = history.calls
-    unfinished = [f"{call.call_id}: {why}" for call in calls if (why := shortfall(call)) is not None]
+    served = [call for call in calls if not is_turned_away(call)]
+    unfinished = [f"{call.call_id}: {why}" for call in served if (why := shortfall(call)) is not None]
     return Findings(
         calls=len(calls),
-        reached_end=len(calls) - len(unfinished),
+        reached_end=len(served) - len(unfinished),
+        turned_away=len(calls) - len(served),
         resumed=sum(is_resumed(call) for call in calls),
         facts=sum(len(call.stated) for call in calls),
         gaps_ms=gaps(history),
+        ownerless_ms=max((ownerless_ms(call) for call in calls), default=0),
         away_ms=tuple(away_ms for call in calls for away_ms in absences(call)),
         repeats=sum(call.told.repeats for call in calls),
         nudges=sum(call.told.nudges for call in calls),
@@ -111,6 +119,28 @@ def shortfall(call: CallHistory) -> str | None:
     if (call.view.status, call.view.ended_reason) != ("completed", "assistant_ended_call"):
         return f"it ended {call.view.status} for {call.view.ended_reason}"
     return None
+
+
+def is_turned_away(call: CallHistory) -> bool:
+    """Whether a caller who never had an agent was asked to hold, then told that all lines are busy, and hung up on."""
+    return (
+        not call.told.said
+        and call.heard_texts[:1] == (PLEASE_HOLD,)
+        and call.heard_texts[-1:] == (ALL_BUSY,)
+        and call.view is not None
+        and (call.view.status, call.view.ended_reason) == ("failed", "no_capacity")
+    )
+
+
+def ownerless_ms(call: CallHistory) -> int:
+    """The longest time from the end of a media socket to an agent that is live on the next, or to the call's end."""
+    opened = [fact.at for fact in call.stated if isinstance(fact, CallStarted)]
+    lengths = [0]
+    for entry in call.journal:
+        if isinstance(entry.fact, StreamClosed):
+            ends = [at for at in opened if at > entry.at] or [call.journal[-1].at]
+            lengths.append(round((min(ends) - entry.at).total_seconds() * 1000))
+    return max(lengths)
 
 
 def is_resumed(call: CallHistory) -> bool:

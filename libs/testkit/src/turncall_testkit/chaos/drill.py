@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from turncall.client import ApiError, Unreachable
@@ -31,14 +32,18 @@ BOOK_TOOL: Final = "book_appointment"
 
 
 class Drill:
-    """The calls of a run and what is done to them. ``random`` is seeded: it chooses victims and moments."""
+    """The calls of a run and what is done to them. ``random`` is seeded: it chooses victims and moments. ``lasts_s`` is
+    for how long a scenario that can take any time goes on."""
 
-    def __init__(self, scene: Scene, scenario: str, *, calls: int, seed: int, is_short: bool) -> None:
+    def __init__(
+        self, scene: Scene, scenario: str, *, calls: int, seed: int, is_short: bool, minutes: float = 1.0
+    ) -> None:
         self.scene = scene
         self.scenario = scenario
         self.count = calls
         self.seed = seed
         self.is_short = is_short
+        self.lasts_s = 60 * minutes
         self.random = random.Random(seed)
         self.callers: list[Caller] = []
         self._talks: dict[CallId, asyncio.Task[Told]] = {}
@@ -212,11 +217,19 @@ class Drill:
         digits = [re.escape(number.removeprefix("+")) for number in numbers]
         forbidden = re.compile("|".join([*map(re.escape, self.scene.secrets), *digits]))
         return tuple(
-            f"{log.relative_to(self.scene.folder)}:{number} holds a secret or a phone number"
+            f"{log.relative_to(self.scene.folder)} holds a secret or a phone number"
             for log in self.scene.logs
-            for number, line in enumerate(log.read_text(errors="replace").splitlines(), start=1)
+            for line in self._new_lines(log)
             if forbidden.search(line)
         )
+
+    def _new_lines(self, log: Path) -> list[str]:
+        """What was written since the last run on this scene."""
+        with log.open("rb") as file:
+            file.seek(self.scene.scanned.get(log, 0))
+            text = file.read()
+        self.scene.scanned[log] = self.scene.scanned.get(log, 0) + len(text)
+        return text.decode(errors="replace").splitlines()
 
 
 async def _talk(caller: Caller) -> Told:

@@ -61,3 +61,19 @@ def gap_ms(heard: bytes, said: bytes, fault_ms: int) -> int | None:
         return None
     since = max(fault, owed[0])
     return (next((start for start, _ in agent if start >= since), end) - since) * FRAME_MS
+
+
+def replies_ms(heard: bytes, said: bytes) -> list[tuple[int, int]]:
+    """For each time the caller's words were answered: where they ended, and how long after that the agent was heard.
+
+    What the caller said when the agent was speaking is left out, and so is what got no answer before the next words.
+    """
+    agent, caller = bursts(loud(heard)), bursts(loud(said))
+    found: list[tuple[int, int]] = []
+    for index, (start, end) in enumerate(caller):
+        following = caller[index + 1][0] if index + 1 < len(caller) else len(heard) // FRAME_BYTES
+        is_over_agent = any(begun <= end and stopped > start for begun, stopped in agent)
+        answer = next((begun for begun, _ in agent if end < begun < following), None)
+        if answer is not None and not is_over_agent:
+            found.append((end * FRAME_MS, (answer - end) * FRAME_MS))
+    return found

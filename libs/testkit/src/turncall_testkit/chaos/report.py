@@ -10,24 +10,31 @@ import msgspec
 from msgspec import Struct
 
 from turncall_testkit.chaos.checker import Findings
+from turncall_testkit.chaos.machine import Load
 from turncall_testkit.chaos.scenario import quantile
 
 HEAD = (
-    "| scenario | calls | reached the end | changed worker | heard again after p50 / p95 / max | without a worker"
-    " | facts | lost | doubled | verdict |\n|---|---|---|---|---|---|---|---|---|---|"
+    "| scenario | calls | reached the end | turned away | changed worker | heard again after p50 / p95 / max"
+    " | without a worker | facts | lost | doubled | verdict |\n|---|---|---|---|---|---|---|---|---|---|---|"
 )
 SHOWN = 12
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """One scenario: what was found, and why its figure was missed; nothing in ``misses``: it was reached."""
+    """One scenario: what was found, and why its figure was missed; nothing in ``misses``: it was reached.
+
+    ``load`` is how busy the machine was, ``measures`` what else was measured. A drill that places calls and never
+    speaks has no findings.
+    """
 
     slug: str
     figure: str
     seed: int
     lasted_s: float
-    found: Findings
-    misses: tuple[str, ...]
+    load: Load
+    found: Findings | None = None
+    measures: dict[str, float] = {}
+    misses: tuple[str, ...] = ()
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -61,22 +68,37 @@ def write(told: Report, folder: Path) -> None:
 def markdown(told: Report) -> str:
     """The table, and under it what was missed and why."""
     lines = [HEAD, *map(_line, told.rows)]
+    measured = [row for row in told.rows if row.measures]
+    lines += [""] * bool(measured)
+    lines += [f"- {row.slug}: {_measures(row.measures)}" for row in measured]
     for row in told.rows:
         if row.misses:
             lines += ["", f"**{row.slug}** (seed {row.seed}) missed “{row.figure}”:", ""]
             lines += [f"- {why}" for why in row.misses[:SHOWN]]
             lines += [f"- and {len(row.misses) - SHOWN} more in report.json"] * (len(row.misses) > SHOWN)
-    lines += ["", f"{told.cores} cores ({told.machine}), load {told.load_before} before the run."]
+            lines += [f"- {row.load}"]
+    lines += ["", f"{told.at:%Y-%m-%d}, {told.cores} cores ({told.machine}), load {told.load_before} before the run."]
     return "\n".join(lines) + "\n"
+
+
+def verdict(row: Row) -> str:
+    """Whether the figure was reached."""
+    return "missed" if row.misses else "reached"
 
 
 def _line(row: Row) -> str:
     found = row.found
-    verdict = "missed" if row.misses else "reached"
+    if found is None:
+        return f"| {row.slug} | {row.measures.get('calls', 0):.0f} |{' – |' * 8} {verdict(row)} |"
     return (
-        f"| {row.slug} | {found.calls} | {found.reached_end} | {found.resumed} | {_spread(found.gaps_ms)}"
-        f" | {_spread(found.away_ms)} | {found.facts} | {len(found.lost)} | {len(found.doubled)} | {verdict} |"
+        f"| {row.slug} | {found.calls} | {found.reached_end} | {found.turned_away} | {found.resumed}"
+        f" | {_spread(found.gaps_ms)} | {_spread(found.away_ms)} | {found.facts} | {len(found.lost)}"
+        f" | {len(found.doubled)} | {verdict(row)} |"
     )
+
+
+def _measures(measures: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in measures.items())
 
 
 def _spread(lengths_ms: tuple[int, ...]) -> str:

@@ -7,6 +7,7 @@ from msgspec import Struct
 from turncall_testkit.chaos.checker import Findings
 from turncall_testkit.chaos.drill import Drill
 from turncall_testkit.chaos.history import History
+from turncall_testkit.chaos.scene import SLOTS
 
 
 class Scenario(Struct, frozen=True, kw_only=True):
@@ -14,8 +15,10 @@ class Scenario(Struct, frozen=True, kw_only=True):
 
     ``act`` dials and strikes; it returns once it needs nothing more to happen, the calls may still go on. ``figure``
     says in words what is to be reached, ``gap_s`` the longest silence allowed, ``away_s`` for how long 95 % of the
-    changes of worker may leave a call without one, ``is_uninterrupted`` that no call may change worker. ``also`` names
-    what else is wrong with a history, a sentence each.
+    changes of worker may leave a call without one, ``is_uninterrupted`` that no call may change worker,
+    ``may_turn_away`` that callers may be told that all lines are busy. ``also`` names what else is wrong with a
+    history, a sentence each, and ``also_timed`` what came too late. ``measures`` are further figures.
+    ``slots`` gives those of each worker for a number of calls.
     """
 
     slug: str
@@ -25,8 +28,13 @@ class Scenario(Struct, frozen=True, kw_only=True):
     away_s: float | None = None
     is_uninterrupted: bool = False
     with_recordings: bool = False
+    may_turn_away: bool = False
     workers: int = 1
+    replicas: int = 2
+    slots: Callable[[int], int] = lambda _: SLOTS
     also: Callable[[History], list[str]] = lambda _: []
+    also_timed: Callable[[History], list[str]] = lambda _: []
+    measures: Callable[[History], dict[str, float]] = lambda _: {}
 
 
 def misses(scenario: Scenario, history: History, found: Findings, *, timed: bool) -> list[str]:
@@ -36,7 +44,14 @@ def misses(scenario: Scenario, history: History, found: Findings, *, timed: bool
         faults.append(f"{found.forgotten} times a caller was asked what had been understood before")
     if scenario.is_uninterrupted and found.resumed:
         faults.append(f"{found.resumed} calls changed worker")
-    return faults + (_too_long(scenario, found) if timed else [])
+    if found.turned_away and not scenario.may_turn_away:
+        faults.append(f"{found.turned_away} callers were told that all lines are busy")
+    return faults + late(scenario, history, found) if timed else faults
+
+
+def late(scenario: Scenario, history: History, found: Findings) -> list[str]:
+    """What came too late; how busy the machine was is to be told beside it."""
+    return _too_long(scenario, found) + scenario.also_timed(history)
 
 
 def _too_long(scenario: Scenario, found: Findings) -> list[str]:

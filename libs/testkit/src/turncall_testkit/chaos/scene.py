@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from turncall.client import TurnCall
 from turncall.client.shapes import NumberView
@@ -15,29 +16,46 @@ from turncall.demo.provision import receptionist
 from turncall.installation import Carrier as CarrierAccount
 from turncall.installation import Installation
 from turncall.process import Process
-from turncall_devstack.stack import DevStack
+from turncall_devstack.stack import DevStack, Urls
 from turncall_phone.accounts import Account
 from turncall_phone.carrier import Carrier
 from turncall_testkit.chaos.testimony import Testimony, testimony
+from turncall_testkit.relay import HOST, Relay
 
 ACCOUNT: Final = Account(sid="AC" + "c" * 32, auth_token="a-token-of-the-chaos-runs", numbers=("+15550142000",))
 CALLER_PREFIX: Final = "+1555017"
 SLOTS: Final = 40
 
 
+class Edges(Struct, frozen=True, kw_only=True):
+    """The network before three servers. ``control`` is the balancer before the control plane's replicas."""
+
+    control: Relay
+    redis: Relay
+    s3: Relay
+
+
 class Scene(Struct, kw_only=True):
-    """What a scenario may dial, kill, stop and read. ``dialled`` counts calls, so that each caller has a number."""
+    """What a scenario may dial, kill, stop and read. ``dialled`` counts calls, so that each caller has a number, and
+    ``scanned`` has for each log how many bytes were searched for secrets."""
 
     folder: Path
     installation: Installation
     servers: DevStack
+    edges: Edges
     carrier: Carrier
     api: TurnCall
     desk: Desk
     number: NumberView
     testimony: Testimony
     secrets: tuple[str, ...]
+    scanned: dict[Path, int]
     dialled: int = 0
+
+    @property
+    def controls(self) -> list[Process]:
+        """The control replicas that run."""
+        return [replica for replica in self.installation.controls if replica.is_running]
 
     @property
     def workers(self) -> list[Process]:
@@ -56,40 +74,84 @@ class Scene(Struct, kw_only=True):
 
 
 @asynccontextmanager
-async def scene(folder: Path, *, workers: int) -> AsyncIterator[Scene]:
-    """Everything running, in an empty folder: one control replica, ``workers`` workers, the demonstration's agent."""
+async def scene(folder: Path, *, workers: int, replicas: int = 1, slots: int = SLOTS) -> AsyncIterator[Scene]:
+    """Everything running, in an empty folder: control replicas, workers of ``slots`` calls each, the demonstration's
+    agent."""
     async with (
         DevStack(folder / "stack", durable=False) as servers,
+        _edges(servers) as edges,
         Carrier([ACCOUNT]) as carrier,
         desk_at_work() as (desk, tool_url),
+        _installation(folder, servers, edges, carrier, slots) as installation,
     ):
-        account = CarrierAccount(base_url=carrier.base_url, account_sid=ACCOUNT.sid, auth_token=ACCOUNT.auth_token)
-        async with Installation(
-            folder, servers.urls, servers.keys, account, slots=SLOTS, extra={"TURNCALL_HANDOVER_AFTER_S": "1"}
-        ) as installation:
-            await asyncio.gather(*(installation.add_worker() for _ in range(workers - 1)))
-            async with TurnCall(installation.control_url, platform_key=servers.keys.platform_key) as operator:
-                project = await operator.create_project("Chaos")
-                key = (await operator.create_first_key(project.id, "chaos", "admin")).secret
-            async with (
-                TurnCall(installation.control_url, key=key) as api,
-                testimony(folder / "spool", folder / "testimony") as witness,
-            ):
-                signing = (await api.signing_secret(project.id)).secret
-                desk.trust(signing)
-                agent = await api.create_agent("Receptionist", receptionist(tool_url))
-                await api.publish_agent(agent.id)
-                yield Scene(
-                    folder=folder,
-                    installation=installation,
-                    servers=servers,
-                    carrier=carrier,
-                    api=api,
-                    desk=desk,
-                    number=await api.bind_number(ACCOUNT.numbers[0], agent.id),
-                    testimony=witness,
-                    secrets=(key, signing, ACCOUNT.auth_token, *_secret_keys(servers)),
-                )
+        edges.control.ports = [installation.ports[installation.controls[0]]]
+        await asyncio.gather(
+            *(installation.add_worker() for _ in range(workers - 1)),
+            *(add_control(installation, edges) for _ in range(replicas - 1)),
+        )
+        public_url = f"http://{HOST}:{edges.control.port}"
+        async with TurnCall(public_url, platform_key=servers.keys.platform_key) as operator:
+            project = await operator.create_project("Chaos")
+            key = (await operator.create_first_key(project.id, "chaos", "admin")).secret
+        async with (
+            TurnCall(public_url, key=key) as api,
+            testimony(folder / "spool", folder / "testimony") as witness,
+        ):
+            signing = (await api.signing_secret(project.id)).secret
+            desk.trust(signing)
+            agent = await api.create_agent("Receptionist", receptionist(tool_url))
+            await api.publish_agent(agent.id)
+            yield Scene(
+                folder=folder,
+                installation=installation,
+                servers=servers,
+                edges=edges,
+                carrier=carrier,
+                api=api,
+                desk=desk,
+                number=await api.bind_number(ACCOUNT.numbers[0], agent.id),
+                testimony=witness,
+                secrets=(key, signing, ACCOUNT.auth_token, *_secret_keys(servers)),
+                scanned={},
+            )
+
+
+async def add_control(installation: Installation, edges: Edges) -> None:
+    """One more control replica, which gets its share of requests once it answers."""
+    replica = await installation.add_control()
+    edges.control.ports.append(installation.ports[replica])
+
+
+@asynccontextmanager
+async def _edges(servers: DevStack) -> AsyncIterator[Edges]:
+    async with Relay() as control, Relay(servers.redis.port) as redis, Relay(servers.s3.port) as s3:
+        yield Edges(control=control, redis=redis, s3=s3)
+
+
+def _installation(folder: Path, servers: DevStack, edges: Edges, carrier: Carrier, slots: int) -> Installation:
+    return Installation(
+        folder,
+        _behind(servers.urls, servers, edges),
+        servers.keys,
+        CarrierAccount(base_url=carrier.base_url, account_sid=ACCOUNT.sid, auth_token=ACCOUNT.auth_token),
+        slots=slots,
+        public_url=f"http://{HOST}:{edges.control.port}",
+        extra={"TURNCALL_HANDOVER_AFTER_S": "1"},
+    )
+
+
+def _behind(urls: Urls, servers: DevStack, edges: Edges) -> Urls:
+    """The servers' addresses with those of the relays before them."""
+
+    def moved(url: str, port: int, edge: Relay) -> str:
+        assert f":{port}" in url, "the address names its port"
+        return url.replace(f":{port}", f":{edge.port}")
+
+    return replace(
+        urls,
+        redis_url=moved(urls.redis_url, servers.redis.port, edges.redis),
+        blobs_url=moved(urls.blobs_url, servers.s3.port, edges.s3),
+    )
 
 
 def _secret_keys(servers: DevStack) -> list[str]:

@@ -6,7 +6,7 @@ tells a caller what the agent is saying without asking anything that a scenario 
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -32,6 +32,7 @@ class Testimony:
         self._kept = kept
         self._files: dict[tuple[str, str], EpochFile] = {}
         self._authors: dict[Number, str] = {}
+        self._forgotten: set[CallId] = set()
         self._listeners: dict[Callable[[Event], None], None] = {}
         self.facts: dict[Number, Event] = {}
         self.contradictions: list[str] = []
@@ -44,6 +45,16 @@ class Testimony:
         """The spool's folder, which is the worker's name, in which an epoch was begun."""
         return self._authors.get((call_id, epoch, 1))
 
+    def forget(self, calls: Iterable[CallId]) -> None:
+        """Drops what is known of calls, and looks at their files no more."""
+        self._forgotten.update(calls)
+        for key, file in list(self._files.items()):
+            if file.call_id in self._forgotten:
+                file.path.unlink(missing_ok=True)
+                del self._files[key]
+        self.facts = {number: fact for number, fact in self.facts.items() if number[0] not in self._forgotten}
+        self._authors = {number: who for number, who in self._authors.items() if number[0] not in self._forgotten}
+
     def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
         """Tells ``listener`` each fact as it is read; returns what ends that."""
         self._listeners[listener] = None
@@ -53,14 +64,14 @@ class Testimony:
         """Reads what has been written since the last look."""
         for path in self._folder.glob(f"*/*{SUFFIX}"):
             key = path.parent.name, path.name
-            if key not in self._files:
+            call_id, epoch = path.name.removesuffix(SUFFIX).rsplit(".", 1)
+            if key not in self._files and CallId(call_id) not in self._forgotten:
                 kept = self._kept / path.parent.name
                 kept.mkdir(parents=True, exist_ok=True)
                 try:
                     os.link(path, kept / path.name)
                 except FileNotFoundError:
                     continue  # settled between two system calls, and then it was read long ago under another name
-                call_id, epoch = path.name.removesuffix(SUFFIX).rsplit(".", 1)
                 self._files[key] = EpochFile(kept, CallId(call_id), int(epoch))
         for (author, _), file in self._files.items():
             self._read(author, file)
