@@ -15,6 +15,7 @@ import loguru
 import msgspec
 import numpy as np
 import pytest
+from pipecat.adapters.schemas.tools_schema import ToolsSchema
 from pipecat.frames.frames import (
     Frame,
     InterimTranscriptionFrame,
@@ -264,7 +265,9 @@ class ScriptedLlm(LLMService[Any]):
 
     async def _reply(self, frame: LLMContextFrame) -> None:
         self._script.contexts.append(json.loads(json.dumps(frame.context.get_messages())))
-        self._script.tools.append([tool.description for tool in frame.context.tools.standard_tools])
+        offered = frame.context.tools
+        standard = offered.standard_tools if isinstance(offered, ToolsSchema) else []
+        self._script.tools.append([tool.description for tool in standard])
         reply = self._script.replies.pop(0) if self._script.replies else "I have nothing to say."
         if isinstance(reply, Exception):
             await self.push_error("the mind is out of order", reply)
