@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from inspect import isawaitable
 from secrets import token_hex
 from typing import Annotated, Any, Literal
 
@@ -285,3 +286,18 @@ async def control(environ: Environ) -> AsyncIterator[Control]:
 async def tenant(control: Control) -> Api:
     """An admin of a new project."""
     return await control.tenant()
+
+
+@pytest.fixture(scope="session")
+def comes_true() -> Callable[..., Any]:
+    """Returns once a claim holds; it may be a coroutine function."""
+
+    async def waited(claim: Callable[[], Any], timeout_s: float = 15.0) -> None:
+        async with asyncio.timeout(timeout_s):
+            while True:
+                holds = claim()
+                if await holds if isawaitable(holds) else holds:
+                    return
+                await asyncio.sleep(0.05)
+
+    return waited

@@ -1,4 +1,4 @@
-"""``python -m turncall_control serve | migrate | schema | env-example``.
+"""``python -m turncall_control serve | migrate | schema | env-example | event-table``.
 
 Each command imports what it needs: the parent of the serving processes stays small, and a refusal comes at once.
 """
@@ -83,11 +83,19 @@ def show_example() -> None:
     sys.stdout.write(env_example(configuration.ControlConfig) + "\n" + env_example(configuration.MigrateConfig))
 
 
+def show_events() -> None:
+    """Prints the table of events by channel and state, as the README shows it."""
+    from turncall_control.webhooks.occurrences import table  # noqa: PLC0415
+
+    sys.stdout.write(table() + "\n")
+
+
 COMMANDS: Final[dict[str, Callable[[], None]]] = {
     "serve": serve,
     "migrate": migrate,
     "schema": schema,
     "env-example": show_example,
+    "event-table": show_events,
 }
 
 

@@ -1,18 +1,22 @@
 """From a call's facts to the users' servers: signed, in order, again until they arrive, by real senders."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest_asyncio
 
 from turncall_control.projects.signing import signing_secret
 from turncall_proto import ids
 from turncall_proto.call import CallState, EndedReason
-from turncall_proto.events import TranscriptFinal, UtteranceBegun
+from turncall_proto.events import PUBLIC_TAGS, EpochClosed, Event, TranscriptFinal, UtteranceBegun
 from turncall_proto.ids import CallId
 from turncall_testkit.receiver import Receiver, receiving
 
+GOLDEN = Path(__file__).parents[3] / "contract" / "golden"
 ACCOUNT = "AC" + "a" * 32
 RETRIES_S = (1, 1, 2)
 TIMEOUT_S = 1
@@ -133,6 +137,29 @@ async def test_a_subscriber_hears_of_a_call_in_order(
     log = await subscriber.log(status="delivered")
     assert {entry["id"] for entry in log} == {request.id for request in receiver.taken}
     assert [attempt["status"] for attempt in log[0]["tries"]] == [204]
+
+
+async def test_every_public_event_of_a_worker_is_told_and_no_internal_one(
+    desk: Any, worker: Any, sid: str, call_id: CallId, receiver: Receiver, subscribe: Any
+) -> None:
+    """Of all facts that a worker can state the public ones arrive, in order, with the fields of the contract."""
+    subscriber = await subscribe(receiver)
+    await desk.rings(sid)
+    facts = []
+    for kind in Event.__args__:
+        golden = json.loads((GOLDEN / f"{kind.__struct_config__.tag}.json").read_text())
+        if golden["epoch"] and kind is not EpochClosed:
+            fields = msgspec.convert({**golden, "epoch": 1}, kind)
+            header = {"call_id": call_id, "project_id": desk.project_id, "seq": len(facts) + 1}
+            facts.append(msgspec.structs.replace(fields, **header))
+    await worker.publish(*facts)
+    public = [fact for fact in facts if fact.__struct_config__.tag in PUBLIC_TAGS]
+    assert {"call.resumed", "tool.result", "recording.ready"} <= {fact.__struct_config__.tag for fact in public}
+    own = ["call.initializing", "call.ringing", "call.answered"]
+    await subscriber.takes(call_id, *own, *[fact.__struct_config__.tag for fact in public])
+    for request, fact in zip(receiver.first_taken(call_id)[len(own) :], public, strict=True):
+        told = {name: value for name, value in request.data.items() if name != "call_seq"}
+        assert {"type": request.type, **told} == json.loads(msgspec.json.encode(fact))
 
 
 async def test_events_agents_and_switches_are_heeded(

@@ -1,7 +1,8 @@
 """The REST API, one method a request. Every method raises `ApiError` and `Unreachable`."""
 
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
 
 import msgspec
 
@@ -9,6 +10,7 @@ from turncall.client.shapes import (
     AgentSummary,
     AgentView,
     CallView,
+    DeliveryView,
     DrainTaken,
     EndTaken,
     EntryView,
@@ -16,6 +18,7 @@ from turncall.client.shapes import (
     NumberView,
     Page,
     ProjectView,
+    Redelivering,
     Role,
     SigningSecret,
     StoredFact,
@@ -23,11 +26,13 @@ from turncall.client.shapes import (
     Transcript,
     Turns,
     VersionView,
+    WebhookMade,
+    WebhookView,
     WorkersSeen,
 )
 from turncall.client.transport import Transport
 from turncall_proto.agent import AgentSpec
-from turncall_proto.ids import AgentId, CallId, KeyId, NumberId, ProjectId, WorkerId
+from turncall_proto.ids import AgentId, CallId, DeliveryId, KeyId, NumberId, ProjectId, WebhookId, WorkerId
 
 Config = AgentSpec | Mapping[str, Any]
 
@@ -150,3 +155,73 @@ class TurnCall(Transport):
         async for event in self.live(f"/v1/calls/{call_id}/events/stream{query}"):
             if event.id:
                 yield msgspec.json.decode(event.data, type=StoredFact)
+
+    async def create_webhook(
+        self,
+        url: str,
+        *,
+        event_types: Sequence[str] = (),
+        agent_id: AgentId | None = None,
+        description: str = "",
+        is_enabled: bool = True,
+    ) -> WebhookMade:
+        """Subscribes a URL to events: all of them unless some are named, of all agents unless one is."""
+        body = {
+            "url": url,
+            "event_types": event_types,
+            "agent_id": agent_id,
+            "description": description,
+            "is_enabled": is_enabled,
+        }
+        return await self.request("POST", "/v1/webhooks", WebhookMade, body=body)
+
+    async def webhooks(self, *, cursor: str | None = None) -> Page[WebhookView]:
+        """The project's subscriptions, newest first."""
+        return await self.request("GET", "/v1/webhooks", Page[WebhookView], query={"cursor": cursor})
+
+    async def webhook(self, webhook_id: WebhookId) -> WebhookView:
+        """One subscription."""
+        return await self.request("GET", f"/v1/webhooks/{webhook_id}", WebhookView)
+
+    async def change_webhook(self, webhook_id: WebhookId, **fields: Any) -> WebhookView:
+        """Changes the fields that are given, as `create_webhook` names them; ``is_enabled=True`` brings one back."""
+        return await self.request("PATCH", f"/v1/webhooks/{webhook_id}", WebhookView, body=fields)
+
+    async def delete_webhook(self, webhook_id: WebhookId) -> None:
+        """Ends a subscription."""
+        await self.perform("DELETE", f"/v1/webhooks/{webhook_id}")
+
+    async def rotate_webhook_secret(self, webhook_id: WebhookId) -> WebhookMade:
+        """Another secret; the one that it replaces signs beside it for a day."""
+        return await self.request("POST", f"/v1/webhooks/{webhook_id}/rotate-secret", WebhookMade)
+
+    async def send_test_event(self, webhook_id: WebhookId) -> DeliveryView:
+        """Sends ``webhook.test`` once."""
+        return await self.request("POST", f"/v1/webhooks/{webhook_id}/test", DeliveryView)
+
+    async def deliveries(
+        self, *, cursor: str | None = None, limit: int = 50, **filters: str | None
+    ) -> Page[DeliveryView]:
+        """The log, newest first; ``filters`` are the query parameters of the API, such as ``webhook_id``."""
+        query = {"cursor": cursor, "limit": limit, **filters}
+        return await self.request("GET", "/v1/webhook-deliveries", Page[DeliveryView], query=query)
+
+    async def delivery(self, delivery_id: DeliveryId) -> DeliveryView:
+        """One delivery with its attempts."""
+        return await self.request("GET", f"/v1/webhook-deliveries/{delivery_id}", DeliveryView)
+
+    async def redeliver(self, delivery_id: DeliveryId) -> DeliveryView:
+        """Sends one event again, under its id."""
+        return await self.request("POST", f"/v1/webhook-deliveries/{delivery_id}/redeliver", DeliveryView)
+
+    async def redeliver_since(
+        self,
+        webhook_id: WebhookId,
+        since: datetime,
+        *,
+        until: datetime | None = None,
+        status: Literal["failed", "delivered"] = "failed",
+    ) -> Redelivering:
+        """Sends the oldest of a subscription's deliveries of a period again."""
+        body = {"since": since, "until": until, "status": status}
+        return await self.request("POST", f"/v1/webhooks/{webhook_id}/redeliver", Redelivering, body=body)

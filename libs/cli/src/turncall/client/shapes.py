@@ -7,7 +7,17 @@ from msgspec import Struct
 
 from turncall_proto.agent import AgentSpec
 from turncall_proto.call import CallState, Channel, Direction, EndedReason
-from turncall_proto.ids import AgentId, CallId, KeyId, NumberId, ProjectId, VersionId, WorkerId
+from turncall_proto.ids import (
+    AgentId,
+    CallId,
+    DeliveryId,
+    KeyId,
+    NumberId,
+    ProjectId,
+    VersionId,
+    WebhookId,
+    WorkerId,
+)
 
 Role = Literal["admin", "developer", "viewer"]
 
@@ -263,6 +273,65 @@ class StoredFact(Struct, frozen=True, kw_only=True):
     seq: int
     at: datetime
     data: dict[str, Any]
+
+
+class WebhookView(Struct, frozen=True, kw_only=True):
+    """A subscription to the project's events, without its secret."""
+
+    id: WebhookId
+    url: str
+    event_types: tuple[str, ...]
+    agent_id: AgentId | None
+    description: str
+    is_enabled: bool
+    disabled_reason: Literal["gone", "failing"] | None
+    disabled_at: datetime | None
+    paused_until: datetime | None
+    last_delivered_at: datetime | None
+    previous_secret_until: datetime | None
+    created_at: datetime
+
+
+class WebhookMade(Struct, frozen=True, kw_only=True):
+    """A new subscription, or a new secret of one; ``secret`` is shown this once."""
+
+    webhook: WebhookView
+    secret: str
+
+
+class TryView(Struct, frozen=True, kw_only=True):
+    """One attempt to deliver an event; without an answer ``status`` is None and ``error`` says why."""
+
+    at: datetime
+    duration_ms: int
+    status: int | None
+    answer: str
+    error: str
+
+
+class DeliveryView(Struct, frozen=True, kw_only=True):
+    """One event on its way to one receiver; ``id`` is the ``webhook-id`` of every attempt."""
+
+    id: DeliveryId
+    webhook_id: WebhookId | None
+    agent_id: AgentId | None
+    type: str
+    at: datetime
+    call_id: CallId | None
+    call_seq: int | None
+    status: Literal["pending", "delivered", "failed"]
+    failure: str | None
+    created_at: datetime
+    delivered_at: datetime | None
+    next_try_at: datetime | None
+    tries: tuple[TryView, ...]
+
+
+class Redelivering(Struct, frozen=True, kw_only=True):
+    """How many deliveries are sent again; ``next_since`` asks for the rest and is None when there is none."""
+
+    count: int
+    next_since: datetime | None
 
 
 class EndTaken(Struct, frozen=True, kw_only=True):

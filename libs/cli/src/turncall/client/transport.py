@@ -77,6 +77,13 @@ class Transport:
         self, method: str, path: str, answer: type[T], *, body: object = None, query: Query | None = None
     ) -> T:
         """The answer decoded as ``answer``. Raises `ApiError` and `Unreachable`."""
+        return msgspec.json.decode(await self._content(method, path, body, query), type=answer)
+
+    async def perform(self, method: str, path: str, *, body: object = None) -> None:
+        """A request whose answer holds nothing. Raises like `request`."""
+        await self._content(method, path, body, None)
+
+    async def _content(self, method: str, path: str, body: object, query: Query | None) -> bytes:
         content = None if body is None else msgspec.json.encode(body)
         headers = {"Content-Type": "application/json"} if content is not None else {}
         try:
@@ -86,7 +93,7 @@ class Transport:
         except httpx.TransportError as error:
             raise Unreachable(f"{method} {path}: {error or type(error).__name__}") from error
         _raise_for(response, response.content)
-        return msgspec.json.decode(response.content, type=answer)
+        return response.content
 
     async def download(self, path: str, *, start: int | None = None, end: int | None = None) -> bytes:
         """The bytes of a file, or of its range ``start`` to ``end`` inclusive. Raises `ApiError` and `Unreachable`."""

@@ -1,0 +1,57 @@
+"""Which event comes on which channel, and in which state of a call: what users are promised, as data and as a table."""
+
+from collections.abc import Mapping
+from inspect import getdoc
+from typing import Final
+
+from msgspec import Struct
+
+from turncall_proto.call import FINAL, CallState, Channel
+from turncall_proto.events import PUBLIC_TAGS, Event
+
+_OVER: Final = tuple(state for state in CallState if state in FINAL)
+_S = CallState
+
+
+class Occurrence(Struct, frozen=True, kw_only=True):
+    """``states``: where the call stands, by all facts stored up to the event. ``channels``: on whose calls it comes."""
+
+    states: tuple[CallState, ...]
+    channels: tuple[Channel, ...] = ("phone",)
+
+
+_LIVE: Final = Occurrence(states=(_S.IN_PROGRESS, *_OVER))
+"""Of a call that is going on. The carrier's last word may be stored before the worker's last facts are."""
+
+OCCURRENCES: Final[Mapping[str, Occurrence]] = {
+    "call.initializing": Occurrence(states=(_S.INITIATED,)),
+    "call.ringing": Occurrence(states=(_S.RINGING,)),
+    "call.answered": Occurrence(states=(_S.IN_PROGRESS, *_OVER)),
+    "call.started": _LIVE,
+    "call.resumed": _LIVE,
+    "transcript.final": _LIVE,
+    "tool.called": _LIVE,
+    "tool.result": _LIVE,
+    "dtmf.received": _LIVE,
+    "recording.ready": _LIVE,
+    "call.ended": Occurrence(states=_OVER),
+}
+"""Every public fact of a call. An event that is missing here fails a test."""
+
+
+def table() -> str:
+    """The table of the README: every public event, what it says, where and when it comes."""
+    said = {str(kind.__struct_config__.tag): (getdoc(kind) or "").split("\n")[0] for kind in Event.__args__}
+    rows = [
+        f"| `{tag}` | {said[tag]} | {', '.join(found.channels)} | {_words(found.states)} |"
+        for tag, found in OCCURRENCES.items()
+        if tag in PUBLIC_TAGS
+    ]
+    return "\n".join(["| Event | What it says | Channels | State of the call |", "|---|---|---|---|", *rows])
+
+
+def _words(states: tuple[CallState, ...]) -> str:
+    """The states in words, all the final ones as one."""
+    if set(_OVER) <= set(states):
+        return ", ".join([*(f"`{state}`" for state in states if state not in FINAL), "final"])
+    return ", ".join(f"`{state}`" for state in states)

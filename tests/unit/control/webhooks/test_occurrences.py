@@ -1,0 +1,18 @@
+"""The table of events is complete and is what the README shows."""
+
+from pathlib import Path
+
+from turncall_control.webhooks.occurrences import OCCURRENCES, table
+from turncall_proto.events import PUBLIC_TAGS
+
+README = Path(__file__).parents[4] / "services" / "control" / "README.md"
+
+
+def test_every_public_event_is_in_the_table() -> None:
+    """Who adds a public fact says on which channels and in which states it comes: in webhooks/occurrences.py."""
+    assert OCCURRENCES.keys() == PUBLIC_TAGS
+
+
+def test_readme_shows_the_table() -> None:
+    """It is printed by `python -m turncall_control event-table`."""
+    assert table() in README.read_text()
