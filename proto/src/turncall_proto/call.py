@@ -88,14 +88,14 @@ class CallStart(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.s
 
     ``secrets`` maps a vendor's name to its key, and ``signing_secret`` signs requests to the user's own servers; both
     are sealed to the media plane's public key. ``offered_to`` is the worker that reserved a slot; any other worker may
-    still claim the epoch.
+    still claim the epoch. An ``agent`` that came with the call itself has no ``agent_id`` and no ``version_id``.
     """
 
     call_id: CallId
     project_id: ProjectId
     epoch: Annotated[int, Meta(ge=1)]
-    agent_id: AgentId
-    version_id: VersionId
+    agent_id: AgentId | None
+    version_id: VersionId | None
     agent: AgentSpec
     channel: Channel
     direction: Direction

@@ -41,6 +41,25 @@ class CallInitializing(CallEvent, frozen=True, kw_only=True, tag="call.initializ
     provider_call_id: str | None
     variables: Variables = field(default_factory=dict)
     metadata: Metadata = field(default_factory=dict)
+    variant: Annotated[str | None, Meta(description="The number's weighted variant that the caller fell to.")] = None
+
+
+class CallRouted(CallEvent, frozen=True, kw_only=True, tag="call.routed"):
+    """Who answers a call of a number that is not simply one agent's, and how that was decided. Internal.
+
+    ``is_fallback``: the number's fallback agent answers, or nobody, because of ``why``. ``asked_ms`` and ``attempts``
+    are those of the request to the user's server; ``is_inline``: it sent a definition in place of an agent.
+    """
+
+    kind: Literal["agent", "weighted", "webhook"]
+    agent_id: AgentId | None = None
+    version_id: VersionId | None = None
+    is_inline: bool = False
+    variant: str | None = None
+    is_fallback: bool = False
+    why: str = ""
+    asked_ms: Milliseconds | None = None
+    attempts: int = 0
 
 
 class CallRinging(CallEvent, frozen=True, kw_only=True, tag="call.ringing"):
@@ -66,6 +85,23 @@ class EndIntended(CallEvent, frozen=True, kw_only=True, tag="end.intended"):
     reason: EndedReason
     state: CallState = CallState.COMPLETED
     detail: Annotated[str, Meta(description="What the reason leaves open, such as the limit that was reached.")] = ""
+
+
+class ForwardBegun(CallEvent, frozen=True, kw_only=True, tag="forward.begun"):
+    """The carrier was told to connect the caller to the number's fallback phone number. Internal.
+
+    ``because`` is why no agent has the call: ``no_capacity``, ``worker_lost``, ``rejected``.
+    """
+
+    because: EndedReason
+
+
+class ForwardEnded(CallEvent, frozen=True, kw_only=True, tag="forward.ended"):
+    """What became of that connection, in the carrier's words, and why the call ends in the light of it. Internal."""
+
+    outcome: str
+    reason: EndedReason
+    duration_s: int | None = None
 
 
 class CallEnded(CallEvent, frozen=True, kw_only=True, tag="call.ended"):
@@ -223,10 +259,13 @@ class EpochClosed(CallEvent, frozen=True, kw_only=True, tag="epoch.closed"):
 
 Event = (
     CallInitializing
+    | CallRouted
     | CallRinging
     | CallAnswered
     | CarrierReported
     | EndIntended
+    | ForwardBegun
+    | ForwardEnded
     | CallEnded
     | EpochOpened
     | CallStarted
@@ -247,7 +286,10 @@ Event = (
 INTERNAL_TAGS = frozenset(
     {
         "carrier.reported",
+        "call.routed",
         "end.intended",
+        "forward.begun",
+        "forward.ended",
         "epoch.opened",
         "utterance.begun",
         "turn.measured",

@@ -74,7 +74,9 @@ async def test_secrets_and_numbers_are_hidden(control, tenant, a_config):
     """Neither a key's text or hash nor a bound number stands in the log; that they were set does."""
     made = await tenant.done("POST", "/v1/keys", {"name": "other", "role": "viewer"})
     agent = await tenant.done("POST", "/v1/agents", {"name": "A", "config": a_config()})
-    number = await tenant.done("POST", "/v1/numbers", {"number": "+15550100001", "agent_id": agent["id"]})
+    number = await tenant.done(
+        "POST", "/v1/numbers", {"number": "+15550100001", "routing": {"kind": "agent", "agent_id": agent["id"]}}
+    )
     await tenant.done("DELETE", f"/v1/numbers/{number['id']}")
     text = (await tenant.ask("GET", "/v1/audit", params={"limit": 200})).text
     assert made["secret"] not in text
@@ -144,10 +146,10 @@ def test_every_change_and_every_listen_is_declared_to_leave_an_entry():
 async def test_change_past_the_session_leaves_an_entry(control, tenant, a_config, monkeypatch):
     """A handler that writes with bare SQL, or only asks the carrier, is in the log as done."""
     agent = await tenant.done("POST", "/v1/agents", {"name": "A", "config": a_config()})
-    body = {"number": "+15550100002", "agent_id": agent["id"]}
+    body = {"number": "+15550100002", "routing": {"kind": "agent", "agent_id": agent["id"]}}
     number = await tenant.done("POST", "/v1/numbers", body)
 
-    async def by_bare_sql(plane, project_id, number_id, agent_id):
+    async def by_bare_sql(plane, project_id, number_id, changes):
         row = ids.parsed(ids.NUMBER, number_id)
         async with plane.database.pool.connection() as connection:
             await connection.execute("update numbers set carrier_sid = carrier_sid where id = %s", (row,))
@@ -155,9 +157,11 @@ async def test_change_past_the_session_leaves_an_entry(control, tenant, a_config
             return await numbers.get(session, project_id, number_id)
 
     with monkeypatch.context() as patch:
-        patch.setattr("turncall_control.numbers.service.point", by_bare_sql)
-        await tenant.done("PATCH", f"/v1/numbers/{number['id']}", {"agent_id": agent["id"]})
-    (entry,) = await log_of(tenant, operation="point_number")
+        patch.setattr("turncall_control.numbers.service.change", by_bare_sql)
+        await tenant.done(
+            "PATCH", f"/v1/numbers/{number['id']}", {"routing": {"kind": "agent", "agent_id": agent["id"]}}
+        )
+    (entry,) = await log_of(tenant, operation="change_number")
     assert (entry["effect"], entry["object_id"]) == ("done", number["id"])
     await tenant.done("DELETE", f"/v1/numbers/{number['id']}")
 

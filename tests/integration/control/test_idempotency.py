@@ -38,7 +38,7 @@ async def test_same_key_with_another_request_is_a_conflict(tenant, a_config):
     await tenant.done("POST", "/v1/agents", {"name": "One", "config": a_config()}, headers=key)
     for path, body in (
         ("/v1/agents", {"name": "Two", "config": a_config()}),
-        ("/v1/numbers", {"number": "+15550100001", "agent_id": "agt_" + "0" * 32}),
+        ("/v1/numbers", {"number": "+15550100001", "routing": {"kind": "agent", "agent_id": "agt_" + "0" * 32}}),
     ):
         problem = await tenant.refused(409, "POST", path, body, headers=key)
         assert problem["type"] == "urn:turncall:problem:idempotency-key-reused"
@@ -95,7 +95,7 @@ async def test_refused_request_gives_the_key_back(tenant, a_config):
 async def test_act_of_several_transactions_is_kept_too(tenant, a_config):
     """Binding asks the carrier between its transactions; repeated, it is answered and does not find itself taken."""
     agent = await tenant.done("POST", "/v1/agents", {"name": "A", "config": a_config()})
-    body, key = {"number": "+15550100002", "agent_id": agent["id"]}, keyed()
+    body, key = {"number": "+15550100002", "routing": {"kind": "agent", "agent_id": agent["id"]}}, keyed()
     first = await tenant.done("POST", "/v1/numbers", body, headers=key)
     assert await tenant.done("POST", "/v1/numbers", body, headers=key) == first
     await tenant.done("DELETE", f"/v1/numbers/{first['id']}")
@@ -137,7 +137,7 @@ async def test_request_that_dies_before_its_commit_leaves_nothing(control, tenan
 async def test_request_that_dies_after_its_commit_is_not_done_again(control, tenant, a_config, monkeypatch):
     """A number bound by a request that then failed: the key says so, and does not bind once more."""
     agent = await tenant.done("POST", "/v1/agents", {"name": "A", "config": a_config()})
-    body, key = {"number": "+15550100003", "agent_id": agent["id"]}, keyed()
+    body, key = {"number": "+15550100003", "routing": {"kind": "agent", "agent_id": agent["id"]}}, keyed()
 
     def broken(*_: object) -> None:
         raise RuntimeError("no view")

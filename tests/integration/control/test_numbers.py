@@ -33,8 +33,14 @@ def at_carrier(carrier, number):
 @pytest.mark.parametrize("by", ["phone_number", "sid"])
 async def test_bound_number_sends_its_calls_here(tenant, carrier, owned, agent_id, by):
     """Binding by E.164 or by SID sets all three addresses at the carrier and shows that it has."""
-    bound = await tenant.done("POST", "/v1/numbers", {"number": getattr(owned, by), "agent_id": agent_id})
-    assert (bound["e164"], bound["carrier_sid"], bound["agent_id"]) == (owned.phone_number, owned.sid, agent_id)
+    bound = await tenant.done(
+        "POST", "/v1/numbers", {"number": getattr(owned, by), "routing": {"kind": "agent", "agent_id": agent_id}}
+    )
+    assert (bound["e164"], bound["carrier_sid"], bound["routing"]["agent_id"]) == (
+        owned.phone_number,
+        owned.sid,
+        agent_id,
+    )
     assert bound["configured_at"] is not None
     record = at_carrier(carrier, owned)
     assert (record.voice_url, record.voice_method) == (f"{OURS}/inbound", "POST")
@@ -46,7 +52,7 @@ async def test_bound_number_sends_its_calls_here(tenant, carrier, owned, agent_i
 
 async def test_unbound_number_is_cleared_and_free_again(tenant, carrier, owned, agent_id):
     """Unbinding clears the addresses and forgets the number, which can then be bound again."""
-    body = {"number": owned.sid, "agent_id": agent_id}
+    body = {"number": owned.sid, "routing": {"kind": "agent", "agent_id": agent_id}}
     bound = await tenant.done("POST", "/v1/numbers", body)
     await tenant.done("DELETE", f"/v1/numbers/{bound['id']}")
     record = at_carrier(carrier, owned)
@@ -57,11 +63,15 @@ async def test_unbound_number_is_cleared_and_free_again(tenant, carrier, owned, 
 
 async def test_bound_number_is_refused_without_naming_the_owner(control, tenant, owned, agent_id, a_config):
     """The second bind is the same conflict in this project and in another one, and leaks nothing of the first."""
-    await tenant.done("POST", "/v1/numbers", {"number": owned.sid, "agent_id": agent_id})
+    await tenant.done("POST", "/v1/numbers", {"number": owned.sid, "routing": {"kind": "agent", "agent_id": agent_id}})
     other = await control.tenant()
     foreign = (await other.done("POST", "/v1/agents", {"name": "X", "config": a_config()}))["id"]
-    mine = await tenant.refused(409, "POST", "/v1/numbers", {"number": owned.sid, "agent_id": agent_id})
-    theirs = await other.refused(409, "POST", "/v1/numbers", {"number": owned.phone_number, "agent_id": foreign})
+    mine = await tenant.refused(
+        409, "POST", "/v1/numbers", {"number": owned.sid, "routing": {"kind": "agent", "agent_id": agent_id}}
+    )
+    theirs = await other.refused(
+        409, "POST", "/v1/numbers", {"number": owned.phone_number, "routing": {"kind": "agent", "agent_id": foreign}}
+    )
     assert mine | {"request_id": ""} == theirs | {"request_id": ""}
     assert theirs["type"] == "urn:turncall:problem:number-taken"
     assert tenant.project_id not in str(theirs)
@@ -71,7 +81,7 @@ async def test_bound_number_is_refused_without_naming_the_owner(control, tenant,
 
 async def test_concurrent_binds_make_one(tenant, owned, agent_id):
     """Of several binds at once one succeeds and the others are conflicts; the carrier stays configured."""
-    body = {"number": owned.sid, "agent_id": agent_id}
+    body = {"number": owned.sid, "routing": {"kind": "agent", "agent_id": agent_id}}
     answers = await asyncio.gather(*(tenant.ask("POST", "/v1/numbers", body) for _ in range(4)))
     assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]
     listed = (await tenant.done("GET", "/v1/numbers"))["items"]
@@ -80,14 +90,18 @@ async def test_concurrent_binds_make_one(tenant, owned, agent_id):
 
 async def test_another_agent_answers_without_asking_the_carrier(tenant, carrier, owned, agent_id, a_config):
     """Pointing a number elsewhere works while the carrier's REST is down."""
-    bound = await tenant.done("POST", "/v1/numbers", {"number": owned.sid, "agent_id": agent_id})
+    bound = await tenant.done(
+        "POST", "/v1/numbers", {"number": owned.sid, "routing": {"kind": "agent", "agent_id": agent_id}}
+    )
     other = (await tenant.done("POST", "/v1/agents", {"name": "Night", "config": a_config()}))["id"]
     carrier.faults.add(RestFault(path=owned.sid, status_code=503, times=100))
     try:
-        moved = await tenant.done("PATCH", f"/v1/numbers/{bound['id']}", {"agent_id": other})
+        moved = await tenant.done(
+            "PATCH", f"/v1/numbers/{bound['id']}", {"routing": {"kind": "agent", "agent_id": other}}
+        )
     finally:
         carrier.faults.clear()
-    assert moved == bound | {"agent_id": other}
+    assert moved == bound | {"routing": {"kind": "agent", "agent_id": other}}
 
 
 @pytest.mark.parametrize(
@@ -96,7 +110,7 @@ async def test_another_agent_answers_without_asking_the_carrier(tenant, carrier,
 async def test_failed_bind_leaves_the_number_free(tenant, carrier, owned, agent_id, carriers_status, status):
     """When the carrier does not configure the number nothing is bound, and the next try succeeds."""
     carrier.faults.add(RestFault(path=f"/IncomingPhoneNumbers/{owned.sid}", status_code=carriers_status))
-    body = {"number": owned.sid, "agent_id": agent_id}
+    body = {"number": owned.sid, "routing": {"kind": "agent", "agent_id": agent_id}}
     response = await tenant.ask("POST", "/v1/numbers", body)
     assert response.status_code == status, response.text
     assert ("retry-after" in response.headers) == (status == 503)
@@ -106,7 +120,9 @@ async def test_failed_bind_leaves_the_number_free(tenant, carrier, owned, agent_
 
 async def test_failed_unbind_keeps_the_number(tenant, carrier, owned, agent_id):
     """While the carrier refuses, the number stays bound; afterwards it goes."""
-    bound = await tenant.done("POST", "/v1/numbers", {"number": owned.sid, "agent_id": agent_id})
+    bound = await tenant.done(
+        "POST", "/v1/numbers", {"number": owned.sid, "routing": {"kind": "agent", "agent_id": agent_id}}
+    )
     carrier.faults.add(RestFault(path=owned.sid, status_code=500))
     await tenant.refused(503, "DELETE", f"/v1/numbers/{bound['id']}")
     await tenant.done("GET", f"/v1/numbers/{bound['id']}")
@@ -115,7 +131,9 @@ async def test_failed_unbind_keeps_the_number(tenant, carrier, owned, agent_id):
 
 async def test_configure_mends_what_somebody_changed(tenant, carrier, owned, agent_id):
     """After its addresses were changed at the carrier, one request points the number here again."""
-    bound = await tenant.done("POST", "/v1/numbers", {"number": owned.sid, "agent_id": agent_id})
+    bound = await tenant.done(
+        "POST", "/v1/numbers", {"number": owned.sid, "routing": {"kind": "agent", "agent_id": agent_id}}
+    )
     carrier.numbers.replace(owned)
     assert at_carrier(carrier, owned).voice_url == ""
     mended = await tenant.done("POST", f"/v1/numbers/{bound['id']}/configure")
@@ -125,7 +143,7 @@ async def test_configure_mends_what_somebody_changed(tenant, carrier, owned, age
 
 async def test_available_numbers_tell_which_are_bound(tenant, owned, agent_id):
     """The account's numbers are listed with their abilities and whether this project holds them."""
-    await tenant.done("POST", "/v1/numbers", {"number": owned.sid, "agent_id": agent_id})
+    await tenant.done("POST", "/v1/numbers", {"number": owned.sid, "routing": {"kind": "agent", "agent_id": agent_id}})
     listed = {item["carrier_sid"]: item for item in (await tenant.done("GET", "/v1/numbers/available"))["items"]}
     assert listed[owned.sid]["is_bound"] is True
     assert listed[owned.sid]["can_voice"] is True
@@ -138,7 +156,9 @@ async def test_available_numbers_tell_which_are_bound(tenant, owned, agent_id):
 )
 async def test_number_that_the_account_does_not_own_is_refused(tenant, agent_id, number, field):
     """Unknown and malformed numbers are a 422 that names the field."""
-    problem = await tenant.refused(422, "POST", "/v1/numbers", {"number": number, "agent_id": agent_id})
+    problem = await tenant.refused(
+        422, "POST", "/v1/numbers", {"number": number, "routing": {"kind": "agent", "agent_id": agent_id}}
+    )
     assert [fault["field"] for fault in problem["errors"]] == [field]
 
 
@@ -147,21 +167,26 @@ async def test_agent_of_another_project_is_refused_like_a_missing_one(control, t
     other = await control.tenant()
     foreign = (await other.done("POST", "/v1/agents", {"name": "X", "config": a_config()}))["id"]
     missing = "agt_" + "0" * 32
-    bound = await tenant.done("POST", "/v1/numbers", {"number": owned.sid, "agent_id": agent_id})
+    bound = await tenant.done(
+        "POST", "/v1/numbers", {"number": owned.sid, "routing": {"kind": "agent", "agent_id": agent_id}}
+    )
     for method, path, body in (
         ("POST", "/v1/numbers", {"number": owned.sid}),
         ("PATCH", f"/v1/numbers/{bound['id']}", {}),
     ):
-        problems = [await tenant.refused(422, method, path, body | {"agent_id": agent}) for agent in (foreign, missing)]
+        problems = [
+            await tenant.refused(422, method, path, body | {"routing": {"kind": "agent", "agent_id": agent}})
+            for agent in (foreign, missing)
+        ]
         assert problems[0]["errors"] == problems[1]["errors"] != []
-        assert problems[0]["errors"][0]["field"] == "agent_id"
+        assert problems[0]["errors"][0]["field"] == "routing.agent_id"
 
 
 async def test_installation_without_a_carrier_says_so(control, run, environ, tenant, agent_id):
     """Without an account the routes that need one are unavailable, and the others work."""
     bare = environ | {"TURNCALL_TWILIO_ACCOUNT_SID": "", "TURNCALL_TWILIO_AUTH_TOKEN": ""}
     async with run(bare) as without:
-        body = {"number": "+15550100001", "agent_id": agent_id}
+        body = {"number": "+15550100001", "routing": {"kind": "agent", "agent_id": agent_id}}
         problem = await without.anybody.refused(503, "POST", "/v1/numbers", body, headers=tenant.headers)
         assert "twilio" in problem["detail"]
         await without.anybody.done("GET", "/v1/numbers", headers=tenant.headers)

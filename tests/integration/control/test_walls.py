@@ -54,8 +54,8 @@ def bodies(a_config, agent_id):
         "validate_agent": {"config": a_config()},
         "change_agent": {"name": "Other"},
         "put_draft": {"config": a_config()},
-        "bind_number": {"number": "+15550100003", "agent_id": agent_id},
-        "point_number": {"agent_id": agent_id},
+        "bind_number": {"number": "+15550100003", "routing": {"kind": "agent", "agent_id": agent_id}},
+        "change_number": {"routing": {"kind": "agent", "agent_id": agent_id}},
         "create_webhook": {"url": "http://127.0.0.1:65000/hooks"},
         "change_webhook": {"description": "Other"},
         "redeliver_events": {"since": "2026-01-01T00:00:00Z"},
@@ -71,7 +71,9 @@ async def objects(control, carrier, a_config):
     await owner.done("POST", f"/v1/agents/{agent['id']}/publish")
     (account,) = carrier.accounts.values()
     e164 = carrier.numbers.add(account.sid, "+15557770001", datetime.now(UTC)).phone_number
-    number = await owner.done("POST", "/v1/numbers", {"number": e164, "agent_id": agent["id"]})
+    number = await owner.done(
+        "POST", "/v1/numbers", {"number": e164, "routing": {"kind": "agent", "agent_id": agent["id"]}}
+    )
     key = (await owner.done("GET", "/v1/keys"))["items"][0]
     webhook = (await owner.done("POST", "/v1/webhooks", {"url": "http://127.0.0.1:65000/hooks", "is_enabled": False}))[
         "webhook"

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from turncall.client import TurnCall
+from turncall.client.shapes import AgentTarget
 from turncall.demo.desk import desk_at_work
 from turncall.demo.provision import receptionist
 from turncall.demo.record import holes, read_record
@@ -31,7 +32,7 @@ async def test_a_call_from_ring_to_record(machine: Any) -> None:
             desk.trust((await api.signing_secret(project.id)).secret)
             agent = await api.create_agent("Receptionist", receptionist(tool_url))
             await api.publish_agent(agent.id)
-            await api.bind_number(number, agent.id)
+            await api.bind_number(number, AgentTarget(agent_id=agent.id))
             call = await machine.carrier.dial(
                 to=number, from_=CALLER, script=conversation("book", "day", "time", "goodbye")
             )

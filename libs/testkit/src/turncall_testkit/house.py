@@ -8,7 +8,7 @@ import pytest_asyncio
 from msgspec import Struct
 
 from turncall.client import TurnCall
-from turncall.client.shapes import AgentView, CallView, NumberView
+from turncall.client.shapes import AgentTarget, AgentView, CallView, NumberView
 from turncall.demo.desk import Desk, desk_at_work
 from turncall.demo.provision import receptionist
 from turncall.installation import Carrier as CarrierAccount
@@ -45,7 +45,7 @@ class House(Struct, frozen=True, kw_only=True):
         await self.api.publish_agent(made.id)
         taken = {number.e164 for number in (await self.api.numbers()).items}
         free = next(number for number in ACCOUNT.numbers if number not in taken)
-        return made, await self.api.bind_number(free, made.id)
+        return made, await self.api.bind_number(free, AgentTarget(agent_id=made.id))
 
     async def dial(self, number: NumberView, script: Sequence[AnyStep], *, caller: str = CALLER) -> Call:
         """A caller who follows ``script``; returns while it rings."""

@@ -471,11 +471,11 @@ async def _furnished(plane: Plane, http: httpx.AsyncClient, bus: Bus, rest: Rest
         Jsonb(msgspec.to_builtins(AGENT)),
     )
     await desk.execute(
-        "insert into numbers (id, project_id, agent_id, e164, carrier, carrier_sid)"
+        "insert into numbers (id, project_id, settings, e164, carrier, carrier_sid)"
         " values (%s, %s, %s, %s, 'twilio', %s)",
         ids.parsed(ids.NUMBER, desk.number_id),
         project,
-        agent,
+        Jsonb({"routing": {"kind": "agent", "agent_id": desk.agent_id}}),
         desk.number,
         "PN" + uuid4().hex,
     )

@@ -88,9 +88,8 @@ async def house(open_desk: Any, open_worker: Any) -> AsyncIterator[tuple[Any, Ca
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         worker.media_url = f"ws://127.0.0.1:{runner.addresses[0][1]}"
         await worker.beat()
-        bound = await desk.http.post(
-            "/v1/numbers", json={"number": NUMBER, "agent_id": desk.agent_id}, headers=desk.bearer
-        )
+        routing = {"kind": "agent", "agent_id": desk.agent_id}
+        bound = await desk.http.post("/v1/numbers", json={"number": NUMBER, "routing": routing}, headers=desk.bearer)
         assert bound.status_code == 201, bound.text
         yield desk, carrier, media
 

@@ -164,15 +164,19 @@ async def test_an_unknown_number_is_not_in_service(desk: Any, worker: Any, sid: 
     assert (await desk.says(sid, "completed")).status_code == 204
 
 
-async def test_an_agent_without_a_published_version_does_not_answer(desk: Any, worker: Any, sid: str) -> None:
-    """The number of an agent that was never published gets the same notice."""
+async def test_an_agent_without_a_published_version_does_not_answer(
+    desk: Any, worker: Any, sid: str, call_id: CallId
+) -> None:
+    """Callers of an agent that was never published get the same notice, and the call is kept as rejected."""
     await desk.execute("update agent_versions set state = 'archived' where agent_id = %s", _uuid(desk.agent_id))
     try:
         answer = await desk.rings(sid)
     finally:
         await desk.execute("update agent_versions set state = 'published' where agent_id = %s", _uuid(desk.agent_id))
     assert [verb.tag for verb in ET.fromstring(answer.text)] == ["Say", "Hangup"]
-    assert await desk.rows("select 1 from calls where provider_call_id = %s", sid) == []
+    shown = await desk.call(call_id)
+    assert (shown["agent_id"], shown["ended_reason"]) == (None, "rejected")
+    assert worker.offers == []
 
 
 @pytest.mark.parametrize("path", [INBOUND, "/webhooks/twilio/voice/status", "/webhooks/twilio/voice/fallback"])

@@ -9,11 +9,14 @@ import msgspec
 from turncall.client.shapes import (
     AgentSummary,
     AgentView,
+    Busy,
     CallView,
+    Channels,
     DeliveryView,
     DrainTaken,
     EndTaken,
     EntryView,
+    Fallback,
     KeyMade,
     NumberView,
     Page,
@@ -22,6 +25,7 @@ from turncall.client.shapes import (
     Role,
     SigningSecret,
     StoredFact,
+    Target,
     ToolUses,
     Transcript,
     Turns,
@@ -100,9 +104,17 @@ class TurnCall(Transport):
         """Makes the draft what answers calls."""
         return await self.request("POST", f"/v1/agents/{agent_id}/publish", VersionView)
 
-    async def bind_number(self, number: str, agent_id: AgentId) -> NumberView:
-        """Points a number of the carrier's account (E.164 or the carrier's id) at an agent."""
-        return await self.request("POST", "/v1/numbers", NumberView, body={"number": number, "agent_id": agent_id})
+    async def bind_number(self, number: str, routing: Target, **settings: Fallback | Busy | Channels) -> NumberView:
+        """Takes calls of a number of the carrier's account (E.164 or the carrier's id).
+
+        ``settings`` are ``fallback``, ``busy`` and ``channels``.
+        """
+        body = {"number": number, "routing": routing, **settings}
+        return await self.request("POST", "/v1/numbers", NumberView, body=body)
+
+    async def change_number(self, number_id: NumberId, **settings: Target | Fallback | Busy | Channels) -> NumberView:
+        """Replaces ``routing``, ``fallback``, ``busy`` or ``channels`` of a number, from the next call on."""
+        return await self.request("PATCH", f"/v1/numbers/{number_id}", NumberView, body=settings)
 
     async def numbers(self, *, cursor: str | None = None) -> Page[NumberView]:
         """The project's numbers, newest first."""

@@ -167,14 +167,72 @@ class AgentSummary(Struct, frozen=True, kw_only=True):
     published_number: int | None
 
 
+class AgentTarget(Struct, frozen=True, kw_only=True, tag_field="kind", tag="agent"):
+    """One agent answers."""
+
+    agent_id: AgentId
+
+
+class Variant(Struct, frozen=True, kw_only=True):
+    """One of several agents, and how many callers of a hundred it gets."""
+
+    name: str
+    agent_id: AgentId
+    weight: int
+
+
+class WeightedTarget(Struct, frozen=True, kw_only=True, tag_field="kind", tag="weighted"):
+    """Callers are divided among variants, whose weights sum up to 100."""
+
+    variants: tuple[Variant, ...]
+
+
+Target = AgentTarget | WeightedTarget
+
+
+class Fallback(Struct, frozen=True, kw_only=True):
+    """What a caller gets whom the target cannot serve."""
+
+    agent_id: AgentId | None = None
+    number: str | None = None
+    sentence: str | None = None
+
+
+class Hold(Struct, frozen=True, kw_only=True, tag_field="kind", tag="hold"):
+    """Callers wait for a free worker."""
+
+    message: str = "Please hold the line, we will be with you in a moment."
+    wait_s: int = 20
+
+
+class Forward(Struct, frozen=True, kw_only=True, tag_field="kind", tag="forward"):
+    """Callers are connected to the fallback number at once."""
+
+
+class Reject(Struct, frozen=True, kw_only=True, tag_field="kind", tag="reject"):
+    """Callers hear the busy tone."""
+
+
+Busy = Hold | Forward | Reject
+
+
+class Channels(Struct, frozen=True, kw_only=True):
+    """What a number is used for."""
+
+    voice: bool = True
+
+
 class NumberView(Struct, frozen=True, kw_only=True):
-    """A phone number bound to an agent."""
+    """A bound phone number, what answers it, and what becomes of callers whom nobody can serve."""
 
     id: NumberId
     e164: str
     carrier: str
     carrier_sid: str
-    agent_id: AgentId
+    routing: Target
+    fallback: Fallback
+    busy: Busy
+    channels: Channels
     created_at: datetime
     configured_at: datetime | None
 
@@ -184,8 +242,9 @@ class CallView(Struct, frozen=True, kw_only=True):
 
     id: CallId
     project_id: ProjectId
-    agent_id: AgentId
-    version_id: VersionId
+    agent_id: AgentId | None
+    version_id: VersionId | None
+    variant: str | None
     number_id: NumberId | None
     channel: Channel
     direction: Direction

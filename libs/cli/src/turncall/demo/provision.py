@@ -9,7 +9,7 @@ import yaml
 from msgspec import Struct
 
 from turncall.client import ApiError, TurnCall
-from turncall.client.shapes import NumberView, VersionView
+from turncall.client.shapes import AgentTarget, NumberView, VersionView
 from turncall.local import State
 from turncall_proto.agent import AgentSpec
 from turncall_proto.ids import AgentId, NumberId, ProjectId
@@ -64,7 +64,7 @@ async def _first(state: State, agent: AgentSpec) -> tuple[Kept, Provisioned]:
     async with TurnCall(state.control_url, key=key.secret) as api:
         made = await api.create_agent("Receptionist", agent)
         version = await api.publish_agent(made.id)
-        number = await api.bind_number(state.number, made.id)
+        number = await api.bind_number(state.number, AgentTarget(agent_id=made.id))
         signing = await api.signing_secret(project.id)
     kept = Kept(project_id=project.id, api_key=key.secret, agent_id=made.id, number_id=number.id)
     return kept, Provisioned(api_key=key.secret, signing_secret=signing.secret, version=version, number=number)

@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from turncall.client import TurnCall
-from turncall.client.shapes import NumberView
+from turncall.client.shapes import AgentTarget, NumberView
 from turncall.demo.desk import Desk, desk_at_work
 from turncall.demo.provision import receptionist
 from turncall.installation import Carrier as CarrierAccount
@@ -109,7 +109,7 @@ async def scene(folder: Path, *, workers: int, replicas: int = 1, slots: int = S
                 carrier=carrier,
                 api=api,
                 desk=desk,
-                number=await api.bind_number(ACCOUNT.numbers[0], agent.id),
+                number=await api.bind_number(ACCOUNT.numbers[0], AgentTarget(agent_id=agent.id)),
                 testimony=witness,
                 secrets=(key, signing, ACCOUNT.auth_token, *_secret_keys(servers)),
                 scanned={},

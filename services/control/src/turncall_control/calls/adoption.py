@@ -10,7 +10,7 @@ from turncall_control.calls import ledger
 from turncall_control.calls.facts import UNNUMBERED, Fact, own
 from turncall_control.calls.ledger import Connection, Ledger
 from turncall_proto import ids
-from turncall_proto.events import CallInitializing, CallRinging, CarrierReported, EndIntended
+from turncall_proto.events import CallInitializing, CallRinging, CarrierReported, EndIntended, ForwardBegun
 
 
 async def adopted(connection: Connection, accounts: Mapping[str, str], facts: Sequence[Fact]) -> list[Fact]:
@@ -34,6 +34,8 @@ async def adopted(connection: Connection, accounts: Mapping[str, str], facts: Se
                 stored.append(fact)
             elif await _says_something(connection, call, event):
                 stored.append(own(replace(event, seq=UNNUMBERED)))
+        elif isinstance(event, ForwardBegun):
+            stored += await _forwarded(connection, fact, event)
         else:
             stored.append(fact)
     return stored
@@ -59,20 +61,29 @@ def digest(fact: CarrierReported) -> bytes:
     return sha256(repr((fact.status, fact.sequence_number, fact.duration_s, fact.sip_code)).encode()).digest()
 
 
+async def _forwarded(connection: Connection, fact: Fact, event: ForwardBegun) -> list[Fact]:
+    """The fact as it came while its call has no row; once after that."""
+    if event.call_id not in await ledger.lock(connection, [event.call_id]):
+        return [fact]
+    is_new = await ledger.note_forward(connection, event.call_id, event.because)
+    return [own(replace(event, seq=UNNUMBERED))] if is_new else []
+
+
 async def _adopt(connection: Connection, accounts: Mapping[str, str], fact: CallInitializing) -> bool:
-    """Whether the fact made its call's row: not if there is one, or without an agent, or for a foreign carrier."""
-    if fact.agent_id is None or fact.version_id is None or fact.provider not in accounts:
+    """Whether the fact made its call's row: not if there is one, or for a foreign carrier."""
+    if fact.provider not in accounts:
         return False
     cursor = await connection.execute(
-        "insert into calls (id, project_id, agent_id, version_id, number_id, channel, direction, from_number,"
+        "insert into calls (id, project_id, agent_id, version_id, variant, number_id, channel, direction, from_number,"
         " to_number, provider, account, provider_call_id, variables, metadata, status, is_counted, created_at)"
-        " select %s, %s, %s, %s, (select id from numbers where carrier = %s and e164 = %s),"
+        " select %s, %s, %s, %s, %s, (select id from numbers where carrier = %s and e164 = %s),"
         " %s, %s, %s, %s, %s, %s, %s, %s, %s, 'initiated', true, %s on conflict do nothing",
         (
             ids.parsed(ids.CALL, fact.call_id),
             ids.parsed(ids.PROJECT, fact.project_id),
-            ids.parsed(ids.AGENT, fact.agent_id),
-            ids.parsed(ids.VERSION, fact.version_id),
+            fact.agent_id and ids.parsed(ids.AGENT, fact.agent_id),
+            fact.version_id and ids.parsed(ids.VERSION, fact.version_id),
+            fact.variant,
             fact.provider,
             fact.to_number,
             fact.channel,

@@ -92,7 +92,7 @@ async def _sent_on_its_way(plane: Plane, said: Callback, *, even_alone: bool) ->
     if known is None:
         return False
     call_id = ids.inbound_call_id(said.provider, said.account, said.provider_call_id)
-    reported = said.fact(call_id, known[0].project_id)
+    reported = said.fact(call_id, known.project_id)
     subject = subjects.call(reported.project_id, call_id, "event")
     if not even_alone and await plane.bus.last(subject) is None:
         return False

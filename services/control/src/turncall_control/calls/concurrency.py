@@ -81,14 +81,16 @@ class _Counted(Struct, frozen=True, kw_only=True):
 
     call: UUID
     project: UUID
-    agent: UUID
+    agent: UUID | None
     number: UUID | None
 
     def sets(self) -> dict[Scope, str]:
         """The sets it stands in, by scope; all of a project's lie on one node of a cluster."""
         of_project = f"tc:{{{ids.written(ids.PROJECT, self.project)}}}:calls"
         keys: dict[Scope, str] = {} if self.number is None else {"number": f"{of_project}:number:{self.number.hex}"}
-        return {**keys, "agent": f"{of_project}:agent:{self.agent.hex}", "project": of_project}
+        if self.agent is not None:
+            keys["agent"] = f"{of_project}:agent:{self.agent.hex}"
+        return {**keys, "project": of_project}
 
 
 async def take(connection: Connection, redis: Redis, call_id: CallId) -> Reached | None:
@@ -160,7 +162,7 @@ async def _limits(connection: Connection, call_id: CallId) -> tuple[_Counted, di
     cursor = await connection.execute(
         "select c.id, c.project_id, c.agent_id, c.number_id, n.max_concurrent_calls, a.max_concurrent_calls,"
         " (p.settings->'limits'->>'concurrent_calls')::int"
-        " from calls c join projects p on p.id = c.project_id join agents a on a.id = c.agent_id"
+        " from calls c join projects p on p.id = c.project_id left join agents a on a.id = c.agent_id"
         " left join numbers n on n.id = c.number_id where c.id = %s",
         (ids.parsed(ids.CALL, call_id),),
     )
@@ -173,7 +175,6 @@ def _counted(row: Sequence[UUID | None]) -> _Counted:
     call, project, agent, number = row
     assert call is not None
     assert project is not None
-    assert agent is not None
     return _Counted(call=call, project=project, agent=agent, number=number)
 
 

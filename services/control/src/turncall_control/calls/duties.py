@@ -6,7 +6,7 @@ from typing import Final
 
 from turncall_bus.bus import Subscription
 from turncall_control import workers
-from turncall_control.calls import admission, concurrency, settlement
+from turncall_control.calls import concurrency, lookup, settlement
 from turncall_control.calls.hangups import HangUps
 from turncall_control.calls.projector import Projector
 from turncall_control.calls.reaper import REAP_EVERY_S, Reaper
@@ -54,7 +54,7 @@ async def project_facts(plane: Plane) -> AsyncIterator[None]:
 async def learn_routes(plane: Plane) -> AsyncIterator[None]:
     """Keeps in mind what answers each number, for when Postgres is away."""
     async with repeated(
-        "routes", lambda: admission.learn_routes(plane.database.pool, plane.routing), LEARN_ROUTES_EVERY_S
+        "routes", lambda: lookup.learn_routes(plane.database.pool, plane.routing), LEARN_ROUTES_EVERY_S
     ):
         yield
 

@@ -120,6 +120,15 @@ async def lock_due(
     return list((await _read(connection, query, parameters)).values())
 
 
+async def note_forward(connection: Connection, call_id: CallId, because: EndedReason) -> bool:
+    """Marks a call as one that a person has, or is being rung for: no worker is missed by it. Whether that is new."""
+    cursor = await connection.execute(
+        "update calls set forwarded_because = %s where id = %s and forwarded_because is null",
+        (because.value, ids.parsed(ids.CALL, call_id)),
+    )
+    return cursor.rowcount == 1
+
+
 async def append(connection: Connection, ledgers: Mapping[CallId, Ledger], facts: Sequence[Fact]) -> Appended:
     """Stores the facts of locked calls that are not stored yet, folds exactly those, and numbers them for users.
 

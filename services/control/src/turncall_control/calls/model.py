@@ -8,8 +8,9 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import Integer, LargeBinary
 
-from turncall_control.db.base import Id, Row, Word, created_at
+from turncall_control.db.base import Id, Row, StructJson, Word, created_at
 from turncall_proto import ids
+from turncall_proto.agent import AgentSpec
 from turncall_proto.call import CallState, EndedReason
 from turncall_proto.ids import AgentId, CallId, NumberId, ProjectId, VersionId
 
@@ -21,6 +22,8 @@ class CallRow(Row):
     ``concluded_at``: the last word was stated; ``settled_at``: nothing is awaited any more. ``hang_up_due``: when to
     see to it next that an intended end happens. ``left_epoch``: the last epoch that control has taken the call away
     from. ``looked_at``: when the reaper last took the call up. ``is_counted``: it counts against the limits of calls.
+    ``inline_agent``: a definition that came with the call; with neither that nor a version, no agent was found for it.
+    ``forwarded_because``: why a person was given the call.
     """
 
     __tablename__ = "calls"
@@ -43,8 +46,10 @@ class CallRow(Row):
 
     id: Mapped[CallId] = mapped_column(Id(ids.CALL), primary_key=True)
     project_id: Mapped[ProjectId] = mapped_column(Id(ids.PROJECT), ForeignKey("projects.id"))
-    agent_id: Mapped[AgentId] = mapped_column(Id(ids.AGENT))
-    version_id: Mapped[VersionId] = mapped_column(Id(ids.VERSION), ForeignKey("agent_versions.id"))
+    agent_id: Mapped[AgentId | None] = mapped_column(Id(ids.AGENT))
+    version_id: Mapped[VersionId | None] = mapped_column(Id(ids.VERSION), ForeignKey("agent_versions.id"))
+    inline_agent: Mapped[AgentSpec | None] = mapped_column(StructJson(AgentSpec))
+    variant: Mapped[str | None]
     number_id: Mapped[NumberId | None] = mapped_column(Id(ids.NUMBER))
     channel: Mapped[str]
     direction: Mapped[str]
@@ -81,6 +86,7 @@ class CallRow(Row):
     is_counted: Mapped[bool] = mapped_column(server_default=text("false"))
     left_epoch: Mapped[int] = mapped_column(server_default=text("0"))
     looked_at: Mapped[datetime | None]
+    forwarded_because: Mapped[str | None]
 
 
 class CallEventRow(Row):

@@ -26,7 +26,7 @@ PLACE_WITHIN_S = 1.0
 ASK_AGAIN_S = 1
 """How long a caller for whom no worker is free waits before the carrier asks again."""
 WAIT_AT_MOST_S = 20.0
-"""How long a caller waits for a free worker in all."""
+"""How long a caller whose worker was lost waits for another one in all; a new caller waits as their number says."""
 WAIT_FOR_BUS_S = 60.0
 """The same while no worker can be found at all, because this process is cut off from the bus or was until lately."""
 NEXT_BEAT_S = 0.05
@@ -94,9 +94,9 @@ async def place(bus: Bus, workers: Workers, plan: CallStart, priority: Priority 
     return None
 
 
-def may_wait(workers: Workers, waited_s: float) -> bool:
+def may_wait(workers: Workers, waited_s: float, at_most_s: float = WAIT_AT_MOST_S) -> bool:
     """Whether a caller who has waited for a worker for this long is told to wait on."""
-    return waited_s < (WAIT_FOR_BUS_S if workers.is_cut_off else WAIT_AT_MOST_S)
+    return waited_s < (max(WAIT_FOR_BUS_S, at_most_s) if workers.is_cut_off else at_most_s)
 
 
 async def _answer(bus: Bus, beat: WorkerBeat, plan: CallStart, priority: Priority) -> str | None:

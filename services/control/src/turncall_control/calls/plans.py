@@ -22,19 +22,26 @@ REDIRECTED: Final = "redirected"
 """The query parameter by which a question is known that we made the carrier ask; its signature covers it."""
 
 
-async def plan(connection: Connection, plane: Plane, call_id: CallId, epoch: int) -> CallStart:
-    """All that a worker needs for this epoch of a stored call: its agent in the version that the call names."""
+async def plan(connection: Connection, plane: Plane, call_id: CallId, epoch: int) -> CallStart | None:
+    """All that a worker needs for this epoch of a stored call; None for a call that no agent was found for.
+
+    The agent is the version that the call names, or the definition that came with the call.
+    """
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(
             "select c.project_id, c.agent_id, c.version_id, c.channel, c.direction, c.from_number, c.to_number,"
-            " c.provider, c.provider_call_id, c.created_at as called_at, c.variables, c.metadata, v.config"
-            " from calls c join agent_versions v on v.id = c.version_id where c.id = %s",
+            " c.provider, c.provider_call_id, c.created_at as called_at, c.variables, c.metadata,"
+            " coalesce(c.inline_agent, v.config) as config"
+            " from calls c left join agent_versions v on v.id = c.version_id where c.id = %s",
             (ids.parsed(ids.CALL, call_id),),
         )
         row: dict[str, Any] = await cursor.fetchone() or {}
-    agent = msgspec.convert(row.pop("config"), AgentSpec)
+    config = row.pop("config", None)
+    if config is None:
+        return None
+    agent = msgspec.convert(config, AgentSpec)
     for name, prefix in (("project_id", ids.PROJECT), ("agent_id", ids.AGENT), ("version_id", ids.VERSION)):
-        row[name] = ids.written(prefix, row[name])
+        row[name] = row[name] and ids.written(prefix, row[name])
     return CallStart(call_id=call_id, epoch=epoch, agent=agent, **sealed(plane, row["project_id"], agent), **row)
 
 

@@ -24,9 +24,11 @@ LOOK_AGAIN_S: Final = 15.0
 ORPHAN_AFTER_S: Final = 10.0
 """A call whose worker is lost, and that has not gone on after this long, is asked about."""
 UNOPENED_AFTER_S: Final = 60.0
-"""A call that no worker ever opened is asked about when it is this old."""
+"""A call that no worker ever opened is asked about this long after its number let it wait."""
 OVERTIME_S: Final = 30.0
 """What a worker has, beyond the agent's longest duration, to end the call itself."""
+FORWARDED_FOR_S: Final = 4 * 3600.0
+"""How long a caller may talk to the person at a number's fallback phone."""
 AT_ONCE: Final = 20
 
 Cause = Literal["overtime", "unopened", "orphaned"]
@@ -100,8 +102,12 @@ async def _neglected(connection: Connection, heard: list[WorkerId]) -> list[Negl
             "  exists (select from epochs o where o.call_id = c.id and o.opened_at is not null) as was_opened,"
             "  coalesce(e.asked_at, e.lost_at, e.opened_at, c.created_at) as alone_since,"
             "  coalesce(c.answered_at, c.created_at) + %(overtime)s"
-            "   + make_interval(secs => coalesce((v.config->>'max_duration_s')::float, 3600)) as ends_at"
-            " from calls c join agent_versions v on v.id = c.version_id"
+            "   + make_interval(secs => coalesce((coalesce(c.inline_agent, v.config)->>'max_duration_s')::float, 3600)"
+            "   + case when c.forwarded_because is null then 0 else %(forwarded)s end) as ends_at,"
+            "  c.forwarded_because is not null as is_forwarded,"
+            "  c.created_at + coalesce((n.settings->'busy'->>'wait_s')::float, 0) * interval '1 s' as placed_by"
+            " from calls c left join agent_versions v on v.id = c.version_id"
+            " left join numbers n on n.id = c.number_id"
             " left join epochs e on e.call_id = c.id and e.epoch = c.epoch"
             " where c.over_at is null and not c.end_intended"
             "  and (c.looked_at is null or c.looked_at < now() - %(again)s)),"
@@ -110,8 +116,8 @@ async def _neglected(connection: Connection, heard: list[WorkerId]) -> list[Negl
             "  else 'orphaned' end as cause, extract(epoch from now() - case when ends_at < now()"
             "  then coalesce(answered_at, created_at) else alone_since end)::float as seconds"
             " from live where ends_at < now()"
-            "  or (not was_opened and created_at < now() - %(unopened)s)"
-            "  or (was_opened and worker <> all(%(heard)s) and alone_since < now() - %(orphan)s)),"
+            "  or (not is_forwarded and not was_opened and placed_by < now() - %(unopened)s)"
+            "  or (not is_forwarded and was_opened and worker <> all(%(heard)s) and alone_since < now() - %(orphan)s)),"
             # Asked of the locked row once more: another replica may have taken it up since our snapshot.
             " taken as (select c.id from calls c join found on found.id = c.id where c.over_at is null"
             "  and (c.looked_at is null or c.looked_at < now() - %(again)s)"
@@ -123,6 +129,7 @@ async def _neglected(connection: Connection, heard: list[WorkerId]) -> list[Negl
                 "again": timedelta(seconds=LOOK_AGAIN_S),
                 "unopened": timedelta(seconds=UNOPENED_AFTER_S),
                 "orphan": timedelta(seconds=ORPHAN_AFTER_S),
+                "forwarded": FORWARDED_FOR_S,
                 "heard": heard,
                 "limit": AT_ONCE,
             },

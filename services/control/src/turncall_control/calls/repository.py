@@ -29,6 +29,7 @@ class CallsWanted(Struct, frozen=True, kw_only=True):
     channel: Channel | None
     agent_id: AgentId | None
     version_id: VersionId | None
+    variant: str | None
     number_id: NumberId | None
     created_from: datetime | None
     created_until: datetime | None
@@ -46,6 +47,7 @@ async def page(
         (CallRow.channel, wanted.channel),
         (CallRow.agent_id, wanted.agent_id),
         (CallRow.version_id, wanted.version_id),
+        (CallRow.variant, wanted.variant),
         (CallRow.number_id, wanted.number_id),
     ):
         if value is not None:

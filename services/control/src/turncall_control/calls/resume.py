@@ -1,27 +1,25 @@
 """The step from epoch n to n+1: what becomes of a call whose media socket has ended."""
 
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 from psycopg.rows import class_row
 
 from turncall_bus.bus import BusError
-from turncall_control.calls import hangups, ledger, news, placement
-from turncall_control.calls.admission import Admitted
+from turncall_control.calls import closing, ledger, news, placement
 from turncall_control.calls.ledger import Appended, Connection, Ledger
 from turncall_control.calls.plans import connect, plan, resume_url
+from turncall_control.calls.ringing import Admitted
 from turncall_control.carriers.base import Documents
 from turncall_control.plane import Plane
 from turncall_proto import ids, subjects
-from turncall_proto.call import CallState, Claim, EndedReason, Resume
+from turncall_proto.call import Claim, EndedReason, Resume
 from turncall_proto.codec import MalformedMessage, decode, decode_event
 from turncall_proto.events import EpochClosed
 from turncall_proto.ids import CallId, ProjectId, WorkerId
 from turncall_runtime import logs
-
-CONNECTION_LOST: Final = "We are sorry, the connection was lost. Please call again."
 
 log = logs.logger(__name__)
 
@@ -79,9 +77,9 @@ async def _step(
     if resume is None:
         return nothing, Admitted(answer=documents.hang_up(), plan=None)
     await _leave(connection, call, resume)
-    planned = replace(await plan(connection, plane, call.call_id, epoch + 1), resume=resume)
-    placed = await placement.place(plane.bus, plane.workers, planned)
-    if placed is not None:
+    planned = await plan(connection, plane, call.call_id, epoch + 1)
+    placed = planned and await placement.place(plane.bus, plane.workers, replace(planned, resume=resume))
+    if placed:
         log.info(
             "call.resumed",
             call_id=call.call_id,
@@ -99,11 +97,7 @@ async def _step(
         answer = documents.hold(sentence=None, pause_s=placement.ASK_AGAIN_S, ask_url=url)
         return nothing, Admitted(answer=answer, plan=None, is_settled=False)
     log.error("call.worker_lost", call_id=call.call_id, epoch=epoch, worker=resume.from_worker)
-    plane.counts.refused.labels(EndedReason.WORKER_LOST).inc()
-    lost = await hangups.intend(
-        connection, call, EndedReason.WORKER_LOST, CallState.FAILED, due_in_s=hangups.LOOK_AFTER_S
-    )
-    return lost, Admitted(answer=documents.say_and_hang_up(CONNECTION_LOST), plan=None)
+    return await closing.turn_away(connection, plane, documents, call, EndedReason.WORKER_LOST, "no worker is free")
 
 
 async def _ask_about(connection: Connection, call: Ledger, epoch: int) -> _Left:

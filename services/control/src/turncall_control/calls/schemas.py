@@ -15,8 +15,11 @@ class CallView(Struct, frozen=True, kw_only=True):
 
     id: CallId
     project_id: ProjectId
-    agent_id: AgentId
-    version_id: Annotated[VersionId, Meta(description="The agent's version that served the call.")]
+    agent_id: Annotated[
+        AgentId | None, Meta(description="Null when the definition came with the call, or no agent was found.")
+    ]
+    version_id: Annotated[VersionId | None, Meta(description="The agent's version that served the call.")]
+    variant: Annotated[str | None, Meta(description="The number's weighted variant that the caller fell to.")]
     number_id: NumberId | None
     channel: Channel
     direction: Direction

@@ -24,17 +24,23 @@ from turncall_proto.events import (
     EpochClosed,
     EpochOpened,
     Event,
+    ForwardBegun,
+    ForwardEnded,
 )
 
 
 class Authority(IntEnum):
-    """Whose word counts when two disagree about an end. An intent of control explains an end; it does not make one."""
+    """Whose word counts when two disagree about an end. An intent of control explains an end; it does not make one.
+
+    A refusal is the intent to end a call that nobody answered: the carrier's busy or no-answer only repeats it.
+    """
 
     NOBODY = 0
     REAPER = 1
     WORKER = 2
     INTENT = 3
     CARRIER = 4
+    REFUSAL = 5
 
 
 class Mark(Struct, frozen=True, array_like=True):
@@ -91,6 +97,8 @@ CARRIER_ENDS: Final[dict[str, tuple[CallState, EndedReason | None]]] = {
 }
 """A carrier's final words. Its plain ``completed`` says that the line is closed, not who closed it."""
 
+_UNANSWERED: Final = frozenset({CallState.BUSY, CallState.NO_ANSWER})
+
 _NO_SUCH_NUMBER: Final = frozenset({404, 410, 484, 604})
 """SIP answers (RFC 3261, 21.4 and 21.6) that blame the number dialled."""
 
@@ -122,7 +130,13 @@ def fold(standing: Standing, fact: Event | UnknownEvent) -> Standing:
         case CarrierReported():
             return _carrier_said(standing, fact)
         case EndIntended():
-            return _explained(replace(standing, end_intended=True), fact, Authority.INTENT, fact.reason)
+            authority = Authority.REFUSAL if fact.state in _UNANSWERED else Authority.INTENT
+            return _explained(replace(standing, end_intended=True), fact, authority, fact.reason)
+        case ForwardBegun():
+            # Less than an intent: whoever ends the call meanwhile is why it ends.
+            return _explained(standing, fact, Authority.WORKER, EndedReason.FORWARDED)
+        case ForwardEnded():
+            return _explained(standing, fact, Authority.INTENT, fact.reason)
         case CallEnded():
             return _said(standing, fact, Authority.REAPER, fact.state, fact.reason)
         case _:

@@ -5,22 +5,25 @@ from `CallInitializing`. So nothing depends on this process living until Postgre
 """
 
 import time
-from typing import Final
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from msgspec.structs import replace
 
 from turncall_bus.bus import Bus, BusError
-from turncall_control.calls import placement
-from turncall_control.calls.admission import ALL_BUSY, NOT_IN_SERVICE, PLEASE_HOLD, Admitted, Ringing, first_facts
+from turncall_control.calls import closing, deciding, placement
+from turncall_control.calls.admission import first_facts
 from turncall_control.calls.plans import join, sealed
+from turncall_control.calls.ringing import Admitted, Ringing
 from turncall_control.carriers.base import Documents
 from turncall_control.plane import Plane
-from turncall_control.routing import Route
-from turncall_proto import ids, subjects
+from turncall_control.routing import BoundNumber, Hold, Reject, Routed
+from turncall_proto import subjects
 from turncall_proto.agent import AgentSpec
 from turncall_proto.call import CallStart, CallState, EndedReason
 from turncall_proto.codec import encode
-from turncall_proto.events import CallEvent, EndIntended
+from turncall_proto.events import CallEvent, EndIntended, ForwardBegun
+from turncall_proto.ids import ProjectId
 from turncall_runtime import logs
 
 SINCE: Final = "waiting_since"
@@ -34,9 +37,9 @@ async def admit(plane: Plane, documents: Documents, ringing: Ringing, since_s: f
 
     A repeat gets the same answer from this process. Another one places the call again: the first worker that claims the
     epoch serves it, the second one turns its socket away, and an unused slot frees itself.
+    A user's server is not asked, because its answer could not be kept: the number's fallback agent answers.
     """
-    call_id = ids.inbound_call_id(ringing.provider, ringing.account, ringing.provider_call_id)
-    told = plane.told.about(call_id)
+    told = plane.told.about(ringing.call_id)
     async with told.turn:
         if told.document is not None:
             return Admitted(answer=told.document, plan=None)
@@ -47,38 +50,67 @@ async def admit(plane: Plane, documents: Documents, ringing: Ringing, since_s: f
 
 
 async def _admit(plane: Plane, documents: Documents, ringing: Ringing, since_s: float | None) -> Admitted:
-    known = plane.routing.recall(ringing.provider, ringing.to_number)
-    if known is None:
+    number = plane.routing.recall(ringing.provider, ringing.to_number)
+    if number is not None and not number.settings.channels.voice:
+        return Admitted(answer=documents.reject(is_busy=False), plan=None)
+    known = deciding.recall(plane.routing, number, ringing.from_number, ringing.call_id) if number else None
+    if number is None or known is None:
         log.error("call.unrouted", provider_call_id=ringing.provider_call_id, reason="Postgres is away")
         plane.counts.refused.labels("route_unknown").inc()
-        return Admitted(answer=documents.say_and_hang_up(NOT_IN_SERVICE), plan=None)
-    route, agent = known
-    plan = _plan(plane, ringing, route, agent)
-    initializing, _ = first_facts(plan.call_id, ringing, route)
+        return Admitted(answer=documents.say_and_hang_up(closing.NOT_IN_SERVICE), plan=None)
+    routed, agent = known
+    initializing = first_facts(ringing, number.project_id, routed)[0]
     if await _publish(plane.bus, replace(initializing, seq=1)):
+        plan = _plan(plane, ringing, number.project_id, routed, agent)
         placed = await placement.place(plane.bus, plane.workers, plan)
         if placed is not None:
             log.warning("call.unrecorded", call_id=plan.call_id, worker=placed.plan.offered_to)
             plane.counts.unrecorded.inc()
             return Admitted(answer=join(plane, documents, placed), plan=placed.plan)
+    return await _not_placed(plane, documents, ringing, number, since_s)
+
+
+async def _not_placed(
+    plane: Plane, documents: Documents, ringing: Ringing, number: BoundNumber, since_s: float | None
+) -> Admitted:
+    """What a caller gets whom no worker takes: the number's busy policy, as far as it goes without a row."""
+    settings = number.settings
     url = f"{plane.config.public_url}/webhooks/{ringing.provider}/voice/inbound"
-    held = hold(plane, documents, url, since_s, PLEASE_HOLD)
+    held = hold(plane, documents, url, since_s, settings.busy.message) if isinstance(settings.busy, Hold) else None
     if held is not None:
-        log.warning("call.held", call_id=plan.call_id, epoch=0)
+        log.warning("call.held", call_id=ringing.call_id, epoch=0)
         return held
-    log.error("call.no_capacity", call_id=plan.call_id)
+    log.error("call.no_capacity", call_id=ringing.call_id)
     plane.counts.refused.labels(EndedReason.NO_CAPACITY).inc()
-    intended = EndIntended(
-        call_id=plan.call_id,
-        project_id=plan.project_id,
-        epoch=0,
-        seq=2,
-        at=plan.planned_at,
-        reason=EndedReason.NO_CAPACITY,
-        state=CallState.FAILED,
+    header: dict[str, Any] = {
+        "call_id": ringing.call_id,
+        "project_id": number.project_id,
+        "epoch": 0,
+        "seq": 2,
+        "at": datetime.now(UTC),
+    }
+    if isinstance(settings.busy, Reject):
+        await _publish(plane.bus, EndIntended(reason=EndedReason.NO_CAPACITY, state=CallState.BUSY, **header))
+        return Admitted(answer=documents.reject(is_busy=True), plan=None)
+    if settings.fallback.number is not None:
+        await _publish(plane.bus, ForwardBegun(because=EndedReason.NO_CAPACITY, **header))
+        return Admitted(answer=_forward(plane, documents, ringing, settings.fallback.number), plan=None)
+    await _publish(plane.bus, EndIntended(reason=EndedReason.NO_CAPACITY, state=CallState.FAILED, **header))
+    words = closing.last_words(settings, EndedReason.NO_CAPACITY)
+    return Admitted(answer=documents.say_and_hang_up(words), plan=None)
+
+
+def _forward(plane: Plane, documents: Documents, ringing: Ringing, number: str) -> str:
+    return closing.forwarding(
+        plane,
+        documents,
+        ringing.call_id,
+        ringing.provider,
+        ringing.from_number,
+        ringing.to_number,
+        number,
+        is_new=True,
     )
-    await _publish(plane.bus, intended)
-    return Admitted(answer=documents.say_and_hang_up(ALL_BUSY), plan=None)
 
 
 def hold(
@@ -101,13 +133,13 @@ def hold(
     return Admitted(answer=answer, plan=None, is_settled=False)
 
 
-def _plan(plane: Plane, ringing: Ringing, route: Route, agent: AgentSpec) -> CallStart:
+def _plan(plane: Plane, ringing: Ringing, project_id: ProjectId, routed: Routed, agent: AgentSpec) -> CallStart:
     return CallStart(
-        call_id=ids.inbound_call_id(ringing.provider, ringing.account, ringing.provider_call_id),
-        project_id=route.project_id,
+        call_id=ringing.call_id,
+        project_id=project_id,
         epoch=1,
-        agent_id=route.agent_id,
-        version_id=route.version_id,
+        agent_id=routed.agent_id,
+        version_id=routed.version_id,
         agent=agent,
         channel="phone",
         direction="inbound",
@@ -115,7 +147,7 @@ def _plan(plane: Plane, ringing: Ringing, route: Route, agent: AgentSpec) -> Cal
         to_number=ringing.to_number,
         provider=ringing.provider,
         provider_call_id=ringing.provider_call_id,
-        **sealed(plane, route.project_id, agent),
+        **sealed(plane, project_id, agent),
     )
 
 

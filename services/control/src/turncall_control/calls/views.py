@@ -24,6 +24,7 @@ def call_view(row: CallRow) -> CallView:
         project_id=row.project_id,
         agent_id=row.agent_id,
         version_id=row.version_id,
+        variant=row.variant,
         number_id=row.number_id,
         channel=convert(row.channel, Channel),
         direction=convert(row.direction, Direction),

@@ -135,6 +135,17 @@ class Documents(Protocol):
         """Speaks ``sentence``, if any, is silent for whole seconds, and asks ``ask_url`` again what to do."""
         ...
 
+    def forward(self, *, sentence: str | None, number: str, caller_id: str, ring_s: int, action_url: str) -> str:
+        """Speaks ``sentence``, if any, and rings ``number`` for ``ring_s``, showing ``caller_id`` there.
+
+        The caller hears ringing, and is answered when that phone is. Afterwards the carrier asks ``action_url``.
+        """
+        ...
+
+    def reject(self, *, is_busy: bool) -> str:
+        """Ends a call that rings without answering it: with the busy tone, or as if nobody were there."""
+        ...
+
     def say_and_hang_up(self, sentence: str) -> str:
         """Speaks one sentence and ends the call."""
         ...

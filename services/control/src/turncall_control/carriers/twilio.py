@@ -17,7 +17,7 @@ from twilio.request_validator import RequestValidator
 from twilio.rest import Client
 from twilio.rest.api.v2010.account.call import CallInstance
 from twilio.rest.api.v2010.account.incoming_phone_number import IncomingPhoneNumberInstance
-from twilio.twiml.voice_response import Connect, VoiceResponse
+from twilio.twiml.voice_response import Connect, Dial, VoiceResponse
 
 from turncall_control.carriers.base import (
     CarrierCall,
@@ -81,6 +81,24 @@ def hold(*, sentence: str | None, pause_s: int, ask_url: str) -> str:
         response.say(sentence)
     response.pause(length=pause_s)
     response.redirect(ask_url, method="POST")
+    return str(response)
+
+
+def forward(*, sentence: str | None, number: str, caller_id: str, ring_s: int, action_url: str) -> str:
+    """Speaks ``sentence``, if any, rings ``number`` and joins the caller to it, then has Twilio ask ``action_url``."""
+    response = VoiceResponse()
+    if sentence is not None:
+        response.say(sentence)
+    dial = Dial(action=action_url, method="POST", timeout=ring_s, caller_id=caller_id, answer_on_bridge=True)
+    dial.number(number)
+    response.append(dial)
+    return str(response)
+
+
+def reject(*, is_busy: bool) -> str:
+    """Ends a ringing call unanswered; it has to be the document's first verb."""
+    response = VoiceResponse()
+    response.reject(reason="busy" if is_busy else "rejected")
     return str(response)
 
 

@@ -14,10 +14,24 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from turncall_control.auth import NOTHING, Permission, needs
-from turncall_control.calls import admission, callbacks, hangups, ledger, news, placement, resume, unrecorded
-from turncall_control.calls.admission import Admitted, Ringing, Unrouted
+from turncall_control.calls import (
+    admission,
+    callbacks,
+    closing,
+    deciding,
+    hangups,
+    ledger,
+    lookup,
+    news,
+    placement,
+    resume,
+    unrecorded,
+)
 from turncall_control.calls.callbacks import Callback
+from turncall_control.calls.closing import Dialled
+from turncall_control.calls.lookup import Unrouted
 from turncall_control.calls.plans import REDIRECTED, resume_url
+from turncall_control.calls.ringing import Admitted, Ringing
 from turncall_control.calls.state import CARRIER_ENDS
 from turncall_control.carriers import twilio
 from turncall_control.db import failures
@@ -60,6 +74,15 @@ async def answer_resume(
     form = await _signed_form(request, plane)
     is_redirected = REDIRECTED in request.query_params
     return await _document(plane, _continue(plane, form, call_id, epoch, _since_s(request), is_redirected))
+
+
+@post("/webhooks/twilio/voice/forwarded/{call_id:str}", status_code=200, opt=_OPT, include_in_schema=False)
+async def answer_forwarded(
+    request: Request[Any, Any, Any], plane: NamedDependency[Plane], call_id: FromPath[str]
+) -> Response[str]:
+    """Twilio asks what comes next: the connection to a fallback phone was made and is over, or was not made."""
+    form = await _signed_form(request, plane)
+    return await _document(plane, _after_forward(plane, form, call_id))
 
 
 @post("/webhooks/twilio/voice/fallback", status_code=200, opt=_OPT, include_in_schema=False)
@@ -118,15 +141,23 @@ async def _answer(plane: Plane, form: FormMultiDict, since_s: float | None) -> A
         # Postgres may be back, and the call's row, which knows no answer, may be there or still on its way.
         return Admitted(answer=told, plan=None)
     try:
-        route = await admission.route(plane.database.pool, plane.routing, twilio.PROVIDER, ringing.to_number)
-        return await admission.admit(plane, twilio, ringing, route)
+        return await _decided(plane, ringing)
     except Unrouted as reason:
         log.warning("call.unrouted", provider_call_id=ringing.provider_call_id, reason=str(reason))
-        return Admitted(answer=twilio.say_and_hang_up(admission.NOT_IN_SERVICE), plan=None)
+        return Admitted(answer=twilio.say_and_hang_up(closing.NOT_IN_SERVICE), plan=None)
     except failures.FAILURES as error:
         if not failures.is_away(error):
             raise
         return await unrecorded.admit(plane, twilio, ringing, since_s)
+
+
+async def _decided(plane: Plane, ringing: Ringing) -> Admitted:
+    """Who answers is decided once: a call that has a row has its answer, or an agent that it waits for."""
+    pool = plane.database.pool
+    found = await lookup.number_of(pool, plane.routing, ringing.provider, ringing.to_number, ringing.call_id)
+    is_open = found.number.settings.channels.voice and not found.is_known
+    routed = await deciding.decide(plane, found.number, ringing) if is_open else None
+    return await admission.admit(plane, twilio, ringing, found.number, routed)
 
 
 async def _continue(
@@ -144,13 +175,26 @@ async def _continue(
         if held is None:
             raise
         known = plane.routing.recall(twilio.PROVIDER, form.get("To", ""))
-        if known is not None and await resume.is_over(plane, known[0].project_id, CallId(call_id), epoch):
+        if known is not None and await resume.is_over(plane, known.project_id, CallId(call_id), epoch):
             return Admitted(answer=twilio.hang_up(), plan=None)
         log.warning("call.held", call_id=call_id, epoch=epoch, reason="Postgres is away")
         return held
     if admitted is None and since_s is not None:
         # Postgres is back, and the facts of a call that was answered without it are still on their way.
         admitted = unrecorded.hold(plane, twilio, url, since_s)
+    return admitted or Admitted(answer=twilio.hang_up(), plan=None)
+
+
+async def _after_forward(plane: Plane, form: FormMultiDict, call_id: str) -> Admitted:
+    ids.parsed(ids.CALL, call_id)
+    outcome = form.get("DialCallStatus", "")
+    dialled = Dialled(
+        outcome=outcome,
+        is_answered=outcome in ("completed", "answered"),
+        is_over=form.get("CallStatus") in CARRIER_ENDS,
+        duration_s=_number(form.get("DialCallDuration")),
+    )
+    admitted = await closing.after_forward(plane, twilio, CallId(call_id), dialled)
     return admitted or Admitted(answer=twilio.hang_up(), plan=None)
 
 
@@ -206,4 +250,6 @@ def _number(text: str | None, max_digits: int = 9) -> int | None:
     return int(text) if text and text.isascii() and text.isdigit() and len(text) <= max_digits else None
 
 
-INGRESS: Final = Slice(name="ingress", routes=(answer_inbound, answer_resume, answer_fallback, take_status))
+INGRESS: Final = Slice(
+    name="ingress", routes=(answer_inbound, answer_resume, answer_forwarded, answer_fallback, take_status)
+)

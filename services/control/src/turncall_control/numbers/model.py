@@ -5,16 +5,18 @@ from datetime import datetime
 from sqlalchemy import ForeignKeyConstraint, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from turncall_control.db.base import Id, Row, created_at
+from turncall_control.db.base import Id, Row, StructJson, created_at
+from turncall_control.routing import Settings
 from turncall_control.trail import PRIVATE
 from turncall_proto import ids
 from turncall_proto.ids import AgentId, NumberId, ProjectId
 
 
 class NumberRow(Row):
-    """A carrier's number and the agent that answers it; bound once in the whole installation.
+    """A carrier's number and what answers it; bound once in the whole installation.
 
-    ``configured_at`` is unset until the carrier has confirmed that its calls come here.
+    ``configured_at`` is unset until the carrier has confirmed that its calls come here. ``agent_id`` is what releases
+    before ``settings`` read: the agent of a number that has just one; nothing here reads it.
     """
 
     __tablename__ = "numbers"
@@ -26,7 +28,8 @@ class NumberRow(Row):
 
     id: Mapped[NumberId] = mapped_column(Id(ids.NUMBER), primary_key=True)
     project_id: Mapped[ProjectId] = mapped_column(Id(ids.PROJECT))
-    agent_id: Mapped[AgentId] = mapped_column(Id(ids.AGENT))
+    agent_id: Mapped[AgentId | None] = mapped_column(Id(ids.AGENT))
+    settings: Mapped[Settings] = mapped_column(StructJson(Settings))
     e164: Mapped[str] = mapped_column(unique=True, info=PRIVATE)
     carrier: Mapped[str]
     carrier_sid: Mapped[str]

@@ -1,11 +1,12 @@
-"""/v1/numbers: the phone numbers that agents answer."""
+"""/v1/numbers: phone numbers and what answers them."""
 
 from typing import Annotated, Final
 
 from litestar import delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
-from msgspec import convert
+from msgspec import UNSET
+from msgspec.structs import asdict
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.auth import IN_PROJECT, Caller, Finds, Permission, in_path, needs
@@ -16,6 +17,7 @@ from turncall_control.numbers import repository, service
 from turncall_control.numbers.model import NumberRow
 from turncall_control.numbers.schemas import NumberChange, NumberNew, NumberView, OwnedNumber, OwnedNumbers
 from turncall_control.plane import Plane, Slice
+from turncall_control.routing import Settings
 from turncall_proto import ids
 from turncall_proto.ids import AgentId, NumberId
 
@@ -32,8 +34,9 @@ _READ, _WRITE = Permission.NUMBERS_READ, Permission.NUMBERS_WRITE
 async def bind_number(
     plane: NamedDependency[Plane], caller: NamedDependency[Caller], data: JSONBody[NumberNew]
 ) -> NumberView:
-    """Binds a number of the carrier's account to an agent, and has the carrier send its calls here."""
-    return _view(await service.bind(plane, caller.project_id, data.number, data.agent_id))
+    """Binds a number of the carrier's account, and has the carrier send its calls here."""
+    settings = Settings(routing=data.routing, fallback=data.fallback, busy=data.busy, channels=data.channels)
+    return _view(await service.bind(plane, caller.project_id, data.number, settings))
 
 
 @get("/v1/numbers", tags=["numbers"], opt=needs(_READ, IN_PROJECT))
@@ -42,7 +45,11 @@ async def list_numbers(
     caller: NamedDependency[Caller],
     page: NamedDependency[PageAsked],
     agent_id: Annotated[
-        str | None, QueryParameter(pattern=r"^agt_[0-9a-f]{32}$", description="Answered by it.")
+        str | None,
+        QueryParameter(
+            pattern=r"^agt_[0-9a-f]{32}$",
+            description="Numbers that it may answer: as their agent, a variant or the fallback.",
+        ),
     ] = None,
 ) -> Page[NumberView]:
     """The project's numbers, newest first."""
@@ -84,14 +91,15 @@ async def get_number(
 
 
 @patch("/v1/numbers/{number_id:str}", tags=["numbers"], opt=needs(_WRITE, _NUMBER))
-async def point_number(
+async def change_number(
     plane: NamedDependency[Plane],
     caller: NamedDependency[Caller],
     number_id: FromPath[str],
     data: JSONBody[NumberChange],
 ) -> NumberView:
-    """Lets another agent answer from the next call on; the carrier is not asked."""
-    return _view(await service.point(plane, caller.project_id, NumberId(number_id), data.agent_id))
+    """Changes what answers, from the next call on; the carrier is not asked."""
+    changes = {name: value for name, value in asdict(data).items() if value is not UNSET}
+    return _view(await service.change(plane, caller.project_id, NumberId(number_id), changes))
 
 
 @post(
@@ -116,10 +124,22 @@ async def unbind_number(
 
 
 def _view(row: NumberRow) -> NumberView:
-    return convert(row, NumberView, from_attributes=True)
+    settings = row.settings
+    return NumberView(
+        id=row.id,
+        e164=row.e164,
+        carrier=row.carrier,
+        carrier_sid=row.carrier_sid,
+        routing=settings.routing,
+        fallback=settings.fallback,
+        busy=settings.busy,
+        channels=settings.channels,
+        created_at=row.created_at,
+        configured_at=row.configured_at,
+    )
 
 
 NUMBERS: Final = Slice(
     name="numbers",
-    routes=(bind_number, list_numbers, list_owned_numbers, get_number, point_number, configure_number, unbind_number),
+    routes=(bind_number, list_numbers, list_owned_numbers, get_number, change_number, configure_number, unbind_number),
 )

@@ -2,18 +2,16 @@
 
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from turncall_control.http.fields import Moment
-from turncall_proto.ids import AgentId, NumberId
+from turncall_control.routing import E164, Busy, Channels, Fallback, Hold, Target
+from turncall_proto.ids import NumberId
 from turncall_proto.marks import PERSONAL
-
-AgentRef = Annotated[AgentId, Meta(pattern=r"^agt_[0-9a-f]{32}$", description="An agent of this project.")]
-E164 = Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{6,14}$", description="+14155550100"), PERSONAL]
 
 
 class NumberNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A number of the carrier's account, to be bound to an agent."""
+    """A number of the carrier's account, to be bound, and what answers it."""
 
     number: Annotated[
         str,
@@ -24,13 +22,19 @@ class NumberNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
         PERSONAL,
     ]
-    agent_id: AgentRef
+    routing: Target
+    fallback: Fallback = field(default_factory=Fallback)
+    busy: Busy = field(default_factory=Hold)
+    channels: Channels = field(default_factory=Channels)
 
 
 class NumberChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What can be changed about a bound number."""
+    """What can be changed about a bound number; what is left out stays, what is given replaces its part whole."""
 
-    agent_id: AgentRef
+    routing: Target | UnsetType = UNSET
+    fallback: Fallback | UnsetType = UNSET
+    busy: Busy | UnsetType = UNSET
+    channels: Channels | UnsetType = UNSET
 
 
 class NumberView(Struct, frozen=True, kw_only=True):
@@ -40,7 +44,10 @@ class NumberView(Struct, frozen=True, kw_only=True):
     e164: E164
     carrier: str
     carrier_sid: str
-    agent_id: AgentId
+    routing: Target
+    fallback: Fallback
+    busy: Annotated[Busy, Meta(description="What callers get while no worker is free.")]
+    channels: Channels
     created_at: Moment
     configured_at: Annotated[
         Moment | None, Meta(description="When the carrier confirmed that it sends calls here; null until then.")

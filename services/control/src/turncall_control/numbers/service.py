@@ -4,21 +4,23 @@ No transaction waits for the carrier. What a crash leaves behind is a bound numb
 `configure` mends, or a number whose addresses are cleared already, which the next unbind deletes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
+from msgspec.structs import replace
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.agents import repository as agents
 from turncall_control.carriers.base import Carrier, CarrierError, CarrierNumber, Gone, NumberUrls
 from turncall_control.db.engine import in_project
-from turncall_control.errors import CarrierFailed, Conflict, ControlError, Invalid, NotFound, Unavailable
+from turncall_control.errors import CarrierFailed, Conflict, ControlError, Fault, Invalid, NotFound, Unavailable
 from turncall_control.numbers import repository
 from turncall_control.numbers.model import NumberRow
 from turncall_control.plane import Plane
-from turncall_proto.ids import AgentId, NumberId, ProjectId
+from turncall_control.routing import Forward, Settings
+from turncall_proto.ids import NumberId, ProjectId
 
 CARRIER: Final = "twilio"
 RETRY_AFTER_S: Final = 5
@@ -43,19 +45,19 @@ def urls(public_url: str, provider: str) -> NumberUrls:
     )
 
 
-async def bind(plane: Plane, project_id: ProjectId, wanted: str, agent_id: AgentId) -> NumberRow:
-    """Binds a number of the account to an agent and points it at us.
+async def bind(plane: Plane, project_id: ProjectId, wanted: str, settings: Settings) -> NumberRow:
+    """Binds a number of the account and points it at us.
 
     Raises `Invalid` for an agent or a number that is not there or takes no calls, `NumberTaken`, `CarrierFailed`. When
     the carrier does not configure the number, it is not bound.
     """
     carrier = plane.carrier(CARRIER)
     async with in_project(plane.database, project_id) as session:
-        await _require_agent(session, project_id, agent_id)
+        await _check(session, project_id, settings)
     number = await _owned_number(carrier, wanted)
     try:
         async with in_project(plane.database, project_id) as session:
-            row = await repository.add(session, project_id, agent_id, carrier.provider, number)
+            row = await repository.add(session, project_id, settings, carrier.provider, number)
     except IntegrityError as error:
         raise NumberTaken("unbind it first, or bind another one") from error
     try:
@@ -68,12 +70,13 @@ async def bind(plane: Plane, project_id: ProjectId, wanted: str, agent_id: Agent
         raise
 
 
-async def point(plane: Plane, project_id: ProjectId, number_id: NumberId, agent_id: AgentId) -> NumberRow:
-    """Lets another agent answer the number. Raises `Invalid` for an agent that is not there."""
+async def change(plane: Plane, project_id: ProjectId, number_id: NumberId, changes: Mapping[str, Any]) -> NumberRow:
+    """Replaces parts of what the number does with its calls. Raises `Invalid`, for an agent that is not there too."""
     async with in_project(plane.database, project_id) as session:
-        row = await repository.get(session, project_id, number_id)
-        await _require_agent(session, project_id, agent_id)
-        row.agent_id = agent_id
+        row = await repository.lock(session, project_id, number_id)
+        settings = replace(row.settings, **changes)
+        await _check(session, project_id, settings)
+        repository.change(row, settings)
     return row
 
 
@@ -118,11 +121,18 @@ async def _owned_number(carrier: Carrier, wanted: str) -> CarrierNumber:
     return number
 
 
-async def _require_agent(session: AsyncSession, project_id: ProjectId, agent_id: AgentId) -> None:
-    try:
-        await agents.get(session, project_id, agent_id)
-    except NotFound as error:
-        raise Invalid.at("agent_id", "There is no such agent in this project") from error
+async def _check(session: AsyncSession, project_id: ProjectId, settings: Settings) -> None:
+    """Raises `Invalid` with everything that keeps these settings from working."""
+    faults = []
+    for path, agent_id in settings.agents():
+        try:
+            await agents.get(session, project_id, agent_id)
+        except NotFound:
+            faults.append(Fault(field=path, message="There is no such agent in this project"))
+    if isinstance(settings.busy, Forward) and settings.fallback.number is None:
+        faults.append(Fault(field="fallback.number", message="Forwarding needs a phone number to forward to"))
+    if faults:
+        raise Invalid(faults=faults)
 
 
 @contextmanager

@@ -1,0 +1,84 @@
+"""What a carrier's number is bound to and which versions answer calls, out of the database and kept in mind."""
+
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from turncall_control.db.engine import Pool
+from turncall_control.routing import KNOWN_AT_MOST, BoundNumber, Published, Routing, Settings
+from turncall_proto import ids
+from turncall_proto.agent import AgentSpec
+from turncall_proto.ids import AgentId, CallId, NumberId, ProjectId, VersionId
+
+
+class Unrouted(Exception):
+    """Nothing answers on the number; the message says why, for the operator's log."""
+
+
+class Found(Struct, frozen=True, kw_only=True):
+    """A bound number, and whether the call that asks for it has a row already."""
+
+    number: BoundNumber
+    is_known: bool
+
+
+async def number_of(pool: Pool, routing: Routing, provider: str, e164: str, call_id: CallId) -> Found:
+    """What a carrier's number does with its calls, noted in ``routing``. Raises `Unrouted` when it is not bound."""
+    async with pool.connection() as connection:
+        cursor = await connection.execute(
+            "select n.project_id, n.id, n.settings, exists (select from calls where id = %s) from numbers n"
+            " join projects p on p.id = n.project_id and p.deleted_at is null"
+            " where n.carrier = %s and n.e164 = %s",
+            (ids.parsed(ids.CALL, call_id), provider, e164),
+        )
+        row = await cursor.fetchone()
+    if row is None:
+        raise Unrouted("the number is not bound")
+    number = _bound(*row[:3])
+    routing.used(provider, e164, number)
+    return Found(number=number, is_known=row[3])
+
+
+async def published(pool: Pool, project_id: ProjectId, agent_id: AgentId) -> Published | None:
+    """The version with which an agent of the project answers calls; None without one, and for a foreign agent."""
+    async with pool.connection() as connection:
+        cursor = await connection.execute(
+            "select id from agent_versions where project_id = %s and agent_id = %s and state = 'published'",
+            (ids.parsed(ids.PROJECT, project_id), ids.parsed(ids.AGENT, agent_id)),
+        )
+        row = await cursor.fetchone()
+    return Published(agent_id=agent_id, version_id=VersionId(ids.written(ids.VERSION, row[0]))) if row else None
+
+
+async def learn_routes(pool: Pool, routing: Routing) -> None:
+    """Brings what is known of every number up to date: all their settings, and the agents that were not known."""
+    async with pool.connection() as connection:
+        cursor = await connection.execute(
+            "select n.carrier, n.e164, n.project_id, n.id, n.settings from numbers n"
+            " join projects p on p.id = n.project_id and p.deleted_at is null limit %s",
+            (KNOWN_AT_MOST,),
+        )
+        numbers = {(row[0], row[1]): _bound(*row[2:]) for row in await cursor.fetchall()}
+        named = {agent for number in numbers.values() for _, agent in number.settings.agents()}
+        cursor = await connection.execute(
+            "select agent_id, id from agent_versions where state = 'published' and agent_id = any(%s)",
+            ([ids.parsed(ids.AGENT, agent) for agent in named],),
+        )
+        versions = {
+            AgentId(ids.written(ids.AGENT, agent)): VersionId(ids.written(ids.VERSION, version))
+            for agent, version in await cursor.fetchall()
+        }
+        routing.know(numbers, versions)
+        wanted = [ids.parsed(ids.VERSION, version) for version in routing.unknown_agents()]
+        cursor = await connection.execute("select id, config from agent_versions where id = any(%s)", (wanted,))
+        for version, config in await cursor.fetchall():
+            routing.learn_version(VersionId(ids.written(ids.VERSION, version)), msgspec.convert(config, AgentSpec))
+
+
+def _bound(project: UUID, number: UUID, settings: object) -> BoundNumber:
+    return BoundNumber(
+        project_id=ProjectId(ids.written(ids.PROJECT, project)),
+        number_id=NumberId(ids.written(ids.NUMBER, number)),
+        settings=msgspec.convert(settings, Settings),
+    )
