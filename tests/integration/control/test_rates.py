@@ -104,6 +104,7 @@ async def test_limit_holds_without_redis(run, environ, closed_redis):
         assert 10 <= counted[200] <= 13
 
 
+@pytest.mark.proves("settings.limits.requests_per_minute")
 async def test_project_limits_its_own_keys_together(control):
     """A limit in the project's settings counts all its keys, can be lifted, and concerns no other project."""
     admin, stranger = await control.tenant(), await control.tenant()

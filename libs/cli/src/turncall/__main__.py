@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from turncall import fleet, local
+from turncall import agents, fleet, local
 from turncall.client import ApiError, TurnCall, Unreachable
 from turncall.demo.desk import desk_at_work
 from turncall.demo.provision import provisioned
@@ -38,7 +38,26 @@ def arguments() -> argparse.ArgumentParser:
     dial = phone.add_parser("dial", help="phone an agent of the running installation from this terminal")
     dial.add_argument("number", nargs="?", default=local.NUMBER, help="a number that the carrier owns")
     fleet.declare(verbs.add_parser("workers", help="the media workers of an installation"))
+    _add_agents(verbs.add_parser("agents", help="agents as code: files in, files out"))
     return parser
+
+
+def _add_agents(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--url", help="the installation; the one that runs in --folder unless given")
+    parser.add_argument("--key-file", type=Path, help="a file with the API key; needed with --url")
+    verbs = parser.add_subparsers(dest="agents_verb", required=True)
+    verbs.add_parser("list", help="the project's agents")
+    export = verbs.add_parser("export", help="print an agent as a file")
+    export.add_argument("name")
+    export.add_argument("--environment", default="development")
+    export.add_argument("--draft", action="store_true", help="the draft, not what answers calls")
+    export.add_argument("--json", action="store_true", help="as JSON; YAML otherwise")
+    apply = verbs.add_parser("apply", help="bring agents to what files say")
+    apply.add_argument("files", nargs="+", type=Path)
+    apply.add_argument("--publish", action="store_true", help="also let them answer calls")
+    apply.add_argument("--dry-run", action="store_true", help="only say what would change; exit code 3 if anything")
+    validate = verbs.add_parser("validate", help="check files, store nothing")
+    validate.add_argument("files", nargs="+", type=Path)
 
 
 def tell(line: str) -> None:
@@ -94,6 +113,36 @@ async def _typed_lines() -> AsyncIterator[str]:
         yield line.decode(errors="replace").rstrip("\n")
 
 
+async def agents_as_code(folder: Path, options: argparse.Namespace) -> int:
+    """Carries out a verb of ``agents``; its exit code."""
+    async with _project(folder, options.url, options.key_file) as api:
+        match options.agents_verb:
+            case "list":
+                return await agents.listed(api, tell)
+            case "export":
+                made = await agents.exported(
+                    api, options.name, options.environment, is_draft=options.draft, as_json=options.json
+                )
+                sys.stdout.write(made)
+                return agents.OK
+            case "apply":
+                return await agents.applied(api, options.files, tell, publish=options.publish, dry_run=options.dry_run)
+            case _:
+                return await agents.validated(api, options.files, tell)
+
+
+def _project(folder: Path, url: str | None, key_file: Path | None) -> TurnCall:
+    if url is None:
+        state = local.found(folder)
+        return TurnCall(state.control_url, key=state.api_key)
+    if key_file is None:
+        raise agents.FileRefused("--url needs --key-file")
+    try:
+        return TurnCall(url, key=key_file.read_text().strip())
+    except OSError as error:
+        raise agents.FileRefused(f"--key-file: {error}") from error
+
+
 async def down(folder: Path) -> int:
     """Stops what runs in the folder."""
     await local.stop(folder)
@@ -112,11 +161,14 @@ async def run(options: argparse.Namespace) -> int:
             return await down(folder)
         case "workers":
             return await fleet.run(options, folder, tell)
+        case "agents":
+            return await agents_as_code(folder, options)
         case _:
             return await dial(folder, options.number)
 
 
 EXPECTED = (
+    agents.FileRefused,
     ApiError,
     Unreachable,
     NotRunning,

@@ -34,6 +34,7 @@ from turncall_control.keys.routes import KEYS
 from turncall_control.numbers.routes import NUMBERS
 from turncall_control.plane import ConnectBus, Plane, Slice, opened
 from turncall_control.projects.routes import PROJECTS
+from turncall_control.usage.routes import USAGE
 from turncall_control.vendors import catalogue
 from turncall_control.vendors.catalogue import Catalogue
 from turncall_control.webhooks.routes import WEBHOOKS
@@ -50,6 +51,7 @@ SLICES: Final[tuple[Slice, ...]] = (
     NUMBERS,
     WEBHOOKS,
     CALLS,
+    USAGE,
     INGRESS,
     FLEET,
 )

@@ -112,6 +112,9 @@ class ControlConfig(Struct, frozen=True, kw_only=True):
     twilio_base_url: Annotated[
         str, Meta(pattern=r"^https?://\S+$", description="Where the carrier's REST API is reached.")
     ] = "https://api.twilio.com"
+    prices_file: Annotated[
+        str, Meta(description="JSON file with the prices of vendors, by which usage gets a cost; empty: no costs.")
+    ] = ""
     vendor_keys: Annotated[
         dict[str, Secret],
         Prefixed("TURNCALL_VENDOR_KEY_"),

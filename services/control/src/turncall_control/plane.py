@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from turncall_blobs.opening import open_store
 from turncall_blobs.store import BlobStore
 from turncall_bus.bus import Bus
+from turncall_control import prices
 from turncall_control.carriers import twilio
 from turncall_control.carriers.base import Carrier
 from turncall_control.config import ControlConfig
@@ -18,6 +19,7 @@ from turncall_control.db import engine
 from turncall_control.db.engine import Database
 from turncall_control.errors import Unavailable
 from turncall_control.keyring import Keyring
+from turncall_control.prices import Prices
 from turncall_control.rates import Rates
 from turncall_control.routing import Routing, Told
 from turncall_control.settings import SettingsLookup
@@ -62,6 +64,7 @@ class Plane(Struct, frozen=True, kw_only=True):
     wall: Wall
     egress: EgressClient
     vendors: Catalogue
+    prices: Prices
     metrics: CollectorRegistry
     counts: Counts
     carriers: dict[str, Carrier]
@@ -119,6 +122,7 @@ async def opened(
             wall=wall,
             egress=await stack.enter_async_context(EgressClient(wall)),
             vendors=vendors,
+            prices=prices.read(config.prices_file),
             metrics=registry,
             counts=Counts(registry),
             carriers=await _carriers(config, stack),

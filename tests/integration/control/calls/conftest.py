@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from inspect import isawaitable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
@@ -248,7 +249,7 @@ class Worker:
         )
         await self.bus.tell(subjects.beat("calls", self.id), encode(beat))
 
-    def fact(self, kind: type[CallEvent], plan: CallStart, seq: int | None = None, **facts: Any) -> CallEvent:
+    def fact(self, kind: type[CallEvent], plan: CallStart, /, seq: int | None = None, **facts: Any) -> CallEvent:
         """A fact of this worker's epoch, numbered on."""
         key = (plan.call_id, plan.epoch)
         number = seq if seq is not None else self._seqs.get(key, 0) + 1
@@ -303,6 +304,7 @@ def open_desk(stack: Stack, migrate: Migrate, tmp_path_factory: pytest.TempPathF
         pair = new_keypair()
         config = ControlConfig(
             env="development",
+            prices_file=str(Path(__file__).with_name("prices.json")),
             public_url=f"http://127.0.0.1:{port}" if is_reachable else PUBLIC_URL,
             database_api_url=Secret(database.api),
             database_system_url=Secret(database.system),

@@ -63,6 +63,7 @@ CONNECTED, BUSY = ["Connect"], ["Say", "Hangup"]
 
 
 @pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.proves("settings.limits.concurrent_calls")
 async def test_a_caller_over_the_limit_is_told_so_and_nobody_else_is(desk: Any, worker: Any, scope: str) -> None:
     """Two calls are let in, a third hears that all lines are busy and is no_capacity with the limit in its facts; when
     one of the two ends, the next caller is let in."""

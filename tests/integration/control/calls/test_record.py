@@ -12,6 +12,7 @@ from uuid import uuid4
 import msgspec
 import pytest
 
+from turncall_control.calls import links
 from turncall_proto import subjects
 from turncall_proto.call import CallState, EndedReason
 from turncall_proto.codec import encode
@@ -138,6 +139,40 @@ async def test_calls_are_listed_newest_first_and_narrowed(desk: Any, worker: Any
         assert answer.json()["errors"][0]["field"] == name
 
 
+async def test_calls_are_found_by_their_parties_and_marks(desk: Any, worker: Any) -> None:
+    """Either number, and any of the user's marks, several of them together; a mark is changed key by key."""
+    ours, theirs = ("CA" + uuid4().hex for _ in range(2))
+    caller = f"+1555{uuid4().int % 10**7:07}"
+    await desk.rings(theirs)
+    await desk.rings(ours, From=caller)
+    call = (await desk.get("/v1/calls", params={"from_number": caller})).json()["items"][0]
+    assert call["provider_call_id"] == ours
+    path = f"/v1/calls/{call['id']}"
+
+    async def marked(**metadata: str | None) -> Any:
+        return await desk.http.patch(path, json={"metadata": metadata}, headers=desk.bearer)
+
+    ticket = uuid4().hex
+    assert (await marked(ticket=ticket, url="https://x.example/a:b", draft="yes")).status_code == 200
+    changed = await marked(draft=None)
+    assert changed.json()["metadata"] == {"ticket": ticket, "url": "https://x.example/a:b"}
+
+    async def found(*marks: str) -> list[str]:
+        answer = await desk.get("/v1/calls", params={"metadata": list(marks), "to_number": desk.number})
+        assert answer.status_code == 200, answer.text
+        return [each["provider_call_id"] for each in answer.json()["items"]]
+
+    assert await found(f"ticket:{ticket}") == [ours]
+    assert await found(f"ticket:{ticket}", "url:https://x.example/a:b") == [ours]
+    assert await found(f"ticket:{ticket}", "draft:yes") == []
+    assert (await desk.get("/v1/calls", params={"to_number": "+15550"})).json()["items"] == []
+    for wrong in ("ticket", ":x"):
+        assert (await desk.get("/v1/calls", params={"metadata": wrong})).status_code == 422
+    refused = await marked(**{f"k{n}": "v" for n in range(49)})
+    assert refused.status_code == 422, "two and forty-nine are more than fifty"
+    assert (await desk.http.patch(path, json={"metadata": {"a b": "x"}}, headers=desk.bearer)).status_code == 422
+
+
 async def test_a_call_of_another_project_is_not_there(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:
     """Every route under a call answers 404 for what another project owns, exactly as for what does not exist."""
     await desk.rings(sid)
@@ -234,6 +269,25 @@ async def test_any_part_of_the_recording_can_be_asked_for(desk: Any, recorded: b
     same = await desk.get(path, headers={"Range": "bytes=0-9", "If-Range": etag})
     other = await desk.get(path, headers={"Range": "bytes=0-9", "If-Range": '"other"'})
     assert (same.status_code, other.status_code) == (206, 200)
+
+
+async def test_a_link_opens_the_recording_without_a_key(desk: Any, recorded: bytes, call_id: CallId) -> None:
+    """Whoever has the link hears the whole or a range, until it expires; a changed link opens nothing."""
+    path = f"/v1/calls/{call_id}/recording/link"
+    made = (await desk.http.post(path, params={"lifetime_s": 60}, headers=desk.bearer)).json()
+    opened = made["url"].removeprefix(desk.plane.config.public_url)
+    assert opened.startswith("/recordings/")
+    assert datetime.fromisoformat(made["expires_at"]) <= datetime.now(UTC) + timedelta(seconds=60)
+    whole = await desk.http.get(opened)
+    assert (whole.status_code, whole.content[44:]) == (200, recorded)
+    part = await desk.http.get(opened, headers={"Range": "bytes=44-47"})
+    assert (part.status_code, part.content) == (206, recorded[:4])
+    for wrong in (opened[:-4] + "AAAA", opened[:-1], "/recordings/x", "/recordings/" + "\u00e9"):
+        assert (await desk.http.get(wrong)).status_code == 403, wrong
+    expired = links.mint(desk.plane.config.key_pepper, desk.project_id, call_id, datetime.now(UTC).timestamp() - 1)
+    assert (await desk.http.get(f"/recordings/{expired}")).status_code == 403
+    stranger = await desk.another_project()
+    assert (await desk.http.post(path, headers=stranger)).status_code == 404
 
 
 async def test_without_a_recording_there_is_none(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:

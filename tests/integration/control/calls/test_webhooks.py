@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 import pytest_asyncio
 
 from turncall_control.projects.signing import signing_secret
@@ -335,6 +336,7 @@ async def test_test_event_is_tried_once(desk: Any, receiver: Receiver, subscribe
     assert (entry["id"], entry["failure"], len(receiver.received)) == (made["id"], "answered 500", 1)
 
 
+@pytest.mark.proves("agent.server.call_end_url")
 async def test_agents_own_server_is_told_of_the_end(
     desk: Any, worker: Any, sid: str, call_id: CallId, receiver: Receiver
 ) -> None:

@@ -53,6 +53,7 @@ def test_lost_socket_does_not_say_that_the_call_is_over(stage: Any) -> None:
     assert len(scene.transcript()) == 1
 
 
+@pytest.mark.proves("agent.max_duration_s")
 def test_call_ends_after_its_longest_duration(stage: Any) -> None:
     """max_duration_s ends the call, in the middle of a word if need be, and the carrier is asked to hang up."""
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from turncall_proto.events import TranscriptFinal
 
 LONG = "One two three four five six seven eight. Nine ten eleven twelve thirteen fourteen."
@@ -91,6 +93,7 @@ def test_thinking_agent_can_be_interrupted(stage: Any) -> None:
     assert scene.carrier.clears_at == []
 
 
+@pytest.mark.proves("agent.turn_taking.barge_in")
 def test_protected_agent_speaks_to_its_end(stage: Any) -> None:
     """With barge-in off the caller cannot silence the agent, and is heard again when it is done."""
     stage.script.caller = ["Not heard.", "Heard."]

@@ -44,6 +44,7 @@ async def test_both_sides_are_recorded_as_heard(stage: Any, tmp_path: Path) -> N
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.proves("agent.recording")
 async def test_unrecorded_call_leaves_no_sound(stage: Any, tmp_path: Path) -> None:
     """recording="off" writes nothing, anywhere."""
     store = MemoryStore()

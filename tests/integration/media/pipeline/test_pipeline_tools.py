@@ -167,6 +167,7 @@ async def use_webhook(stage: Any, server: UsersServer, secret: str | None, monke
         await runner.cleanup()
 
 
+@pytest.mark.proves("agent.tools.webhook.url")
 async def test_webhook_is_signed_and_answers_the_model(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The user's server gets the arguments, a signature that verifies and an idempotency key; the model its JSON."""
     secret = new_secret()
@@ -190,6 +191,7 @@ async def test_webhook_is_signed_and_answers_the_model(stage: Any, monkeypatch: 
         (1.0, "did not answer in time"),
     ],
 )
+@pytest.mark.proves("agent.tools.webhook.timeout_ms")
 async def test_failing_webhook_is_something_to_talk_about(
     stage: Any, monkeypatch: pytest.MonkeyPatch, answer: web.Response | float, complaint: str
 ) -> None:

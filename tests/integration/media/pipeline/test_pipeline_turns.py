@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import pytest
+
 from turncall_proto.call import CallState, EndedReason
 from turncall_proto.events import CallStarted, TranscriptFinal, TurnMeasured, UsageReported
 from turncall_proto.live import TranscriptPartial
 
 
+@pytest.mark.proves("agent.first_message")
 def test_greeting_is_spoken_at_once_and_whole(stage: Any) -> None:
     """The first message reaches the caller within 200 ms, is heard to its end and stands in the transcript."""
 
@@ -27,6 +30,7 @@ def test_greeting_is_spoken_at_once_and_whole(stage: Any) -> None:
     assert scene.hang_ups == []
 
 
+@pytest.mark.proves("agent.prompt")
 def test_turn_is_answered(stage: Any) -> None:
     """The caller speaks, falls silent, and gets the model's reply; both are told with their turn and their times."""
     stage.script.caller = ["What time is it?"]
@@ -80,6 +84,7 @@ def test_reply_is_measured_from_the_end_of_speech(stage: Any) -> None:
     assert 180 <= turn.stt_final_ms <= 210
 
 
+@pytest.mark.proves("agent.turn_taking.silence_timeout_ms")
 def test_silence_timeout_decides_when_the_caller_is_done(stage: Any) -> None:
     """A longer silence is waited for when the agent is told so."""
     waits = []

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from turncall_proto.agent import EndCallTool
 from turncall_proto.events import VariablesMissing
 
 
+@pytest.mark.proves("agent.variables", "agent.timezone", "agent.tools.end_call.description")
 def test_variables_reach_the_caller_the_model_and_its_tools(stage: Any) -> None:
     """The default fills the greeting, the built-in time the prompt, the tool's description is filled as well."""
     stage.script.caller = ["Hello?"]

@@ -58,6 +58,7 @@ async def test_first_word_stands() -> None:
     assert await ending.wait() == Outcome(state=CallState.FAILED, reason=EndedReason.VENDOR_ERROR)
 
 
+@pytest.mark.proves("agent.language")
 def test_apology_speaks_the_agents_language() -> None:
     """By language, whatever the region; in English where there is none."""
     assert apology("de-AT") == apology("de") != apology("en-US")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import turncall_media.tools
-from turncall_media.pipelines.toolbox import LARGEST_ARGUMENTS_CHARACTERS, WholeSchema, check
+from turncall_media.pipelines.toolbox import LARGEST_ARGUMENTS_CHARACTERS, WholeSchema, check, schemas
 from turncall_media.tools.shape import ToolFailed, load
 from turncall_proto.agent import EndCallTool, Tool, WebhookTool
 
@@ -59,7 +59,17 @@ def test_every_kind_is_one_file(tool: Tool) -> None:
     assert (Path(turncall_media.tools.__file__).parent / f"{tool.__struct_config__.tag}.py").exists()
 
 
+@pytest.mark.proves("agent.tools.webhook.parameters")
 def test_model_sees_the_whole_schema() -> None:
     """Definitions and closedness reach the model, not only properties."""
     tool = WebhookTool(name="book", description="Books a table.", url="http://x.example/", parameters=SCHEMA)
     assert WholeSchema(tool, SCHEMA).to_default_dict()["parameters"] == SCHEMA
+
+
+@pytest.mark.proves("agent.tools.end_call.name", "agent.tools.webhook.name", "agent.tools.webhook.description")
+def test_model_gets_to_know_tools_by_their_names() -> None:
+    """Name and description of each tool are the agent's, whatever their kind."""
+    hook = WebhookTool(name="book", description="Books a table.", url="http://x.example/")
+    shown = [tool.to_default_dict() for tool in schemas((EndCallTool(name="bye"), hook)).standard_tools]
+    assert [tool["name"] for tool in shown] == ["bye", "book"]
+    assert shown[1]["description"] == "Books a table."

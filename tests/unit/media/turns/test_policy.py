@@ -15,6 +15,7 @@ def test_windows_add_up_to_the_silence_timeout(silence_ms: int, window_ms: int, 
     assert stop._user_speech_timeout == pytest.approx(rest_s)
 
 
+@pytest.mark.proves("agent.turn_taking.vad_confidence", "agent.turn_taking.vad_start_ms")
 def test_detector_gets_the_agents_own_figures() -> None:
     """Confidence and start window are the agent's."""
     settings = policy.voice_settings(TurnTaking(vad_confidence=0.42, vad_start_ms=340))

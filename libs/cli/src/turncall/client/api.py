@@ -7,9 +7,12 @@ from typing import Any, Literal
 import msgspec
 
 from turncall.client.shapes import (
+    AgentApplied,
+    AgentFile,
     AgentSummary,
     AgentView,
     Busy,
+    CallUsage,
     CallView,
     Channels,
     DeliveryView,
@@ -21,6 +24,7 @@ from turncall.client.shapes import (
     NumberView,
     Page,
     ProjectView,
+    RecordingLink,
     Redelivering,
     Role,
     SigningSecret,
@@ -29,6 +33,8 @@ from turncall.client.shapes import (
     ToolUses,
     Transcript,
     Turns,
+    UsageSummary,
+    Verdict,
     VersionView,
     WebhookMade,
     WebhookView,
@@ -92,9 +98,27 @@ class TurnCall(Transport):
         """A new agent whose first draft is ``config``."""
         return await self.request("POST", "/v1/agents", AgentView, body={"name": name, "config": config})
 
-    async def agents(self, *, cursor: str | None = None) -> Page[AgentSummary]:
+    async def agents(
+        self, *, cursor: str | None = None, name: str | None = None, environment: str | None = None
+    ) -> Page[AgentSummary]:
         """The project's agents, newest first."""
-        return await self.request("GET", "/v1/agents", Page[AgentSummary], query={"cursor": cursor})
+        query = {"cursor": cursor, "name": name, "environment": environment}
+        return await self.request("GET", "/v1/agents", Page[AgentSummary], query=query)
+
+    async def validate_agent(self, config: Config) -> Verdict:
+        """Checks a config without storing it; one that is not valid raises `ApiError` with its faults."""
+        return await self.request("POST", "/v1/agents/validate", Verdict, body={"config": config})
+
+    async def export_agent(self, agent_id: AgentId, version: Literal["published", "draft"] = "published") -> AgentFile:
+        """The agent as one file."""
+        return await self.request("GET", f"/v1/agents/{agent_id}/export", AgentFile, query={"version": version})
+
+    async def import_agent(
+        self, file: AgentFile | Mapping[str, Any], *, publish: bool = False, dry_run: bool = False
+    ) -> AgentApplied:
+        """Brings the agent of the file's name and environment to the file's config."""
+        query = {"publish": str(publish).lower(), "dry_run": str(dry_run).lower()}
+        return await self.request("POST", "/v1/agents/import", AgentApplied, body=file, query=query)
 
     async def put_draft(self, agent_id: AgentId, config: Config) -> VersionView:
         """Replaces the agent's draft, or starts one."""
@@ -134,6 +158,10 @@ class TurnCall(Transport):
         """One call as it stands."""
         return await self.request("GET", f"/v1/calls/{call_id}", CallView)
 
+    async def mark_call(self, call_id: CallId, metadata: Mapping[str, str | None]) -> CallView:
+        """Changes the call's metadata key by key; None takes a key away."""
+        return await self.request("PATCH", f"/v1/calls/{call_id}", CallView, body={"metadata": metadata})
+
     async def events(
         self, call_id: CallId, *, cursor: str | None = None, limit: int = 200, internal: bool = False
     ) -> Page[StoredFact]:
@@ -156,6 +184,27 @@ class TurnCall(Transport):
     async def recording(self, call_id: CallId, *, start: int | None = None, end: int | None = None) -> bytes:
         """The recording as a stereo WAV file (caller left, agent right), or a range of its bytes."""
         return await self.download(f"/v1/calls/{call_id}/recording", start=start, end=end)
+
+    async def recording_link(self, call_id: CallId, *, lifetime_s: int = 900) -> RecordingLink:
+        """A link to the recording that opens without a key, for a while."""
+        return await self.request(
+            "POST", f"/v1/calls/{call_id}/recording/link", RecordingLink, query={"lifetime_s": lifetime_s}
+        )
+
+    async def call_usage(self, call_id: CallId) -> CallUsage:
+        """What each vendor did for the call, and what that costs where the operator has set prices."""
+        return await self.request("GET", f"/v1/calls/{call_id}/usage", CallUsage)
+
+    async def usage(
+        self,
+        by: Literal["day", "agent", "vendor"] = "day",
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> UsageSummary:
+        """What the project's calls used; the last 30 days unless told otherwise."""
+        span = {name: moment.isoformat() for name, moment in (("since", since), ("until", until)) if moment}
+        return await self.request("GET", "/v1/usage", UsageSummary, query={"by": by, **span})
 
     async def end_call(self, call_id: CallId) -> EndTaken:
         """Ends a live call."""

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from turncall_proto.agent import AgentSpec
 from turncall_proto.call import CallState, Channel, Direction, EndedReason
+from turncall_proto.changes import ConfigChange
 from turncall_proto.ids import (
     AgentId,
     CallId,
@@ -154,6 +155,30 @@ class AgentView(Struct, frozen=True, kw_only=True):
     created_at: datetime
     draft: VersionView | None
     published: VersionView | None
+
+
+class AgentFile(Struct, frozen=True, kw_only=True):
+    """An agent as one file."""
+
+    name: str
+    environment: Literal["development", "staging", "production"]
+    config: AgentSpec
+
+
+class AgentApplied(Struct, frozen=True, kw_only=True):
+    """What an import did, or would do."""
+
+    agent_id: AgentId | None
+    outcome: Literal["created", "changed", "unchanged"]
+    publishes: bool
+    changes: tuple[ConfigChange, ...]
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """A config that is valid, and what it still lacks."""
+
+    missing_vendor_keys: tuple[str, ...]
+    undefined_variables: tuple[str, ...]
 
 
 class AgentSummary(Struct, frozen=True, kw_only=True):
@@ -397,3 +422,50 @@ class EndTaken(Struct, frozen=True, kw_only=True):
     """Who ends the call."""
 
     taken_by: Literal["worker", "carrier"]
+
+
+class RecordingLink(Struct, frozen=True, kw_only=True):
+    """Where anybody may listen to a recording, for a while."""
+
+    url: str
+    expires_at: datetime
+
+
+class VendorUsage(Struct, frozen=True, kw_only=True):
+    """What one vendor did in one stage, in its own units."""
+
+    kind: str
+    vendor: str
+    model: str
+    audio_ms: int
+    input_tokens: int
+    output_tokens: int
+    characters: int
+    cost_micros: int | None
+
+
+class CallUsage(Struct, frozen=True, kw_only=True):
+    """What a call used."""
+
+    vendors: tuple[VendorUsage, ...]
+    currency: str | None
+    cost_micros: int | None
+
+
+class UsageRow(Struct, frozen=True, kw_only=True):
+    """What the calls of a day, an agent or a vendor used."""
+
+    key: str
+    calls: int
+    vendors: tuple[VendorUsage, ...]
+    cost_micros: int | None
+
+
+class UsageSummary(Struct, frozen=True, kw_only=True):
+    """A project's usage between two moments."""
+
+    since: datetime
+    until: datetime
+    rows: tuple[UsageRow, ...]
+    currency: str | None
+    cost_micros: int | None

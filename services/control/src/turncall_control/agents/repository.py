@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.agents.model import AgentRow, Environment, VersionRow, VersionState
@@ -26,6 +26,24 @@ async def get(session: AsyncSession, project_id: ProjectId, agent_id: AgentId) -
     """One agent of the project. Raises `NotFound`."""
     statement = select(AgentRow).where(AgentRow.id == agent_id, owned(AgentRow.project_id, project_id))
     return _found(await session.scalar(statement))
+
+
+async def named(session: AsyncSession, project_id: ProjectId, name: str, environment: Environment) -> AgentRow | None:
+    """The project's agent of this name in the environment, if there is one."""
+    return await session.scalar(
+        select(AgentRow).where(
+            owned(AgentRow.project_id, project_id), AgentRow.name == name, AgentRow.environment == environment
+        )
+    )
+
+
+async def remove(session: AsyncSession, agent: AgentRow) -> None:
+    """Deletes an agent and its versions. Raises `IntegrityError` while a number or a call names one of them."""
+    await session.execute(
+        delete(VersionRow).where(VersionRow.agent_id == agent.id, owned(VersionRow.project_id, agent.project_id))
+    )
+    await session.delete(agent)
+    await session.flush()
 
 
 async def lock(session: AsyncSession, project_id: ProjectId, agent_id: AgentId) -> AgentRow:

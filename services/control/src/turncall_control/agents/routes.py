@@ -1,36 +1,46 @@
 """/v1/agents: agents, their drafts and versions."""
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
-from litestar import get, patch, post, put
+from litestar import delete, get, patch, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import UNSET, convert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from turncall_control.agents import repository, service
+from turncall_control.agents import files, repository, service
 from turncall_control.agents.check import check
 from turncall_control.agents.model import AgentRow, Environment, VersionRow, VersionState
 from turncall_control.agents.schemas import (
+    AgentApplied,
     AgentChange,
     AgentDefinition,
+    AgentFile,
     AgentNew,
     AgentSummary,
     AgentView,
+    Changes,
     Verdict,
     VersionView,
 )
 from turncall_control.auth import IN_PROJECT, Caller, Finds, Permission, in_path, needs
-from turncall_control.errors import Conflict
+from turncall_control.errors import Conflict, Invalid, NotFound
 from turncall_control.http.paging import Page, PageAsked, paged
 from turncall_control.plane import Plane, Slice
 from turncall_control.vendors.catalogue import missing_keys
 from turncall_proto import ids, template
+from turncall_proto.changes import changes
 from turncall_proto.ids import AgentId, VersionId
 
 _AGENT: Final[Finds] = in_path("agent_id", ids.AGENT)
 _VERSION: Final[Finds] = in_path("version_id", ids.VERSION, within=_AGENT)
+
+
+class AgentInUse(Conflict):
+    """A number is bound to the agent, or a call's record names one of its versions."""
+
+    name, title = "agent-in-use", "The agent is in use"
 
 
 class NameTaken(Conflict):
@@ -212,6 +222,20 @@ async def restore_version(
     )
 
 
+async def _compared_with(session: AsyncSession, agent: AgentRow, since: str | None) -> VersionRow:
+    """The version named, or the published one. Raises `Invalid`."""
+    if since is None:
+        published = (await repository.current(session, agent)).get(VersionState.PUBLISHED)
+        if published is None:
+            raise Invalid.at("since", "The agent has no published version; name another one")
+        return published
+    try:
+        ids.parsed(ids.VERSION, since)
+        return await repository.get_version(session, agent.project_id, agent.id, VersionId(since))
+    except (ids.MalformedId, NotFound) as error:
+        raise Invalid.at("since", "The agent has no such version") from error
+
+
 def _name_taken(name: str, environment: Environment) -> NameTaken:
     return NameTaken(f"the project has another agent named {name} in {environment}")
 
@@ -237,6 +261,85 @@ def _version_view(row: VersionRow) -> VersionView:
     return convert(row, VersionView, from_attributes=True)
 
 
+@delete("/v1/agents/{agent_id:str}", tags=["agents"], opt=needs(_WRITE, _AGENT, fails=[AgentInUse]))
+async def delete_agent(
+    session: NamedDependency[AsyncSession], caller: NamedDependency[Caller], agent_id: FromPath[str]
+) -> None:
+    """Deletes an agent with its versions; 409 while a number is bound to it or a call was served by it."""
+    agent = await repository.lock(session, caller.project_id, AgentId(agent_id))
+    try:
+        await repository.remove(session, agent)
+    except IntegrityError as error:
+        raise AgentInUse("unbind its numbers first; an agent with calls stays for as long as their records") from error
+
+
+@get("/v1/agents/{agent_id:str}/export", tags=["agents"], opt=needs(_READ, _AGENT))
+async def export_agent(
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    agent_id: FromPath[str],
+    version: Annotated[Literal["published", "draft"], QueryParameter(description="Which config.")] = "published",
+) -> AgentFile:
+    """The agent as one file for `import_agent`; 404 when it has no such version."""
+    return await files.export(session, caller.project_id, AgentId(agent_id), VersionState(version))
+
+
+@post(
+    "/v1/agents/import",
+    status_code=200,
+    tags=["agents"],
+    opt=needs(_WRITE, IN_PROJECT, fails=[NameTaken, service.VendorKeyMissing]),
+)
+async def import_agent(
+    plane: NamedDependency[Plane],
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    data: JSONBody[AgentFile],
+    publish: Annotated[bool, QueryParameter(description="Also lets the config answer calls.")] = False,
+    dry_run: Annotated[bool, QueryParameter(description="Only says what would change.")] = False,
+) -> AgentApplied:
+    """Brings the agent of this name and environment to the file's config, and makes it if there is none.
+
+    The same file a second time changes nothing.
+    """
+    check(plane.vendors, data.config)
+    try:
+        done = await files.apply(
+            session,
+            caller.project_id,
+            data,
+            plane.vendors,
+            plane.config.vendor_keys.keys(),
+            publish=publish,
+            dry_run=dry_run,
+        )
+    except IntegrityError as error:
+        raise _name_taken(data.name, data.environment) from error
+    return AgentApplied(
+        agent_id=None if done.agent is None else done.agent.id,
+        outcome=done.outcome,
+        publishes=done.publishes,
+        changes=done.changes,
+    )
+
+
+@get("/v1/agents/{agent_id:str}/versions/{version_id:str}/changes", tags=["agents"], opt=needs(_READ, _VERSION))
+async def list_version_changes(
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    agent_id: FromPath[str],
+    version_id: FromPath[str],
+    since: Annotated[
+        str | None, QueryParameter(max_length=64, description="The version to compare with; the published one.")
+    ] = None,
+) -> Changes:
+    """What this version says that the version `since` does not, field by field."""
+    agent = AgentId(agent_id)
+    after = await repository.get_version(session, caller.project_id, agent, VersionId(version_id))
+    before = await _compared_with(session, await repository.get(session, caller.project_id, agent), since)
+    return Changes(before_id=before.id, after_id=after.id, changes=changes(before.config, after.config))
+
+
 AGENTS: Final = Slice(
     name="agents",
     routes=(
@@ -250,5 +353,9 @@ AGENTS: Final = Slice(
         list_versions,
         get_version,
         restore_version,
+        delete_agent,
+        export_agent,
+        import_agent,
+        list_version_changes,
     ),
 )

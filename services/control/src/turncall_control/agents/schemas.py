@@ -1,6 +1,6 @@
 """An agent and its versions as the API takes and shows them."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -8,6 +8,7 @@ from turncall_control.agents.model import Environment, VersionState
 from turncall_control.http.fields import Label, Moment
 from turncall_control.settings import CallCount
 from turncall_proto.agent import AgentSpec
+from turncall_proto.changes import ConfigChange
 from turncall_proto.ids import AgentId, VersionId
 
 
@@ -32,6 +33,31 @@ class AgentDefinition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What an agent is made of."""
 
     config: AgentSpec
+
+
+class AgentFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An agent as one file: kept beside code, carried to another project. Keys of vendors are not in it."""
+
+    name: Label
+    environment: Environment = Environment.DEVELOPMENT
+    config: AgentSpec
+
+
+class AgentApplied(Struct, frozen=True, kw_only=True):
+    """What an import did, or would do."""
+
+    agent_id: Annotated[AgentId | None, Meta(description="Null for an agent that is not made yet.")]
+    outcome: Literal["created", "changed", "unchanged"]
+    publishes: Annotated[bool, Meta(description="Whether another config answers calls after it.")]
+    changes: Annotated[tuple[ConfigChange, ...], Meta(description="Against what stood there; none for a new agent.")]
+
+
+class Changes(Struct, frozen=True, kw_only=True):
+    """What differs between two versions."""
+
+    before_id: VersionId
+    after_id: VersionId
+    changes: tuple[ConfigChange, ...]
 
 
 class Verdict(Struct, frozen=True, kw_only=True):

@@ -96,6 +96,7 @@ class CallEventRow(Row):
     __table_args__ = (
         ForeignKeyConstraint(["project_id", "call_id"], ["calls.project_id", "calls.id"], ondelete="cascade"),
         UniqueConstraint("call_id", "call_seq"),
+        Index("ix_call_events_usage", "project_id", "at", postgresql_where=text("type = 'usage.reported'")),
     )
 
     call_id: Mapped[CallId] = mapped_column(Id(ids.CALL), primary_key=True)

@@ -22,7 +22,7 @@ from turncall_control.http.paging import Page, PageAsked, paged
 from turncall_control.plane import Plane
 from turncall_proto import ids
 from turncall_proto.events import RecordingReady, ToolCalled, ToolReturned, TranscriptFinal, TurnMeasured
-from turncall_proto.ids import CallId
+from turncall_proto.ids import CallId, ProjectId
 
 _CALL: Final = in_path("call_id", ids.CALL)
 _OPT: Final = needs(Permission.CALLS_READ, _CALL)
@@ -110,16 +110,23 @@ async def get_call_recording(
     range_header: Annotated[str | None, HeaderParameter(name="Range", description="One range of bytes.")] = None,
 ) -> Stream:
     """The recording as one WAV file: stereo, the caller left, the agent right. One byte range is served."""
-    async with in_project(plane.database, caller.project_id) as session:
-        call = await repository.get(session, caller.project_id, CallId(call_id))
-        ready = await repository.facts_of(session, caller.project_id, call.id, RecordingReady)
+    return await served(plane, caller.project_id, CallId(call_id), range_header, request.headers.get("if-range"))
+
+
+async def served(
+    plane: Plane, project_id: ProjectId, call_id: CallId, range_header: str | None, if_range: str | None
+) -> Stream:
+    """The answer to a request for a call's recording, whoever was allowed to make it."""
+    async with in_project(plane.database, project_id) as session:
+        call = await repository.get(session, project_id, call_id)
+        ready = await repository.facts_of(session, project_id, call.id, RecordingReady)
     try:
         whole = recording.assembled(ready)
     except MixedRates as error:
         raise RatesDiffer(str(error)) from error
     if whole is None:
         raise NotFound("the call has no recording")
-    start, end, status_code = _asked_bytes(whole, range_header, request.headers.get("if-range"))
+    start, end, status_code = _asked_bytes(whole, range_header, if_range)
     await _check_stored(plane, recording.first_key(whole, start))
     headers = {"Accept-Ranges": "bytes", "Content-Length": str(end - start), "ETag": whole.etag}
     if status_code == 206:

@@ -21,7 +21,10 @@ from turncall_proto.ids import AgentId, CallId, NumberId, ProjectId, VersionId
 
 
 class CallsWanted(Struct, frozen=True, kw_only=True):
-    """What a list of calls is narrowed to; None for everything. ``created_until`` is not included."""
+    """What a list of calls is narrowed to; None for everything. ``created_until`` is not included.
+
+    A call has all of ``metadata``, whatever else it has.
+    """
 
     status: CallState | None
     ended_reason: EndedReason | None
@@ -31,6 +34,9 @@ class CallsWanted(Struct, frozen=True, kw_only=True):
     version_id: VersionId | None
     variant: str | None
     number_id: NumberId | None
+    from_number: str | None
+    to_number: str | None
+    metadata: dict[str, str]
     created_from: datetime | None
     created_until: datetime | None
 
@@ -49,9 +55,13 @@ async def page(
         (CallRow.version_id, wanted.version_id),
         (CallRow.variant, wanted.variant),
         (CallRow.number_id, wanted.number_id),
+        (CallRow.from_number, wanted.from_number),
+        (CallRow.to_number, wanted.to_number),
     ):
         if value is not None:
             statement = statement.where(column == value)
+    if wanted.metadata:
+        statement = statement.where(CallRow.metadata_.contains(wanted.metadata))
     if wanted.created_from is not None:
         statement = statement.where(CallRow.created_at >= wanted.created_from)
     if wanted.created_until is not None:
@@ -78,9 +88,10 @@ def _call_key(after: tuple[str, ...]) -> tuple[datetime, str]:
         raise Invalid.at("cursor", "It was not made by this list") from error
 
 
-async def get(session: AsyncSession, project_id: ProjectId, call_id: CallId) -> CallRow:
-    """One call of the project. Raises `NotFound`."""
-    row = await session.scalar(select(CallRow).where(CallRow.id == call_id, owned(CallRow.project_id, project_id)))
+async def get(session: AsyncSession, project_id: ProjectId, call_id: CallId, *, is_locked: bool = False) -> CallRow:
+    """One call of the project, for this transaction alone if ``is_locked``. Raises `NotFound`."""
+    statement = select(CallRow).where(CallRow.id == call_id, owned(CallRow.project_id, project_id))
+    row = await session.scalar(statement.with_for_update() if is_locked else statement)
     if row is None:
         raise NotFound
     return row

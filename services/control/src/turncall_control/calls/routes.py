@@ -1,19 +1,20 @@
 """/v1/calls: the calls of a project, and ending one."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 from uuid import uuid4
 
-from litestar import get, post
+from litestar import get, patch, post
 from litestar.di import NamedDependency, Provide
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_bus.bus import Away, NoAnswer, NobodyListens
 from turncall_control.auth import IN_PROJECT, Caller, Permission, in_path, needs
-from turncall_control.calls import duties, hangups, ledger, news, record_routes, repository
+from turncall_control.calls import duties, hangups, ledger, link_routes, news, record_routes, repository
 from turncall_control.calls.repository import CallsWanted
-from turncall_control.calls.schemas import CallView, EndTaken
+from turncall_control.calls.schemas import CallChange, CallView, EndTaken
 from turncall_control.calls.views import call_view
 from turncall_control.db.engine import in_project
 from turncall_control.errors import Conflict, Invalid
@@ -24,6 +25,7 @@ from turncall_proto.call import FINAL, CallState, Channel, Direction, EndedReaso
 from turncall_proto.codec import MalformedMessage, decode, encode
 from turncall_proto.command import CommandReply, EndCall
 from turncall_proto.ids import AgentId, CallId, NumberId, VersionId
+from turncall_proto.variables import MOST_METADATA
 
 END_WITHIN_S: Final = 2.0
 """How long a worker has to confirm that it ends a call."""
@@ -50,6 +52,11 @@ def calls_wanted(
     version_id: FromQuery[str | None] = None,
     variant: FromQuery[str | None] = None,
     number_id: FromQuery[str | None] = None,
+    from_number: Annotated[str | None, QueryParameter(max_length=64, description="Exactly this caller.")] = None,
+    to_number: Annotated[str | None, QueryParameter(max_length=64, description="Exactly this number.")] = None,
+    metadata: Annotated[
+        list[str] | None, QueryParameter(description="`key:value`; given several times, calls that have them all.")
+    ] = None,
     created_from: Annotated[datetime | None, QueryParameter(description="Calls made at this moment or later.")] = None,
     created_until: Annotated[datetime | None, QueryParameter(description="Calls made before this moment.")] = None,
 ) -> CallsWanted:
@@ -72,6 +79,9 @@ def calls_wanted(
         version_id=None if version_id is None else VersionId(version_id),
         variant=variant,
         number_id=None if number_id is None else NumberId(number_id),
+        from_number=from_number,
+        to_number=to_number,
+        metadata=_marks(metadata or []),
         created_from=created_from,
         created_until=created_until,
     )
@@ -100,6 +110,23 @@ async def get_call(
 ) -> CallView:
     """One call."""
     return call_view(await repository.get(session, caller.project_id, CallId(call_id)))
+
+
+@patch("/v1/calls/{call_id:str}", tags=["calls"], opt=needs(Permission.CALLS_WRITE, in_path("call_id", ids.CALL)))
+async def change_call(
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    call_id: FromPath[str],
+    data: JSONBody[CallChange],
+) -> CallView:
+    """Changes a call's metadata, key by key, also once the call is over: null takes a key away."""
+    row = await repository.get(session, caller.project_id, CallId(call_id), is_locked=True)
+    kept = row.metadata_ | data.metadata
+    metadata = {key: value for key, value in kept.items() if value is not None}
+    if len(metadata) > MOST_METADATA:
+        raise Invalid.at("metadata", f"It would have {len(metadata)} keys; {MOST_METADATA} are the most")
+    row.metadata_ = metadata
+    return call_view(row)
 
 
 @post(
@@ -139,6 +166,18 @@ async def _worker_ends(plane: Plane, call_id: CallId) -> CommandReply | None:
         return None
 
 
+def _marks(given: Sequence[str]) -> dict[str, str]:
+    """``key:value`` each; a key has no colon, a value may. Raises `Invalid`."""
+    marks: dict[str, str] = {}
+    for text in given:
+        key, colon, value = text.partition(":")
+        if not colon or not key:
+            raise Invalid.at("metadata", "Write it as key:value")
+        if marks.setdefault(key, value) != value:
+            raise Invalid.at("metadata", f"A call cannot have two values of {key}")
+    return marks
+
+
 def _check_id(name: str, prefix: str, text: str | None) -> None:
     if text is None:
         return
@@ -150,7 +189,7 @@ def _check_id(name: str, prefix: str, text: str | None) -> None:
 
 CALLS: Final = Slice(
     name="calls",
-    routes=(list_calls, get_call, end_call, *record_routes.ROUTES),
+    routes=(list_calls, get_call, change_call, end_call, *record_routes.ROUTES, *link_routes.ROUTES),
     tasks=(
         duties.watch_workers,
         duties.learn_routes,

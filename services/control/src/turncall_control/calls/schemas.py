@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 
 from turncall_proto.call import CallState, Channel, Direction, EndedReason
 from turncall_proto.ids import AgentId, CallId, NumberId, ProjectId, VersionId
-from turncall_proto.variables import Metadata, Variables
+from turncall_proto.variables import MOST_METADATA, Metadata, MetadataKey, MetadataText, Variables
 
 
 class CallView(Struct, frozen=True, kw_only=True):
@@ -38,6 +38,21 @@ class CallView(Struct, frozen=True, kw_only=True):
     duration_ms: Annotated[int | None, Meta(description="From the answer to the end; null while the call lives.")]
     event_count: Annotated[int, Meta(description="Facts stored so far, internal ones included.")]
     missing_events: Annotated[int, Meta(description="Facts known to have existed and lost for good.")]
+
+
+class CallChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to be changed about a call; what is left out stays as it is."""
+
+    metadata: Annotated[
+        dict[MetadataKey, MetadataText | None], Meta(max_length=MOST_METADATA, description="Null takes a key away.")
+    ]
+
+
+class RecordingLink(Struct, frozen=True, kw_only=True):
+    """Where anybody may listen to a call's recording, for a while."""
+
+    url: str
+    expires_at: datetime
 
 
 class Utterance(Struct, frozen=True, kw_only=True):

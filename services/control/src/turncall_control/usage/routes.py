@@ -1,0 +1,93 @@
+"""/v1/usage, and a call's part of it."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final
+
+from litestar import get
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, QueryParameter
+from msgspec.structs import asdict
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from turncall_control.auth import IN_PROJECT, Caller, Permission, in_path, needs
+from turncall_control.calls import repository as calls
+from turncall_control.errors import Invalid
+from turncall_control.plane import Plane, Slice
+from turncall_control.prices import Prices, cost_micros, total_micros
+from turncall_control.usage import repository
+from turncall_control.usage.repository import By, Sum
+from turncall_control.usage.schemas import CallUsage, UsageRow, UsageSummary, VendorUsage
+from turncall_proto import ids
+from turncall_proto.ids import CallId
+
+DEFAULT_DAYS: Final = 30
+LONGEST_DAYS: Final = 366
+
+
+@get("/v1/calls/{call_id:str}/usage", tags=["calls"], opt=needs(Permission.CALLS_READ, in_path("call_id", ids.CALL)))
+async def get_call_usage(
+    plane: NamedDependency[Plane],
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    call_id: FromPath[str],
+) -> CallUsage:
+    """What each vendor did for a call, and its cost where the operator has set prices."""
+    call = await calls.get(session, caller.project_id, CallId(call_id))
+    vendors = _priced(plane.prices, await repository.of_call(session, caller.project_id, call.id))
+    return CallUsage(
+        vendors=vendors,
+        currency=plane.prices.currency,
+        cost_micros=total_micros(vendor.cost_micros for vendor in vendors),
+    )
+
+
+@get("/v1/usage", tags=["usage"], opt=needs(Permission.CALLS_READ, IN_PROJECT))
+async def get_usage(
+    plane: NamedDependency[Plane],
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    by: FromQuery[By] = "day",
+    since: Annotated[
+        datetime | None, QueryParameter(description="From this moment on; 30 days before the end.")
+    ] = None,
+    until: Annotated[datetime | None, QueryParameter(description="To before this moment; this one.")] = None,
+) -> UsageSummary:
+    """What the project's calls used of each vendor, by day, by agent or by vendor; a year at most."""
+    end = _aware("until", until) or datetime.now(UTC)
+    begin = _aware("since", since) or end - timedelta(days=DEFAULT_DAYS)
+    if not begin < end <= begin + timedelta(days=LONGEST_DAYS):
+        raise Invalid.at("since", f"It lies before until, by {LONGEST_DAYS} days at most")
+    sums, counted = await repository.summed(session, caller.project_id, by, begin, end)
+    rows = tuple(_row(plane.prices, key, counted[key], sums) for key in dict.fromkeys(part.key for part in sums))
+    return UsageSummary(
+        since=begin,
+        until=end,
+        rows=rows,
+        currency=plane.prices.currency,
+        cost_micros=total_micros(row.cost_micros for row in rows),
+    )
+
+
+def _row(prices: Prices, key: str, count: int, sums: Iterable[Sum]) -> UsageRow:
+    vendors = _priced(prices, (part for part in sums if part.key == key))
+    cost = total_micros(vendor.cost_micros for vendor in vendors)
+    return UsageRow(key=key, calls=count, vendors=vendors, cost_micros=cost)
+
+
+def _priced(prices: Prices, sums: Iterable[Sum]) -> tuple[VendorUsage, ...]:
+    def view(part: Sum) -> VendorUsage:
+        fields = asdict(part)
+        del fields["key"]
+        return VendorUsage(**fields, cost_micros=cost_micros(prices, part))
+
+    return tuple(view(part) for part in sums)
+
+
+def _aware(name: str, moment: datetime | None) -> datetime | None:
+    if moment is not None and moment.tzinfo is None:
+        raise Invalid.at(name, "It needs a time zone")
+    return moment
+
+
+USAGE: Final = Slice(name="usage", routes=(get_call_usage, get_usage))
