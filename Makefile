@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 PY := $(BIN)/python
 
-.PHONY: help setup fmt check test chaos soak figures demo up down schema migrate
+.PHONY: help setup fmt check test fuzz chaos soak figures demo up down schema migrate
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ down: ## Stop what `make up` started
 
 test: setup ## Run every test over real Postgres, NATS, Valkey and S3 (no Docker needed)
 	@$(PY) -m pytest tests -n 3 --dist loadfile
+
+fuzz: setup ## Make requests up from the API's reference for longer than `make test` does (FUZZ_SECONDS=600)
+	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) $(PY) -m pytest tests/integration/control/test_fuzzing.py
 
 chaos: setup ## Kill, freeze and take away every part under live calls; prints a table (CHAOS="slug … --calls 4 --seed 7")
 	@$(PY) -m turncall_testkit.chaos $(CHAOS)

@@ -178,6 +178,14 @@ async def test_framework_errors_have_the_one_shape(control, method, path, status
     assert problem["type"] == f"urn:turncall:problem:{name}"
 
 
+async def test_options_is_answered_on_every_route(control):
+    """Asking a path what it takes needs no key and is no error."""
+    for path, *_ in ROUTES:
+        response = await control.client.options(url_of(path))
+        assert response.status_code == 204, f"{path}: {response.text}"
+        assert "OPTIONS" in response.headers["allow"]
+
+
 async def test_unforeseen_error_says_nothing_but_its_id(control, tenant, monkeypatch, problem_of, caplog):
     """A defect is a 500 with a request id that finds the trace in the log, and neither trace nor message in it."""
 

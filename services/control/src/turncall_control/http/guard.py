@@ -35,6 +35,9 @@ async def admit(connection: Connection, handler: BaseRouteHandler) -> None:
     Raises `Unauthorised`, `RateLimited`, `Forbidden`, `NotFound` for an id of the wrong form (it names nothing in any
     project), and `Invalid` for a query parameter that the route does not have.
     """
+    if "permission" not in handler.opt:
+        # Litestar's own answer to OPTIONS, which tells the methods; no route of ours starts without a declaration.
+        return
     permission: Permission = handler.opt["permission"]
     finds: Finds = handler.opt["finds"]
     plane: Plane = connection.app.state.plane
