@@ -31,13 +31,13 @@ async def test_change_names_who_did_what_before_and_after(tenant, a_config):
         "PATCH", f"/v1/agents/{agent['id']}", {"name": "After"}, headers={"X-Request-ID": "the-rename-1"}
     )
     assert response.status_code == 200
-    (entry,) = await log_of(tenant, operation="rename_agent")
+    (entry,) = await log_of(tenant, operation="change_agent")
     assert datetime.fromisoformat(entry.pop("created_at")) <= datetime.now(UTC)
     assert entry.pop("id").startswith("aud_")
     assert entry == {
         "project_id": tenant.project_id,
         "actor": await key_of(tenant),
-        "operation": "rename_agent",
+        "operation": "change_agent",
         "object_id": agent["id"],
         "effect": "changed",
         "changes": [{"field": "name", "before": "Before", "after": "After"}],
@@ -102,7 +102,7 @@ async def test_success_that_changed_nothing_is_told_as_done(tenant, a_config):
     """Renaming to the same name is an act all the same."""
     agent = await tenant.done("POST", "/v1/agents", {"name": "Same", "config": a_config()})
     await tenant.done("PATCH", f"/v1/agents/{agent['id']}", {"name": "Same"})
-    (entry,) = await log_of(tenant, operation="rename_agent")
+    (entry,) = await log_of(tenant, operation="change_agent")
     assert (entry["effect"], entry["object_id"], entry["changes"]) == ("done", agent["id"], [])
 
 

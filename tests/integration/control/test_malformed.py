@@ -62,7 +62,7 @@ EVERYWHERE = {"torn", "deep", "too long"}
 
 IDS = {
     "word": "nonsense",
-    "other kind": "wrk_" + "0" * 32,
+    "other kind": "xyz_" + "0" * 32,
     "short": "agt_12",
     "encoded nul": "%00",
     "encoded slash": "..%2F..%2Fetc",
