@@ -90,7 +90,9 @@ async def test_an_agent_in_use_is_not_deleted(tenant, a_config, control, carrier
     """A bound number holds its agent; without one the agent goes with its versions, and its name is free."""
     agent = await tenant.done("POST", "/v1/agents", {"name": "Gone", "config": a_config()})
     await tenant.done("POST", f"/v1/agents/{agent['id']}/publish")
-    body = {"number": "+15550100002", "agent_id": agent["id"]}
+    other = await tenant.done("POST", "/v1/agents", {"name": "Stays", "config": a_config()})
+    routing = {"kind": "agent", "agent_id": other["id"]}
+    body = {"number": "+15550100002", "routing": routing, "fallback": {"agent_id": agent["id"]}}
     number = await tenant.done("POST", "/v1/numbers", body)
     problem = await tenant.refused(409, "DELETE", f"/v1/agents/{agent['id']}")
     assert problem["type"].endswith("agent-in-use")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.agents.model import AgentRow, Environment, VersionRow, VersionState
@@ -35,6 +35,18 @@ async def named(session: AsyncSession, project_id: ProjectId, name: str, environ
             owned(AgentRow.project_id, project_id), AgentRow.name == name, AgentRow.environment == environment
         )
     )
+
+
+async def is_routed_to(session: AsyncSession, agent: AgentRow) -> bool:
+    """Whether a number of the project names the agent anywhere in its routing: as a variant, or to fall back to.
+
+    Asked in SQL: the slice of numbers stands on this one and cannot be imported here.
+    """
+    found = await session.scalar(
+        text("select exists (select from numbers where project_id = :project and strpos(settings::text, :agent) > 0)"),
+        {"project": ids.parsed(ids.PROJECT, agent.project_id), "agent": agent.id},
+    )
+    return bool(found)
 
 
 async def remove(session: AsyncSession, agent: AgentRow) -> None:

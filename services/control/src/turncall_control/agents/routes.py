@@ -267,10 +267,12 @@ async def delete_agent(
 ) -> None:
     """Deletes an agent with its versions; 409 while a number is bound to it or a call was served by it."""
     agent = await repository.lock(session, caller.project_id, AgentId(agent_id))
+    if await repository.is_routed_to(session, agent):
+        raise AgentInUse("a number's routing names it; change that first")
     try:
         await repository.remove(session, agent)
     except IntegrityError as error:
-        raise AgentInUse("unbind its numbers first; an agent with calls stays for as long as their records") from error
+        raise AgentInUse("it has served calls and stays for as long as their records") from error
 
 
 @get("/v1/agents/{agent_id:str}/export", tags=["agents"], opt=needs(_READ, _AGENT))

@@ -14,7 +14,7 @@ By = Literal["day", "agent", "vendor"]
 
 _KEYS: Final[dict[By, str]] = {
     "day": "to_char(e.at at time zone 'UTC', 'YYYY-MM-DD')",
-    "agent": "'agt_' || replace(c.agent_id::text, '-', '')",
+    "agent": "coalesce('agt_' || replace(c.agent_id::text, '-', ''), '')",
     "vendor": "e.payload->>'vendor'",
 }
 _SUMS: Final = ", ".join(

@@ -35,7 +35,9 @@ class CallUsage(Struct, frozen=True, kw_only=True):
 class UsageRow(Struct, frozen=True, kw_only=True):
     """What the calls of one day, or of one agent, used; or all calls of one vendor."""
 
-    key: Annotated[str, Meta(description="The day in UTC (2026-11-22), the agent's id, or the vendor's name.")]
+    key: Annotated[
+        str, Meta(description="The day in UTC (2026-11-22), the vendor, or the agent's id: empty for inline agents.")
+    ]
     calls: int
     vendors: tuple[VendorUsage, ...]
     cost_micros: Cost
