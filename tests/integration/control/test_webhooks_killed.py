@@ -45,7 +45,9 @@ async def an_agents_number(client, operator, carrier, a_config):
     assert published.is_success, published.text
     (account,) = carrier.accounts.values()
     e164 = carrier.numbers.add(account.sid, "+15557770077", datetime.now(UTC)).phone_number
-    bound = await client.post("/v1/numbers", json={"number": e164, "agent_id": agent["id"]}, headers=bearer)
+    bound = await client.post(
+        "/v1/numbers", json={"number": e164, "routing": {"kind": "agent", "agent_id": agent["id"]}}, headers=bearer
+    )
     assert bound.is_success, bound.text
     return bearer, account, e164
 
