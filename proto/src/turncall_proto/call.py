@@ -86,9 +86,11 @@ class Resume(Struct, frozen=True, kw_only=True):
 class CallStart(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.start"):
     """The whole plan of one epoch of a call: a worker needs this, a socket and nothing else.
 
-    ``secrets`` maps a vendor's name to its key, and ``signing_secret`` signs requests to the user's own servers; both
-    are sealed to the media plane's public key. ``offered_to`` is the worker that reserved a slot; any other worker may
-    still claim the epoch. An ``agent`` that came with the call itself has no ``agent_id`` and no ``version_id``.
+    ``secrets`` maps a vendor's name to its key; ``own_vendors`` are those whose key is the project's, so that it may go
+    to a server which the agent names. Requests to the user's own servers are signed with all of ``signing_secrets``,
+    or, where there are none, with ``signing_secret``. All of them are sealed to the media plane's public key.
+    ``offered_to`` is the worker that reserved a slot; any other worker may still claim the epoch. An ``agent`` that
+    came with the call itself has no ``agent_id`` and no ``version_id``.
     """
 
     call_id: CallId
@@ -105,7 +107,9 @@ class CallStart(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.s
     provider_call_id: str
     planned_at: Instant
     secrets: dict[str, str] = field(default_factory=dict)
+    own_vendors: tuple[str, ...] = ()
     signing_secret: str | None = None
+    signing_secrets: tuple[str, ...] = ()
     resume: Annotated[Resume | None, Meta(description="Null in the first epoch of a call.")] = None
     offered_to: WorkerId | None = None
     called_at: Annotated[Instant | None, Meta(description="When the call began; null: when this was planned.")] = None

@@ -15,6 +15,7 @@ AgentId = NewType("AgentId", str)
 VersionId = NewType("VersionId", str)
 NumberId = NewType("NumberId", str)
 CallId = NewType("CallId", str)
+CredentialId = NewType("CredentialId", str)
 WorkerId = NewType("WorkerId", str)
 WebhookId = NewType("WebhookId", str)
 DeliveryId = NewType("DeliveryId", str)
@@ -23,6 +24,7 @@ AuditId = NewType("AuditId", str)
 PROJECT, KEY, AGENT, VERSION, NUMBER, CALL, WORKER = "prj", "key", "agt", "ver", "num", "call", "wrk"
 WEBHOOK, DELIVERY = "whk", "dlv"
 AUDIT = "aud"
+CREDENTIAL = "cred"
 
 _INBOUND_CALLS = UUID("6f1f8d0e-7a0a-5c51-9a55-0d6b8f3f7c11")
 

@@ -59,7 +59,8 @@ def check(keys: Sequence[StreamKey], token: str, call_id: CallId, epoch: int, no
         data = urlsafe_b64decode(token + "=" * (-len(token) % 4))
     except (Base64Error, ValueError) as error:
         raise TokenRefused("malformed") from error
-    if len(data) != 28:
+    # Base64 is read leniently: without this, other spellings of the same bytes would open the socket too.
+    if len(data) != 28 or urlsafe_b64encode(data).rstrip(b"=").decode() != token:
         raise TokenRefused("malformed")
     head, tag = data[:12], data[12:]
     key_id = head[4:].rstrip(b"\0")

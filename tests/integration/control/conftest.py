@@ -181,7 +181,7 @@ class Witness:
 
 
 Environ = dict[str, str]
-Running = Callable[[Environ], AbstractAsyncContextManager[Control]]
+Running = Callable[..., AbstractAsyncContextManager[Control]]
 
 
 @pytest.fixture(scope="session")
@@ -236,10 +236,10 @@ def environ(stack: Stack, shared_database: DatabaseUrls, carrier: Carrier) -> En
 
 
 @asynccontextmanager
-async def running(environ: Environ) -> AsyncIterator[Control]:
-    """A control plane with this environment."""
+async def running(environ: Environ, *, packaged: bool = False) -> AsyncIterator[Control]:
+    """A control plane with this environment; it knows two vendors of the tests', or those of the contract."""
     config = configuration.read(environ)
-    app = create_app(config, vendors=vendors())
+    app = create_app(config, vendors=None if packaged else vendors())
     # Not Litestar's own client: it runs the application in another thread, one request at a time.
     transport = ASGITransport(app, raise_app_exceptions=False)
     witness = Witness(app)

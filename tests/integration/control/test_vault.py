@@ -64,7 +64,8 @@ async def test_shredded_secret_is_gone_everywhere(control, tenant):
 
 
 async def test_deleted_project_gets_no_new_key(control, tenant):
-    """Nothing can be encrypted for a project that is gone."""
+    """Nothing can be encrypted for a project that is gone and whose keys were shredded."""
+    await control.plane.vault.shred(tenant.project_id)
     await control.sql("update projects set deleted_at = now() where id = %s", tenant.project_id.removeprefix("prj_"))
     with pytest.raises(CannotDecrypt, match="is gone"):
         await control.plane.vault.encrypt(tenant.project_id, "webhook/1", SECRET)

@@ -62,6 +62,9 @@ def bodies(a_config, agent_id):
         "create_webhook": {"url": "http://127.0.0.1:65000/hooks"},
         "change_webhook": {"description": "Other"},
         "redeliver_events": {"since": "2026-01-01T00:00:00Z"},
+        "put_credential": {"kind": "vendor", "vendor": "acme", "key": "a-key-of-this-test"},
+        "verify_credential": {},
+        "rotate_signing_secret": {},
     }
 
 
@@ -82,6 +85,7 @@ async def objects(control, carrier, a_config):
         "webhook"
     ]
     delivery = await owner.done("POST", f"/v1/webhooks/{webhook['id']}/test")
+    credential = await owner.done("PUT", "/v1/credentials", bodies(a_config, "")["put_credential"])
     sid = "CA" + "5" * 32
     form = {"CallSid": sid, "AccountSid": account.sid, "From": "+15550001111", "To": e164, "CallStatus": "ringing"}
     url = f"{control.config.public_url}{INBOUND}"
@@ -96,6 +100,7 @@ async def objects(control, carrier, a_config):
         ids.NUMBER: number["id"],
         ids.WEBHOOK: webhook["id"],
         ids.DELIVERY: delivery["id"],
+        ids.CREDENTIAL: credential["id"],
         ids.CALL: ids.inbound_call_id("twilio", account.sid, sid),
     }
     for path in (f"/v1/calls/{found[ids.CALL]}", f"/v1/numbers/{number['id']}", f"/v1/agents/{agent['id']}"):

@@ -1,5 +1,7 @@
 """Tokens of media sockets: what opens a call and epoch, and what does not."""
 
+import random
+import string
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 import pytest
@@ -26,6 +28,29 @@ def test_a_token_is_one_path_segment() -> None:
 
     assert len(token) == 38
     assert all(character.isalnum() or character in "-_" for character in token)
+
+
+def test_a_thousand_mutations_open_nothing() -> None:
+    """One character changed, left out, added or exchanged: no other spelling of a token is one."""
+    seed = random.Random(20261122)
+    token = mint([OLD], CALL, 1, NOW_S)
+    for _ in range(1000):
+        at = seed.randrange(len(token))
+        other = seed.choice(string.printable)
+        mutated = seed.choice(
+            [token[:at] + other + token[at + 1 :], token[:at] + token[at + 1 :], token[:at] + other + token[at:]]
+        )
+        if mutated != token:
+            with pytest.raises(TokenRefused):
+                check([OLD], mutated, CALL, 1, NOW_S)
+
+
+def test_no_other_last_character_opens() -> None:
+    """The last character carries two bits of the tag; the other four are not free."""
+    token = mint([OLD], CALL, 1, NOW_S)
+    for other in set(string.ascii_letters + string.digits + "-_") - {token[-1]}:
+        with pytest.raises(TokenRefused):
+            check([OLD], token[:-1] + other, CALL, 1, NOW_S)
 
 
 @pytest.mark.parametrize(("call", "epoch"), [(CALL, 2), (CallId("call_other"), 1)])

@@ -25,6 +25,10 @@ ACCOUNT = Account(
     auth_token="a-token-of-the-tests",
     numbers=tuple(f"+1555010{line:04}" for line in range(40)),
 )
+SECOND_ACCOUNT = Account(
+    sid="AC" + "6" * 32, auth_token="an-own-token-that-nobody-may-see", numbers=("+15550300001", "+15550300002")
+)
+"""For a project that brings its own; the installation does not know it."""
 CALLER = "+15550190000"
 SLOTS = 30
 
@@ -79,7 +83,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
     folder = tmp_path_factory.mktemp("house")
     async with (
         DevStack(folder / "stack", durable=False) as servers,
-        Carrier([ACCOUNT]) as carrier,
+        Carrier([ACCOUNT, SECOND_ACCOUNT]) as carrier,
         desk_at_work() as (desk, tool_url),
     ):
         account = CarrierAccount(base_url=carrier.base_url, account_sid=ACCOUNT.sid, auth_token=ACCOUNT.auth_token)

@@ -1,14 +1,17 @@
-"""``python -m turncall_control serve | migrate | schema | env-example | event-table``.
+"""``python -m turncall_control serve | migrate | rotate-… | schema | env-example | event-table``; `COMMANDS` has all.
 
 Each command imports what it needs: the parent of the serving processes stays small, and a refusal comes at once.
 """
 
+import asyncio
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from ctypes import CDLL
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from psycopg import AsyncConnection
 
 import turncall_proto
 from turncall_control import config as configuration
@@ -17,6 +20,8 @@ from turncall_runtime.config import ConfigRefused, env_example, secrets_of
 
 if TYPE_CHECKING:
     from litestar import Litestar
+
+    from turncall_control.rotation import Rotated, Rotation
 
 PR_SET_PDEATHSIG: Final = 1
 ACCESS_BEGINS: Final = "<!-- Who may do what: made from the routes by `make schema`. -->\n"
@@ -65,6 +70,33 @@ def migrate() -> None:
     upgrade(config.database_migrate_url)
 
 
+def rotate_master_key() -> None:
+    """Wraps every data key under the first of TURNCALL_MASTER_KEYS; then the others can be dropped."""
+    from turncall_control import rotation  # noqa: PLC0415
+
+    rotate(rotation.rotate_master_key)
+
+
+def rotate_data_keys() -> None:
+    """Gives every project a new data key and encrypts its secrets under it."""
+    from turncall_control import rotation  # noqa: PLC0415
+
+    rotate(rotation.rotate_data_keys)
+
+
+def rotate(rotation: "Rotation") -> None:
+    """Runs a rotation over a connection of its own and says how much it did."""
+    config, masters = configuration.read_rotation()
+    logs.configure("control", config.log_level, secrets_of(config))
+
+    async def run() -> "Rotated":
+        async with await AsyncConnection.connect(config.database_system_url.reveal(), autocommit=True) as connection:
+            return await rotation(connection, masters)
+
+    rotated = asyncio.run(run())
+    sys.stdout.write(f"{rotated.rewritten} written anew, {rotated.deleted} old keys deleted\n")
+
+
 def schema() -> None:
     """Writes openapi.json into the contract's package, and who may do what into our README, to be reviewed."""
     from turncall_control.app import SLICES, assembled, reference  # noqa: PLC0415
@@ -93,6 +125,8 @@ def show_events() -> None:
 COMMANDS: Final[dict[str, Callable[[], None]]] = {
     "serve": serve,
     "migrate": migrate,
+    "rotate-master-key": rotate_master_key,
+    "rotate-data-keys": rotate_data_keys,
     "schema": schema,
     "env-example": show_example,
     "event-table": show_events,

@@ -18,6 +18,7 @@ from turncall_control.audit.routes import AUDIT
 from turncall_control.auth import Caller
 from turncall_control.calls.routes import CALLS
 from turncall_control.config import ControlConfig
+from turncall_control.credentials.routes import CREDENTIALS
 from turncall_control.db.engine import in_project
 from turncall_control.docs.routes import DOCS
 from turncall_control.fleet.routes import FLEET
@@ -52,6 +53,7 @@ SLICES: Final[tuple[Slice, ...]] = (
     WEBHOOKS,
     CALLS,
     USAGE,
+    CREDENTIALS,
     INGRESS,
     FLEET,
 )

@@ -44,6 +44,8 @@ class Permission(StrEnum):
     NUMBERS_WRITE = "numbers:write"
     CALLS_READ = "calls:read"
     CALLS_WRITE = "calls:write"
+    CREDENTIALS_READ = "credentials:read"
+    CREDENTIALS_WRITE = "credentials:write"
     WEBHOOKS_READ = "webhooks:read"
     WEBHOOKS_WRITE = "webhooks:write"
     AUDIT_READ = "audit:read"
@@ -57,9 +59,10 @@ _DEVELOPER: Final = _VIEWER | {
     _P.AGENTS_WRITE,
     _P.NUMBERS_WRITE,
     _P.CALLS_WRITE,
+    _P.CREDENTIALS_READ,
     _P.WEBHOOKS_WRITE,
 }
-_ADMIN: Final = _DEVELOPER | {_P.AUDIT_READ, _P.PROJECT_WRITE}
+_ADMIN: Final = _DEVELOPER | {_P.AUDIT_READ, _P.PROJECT_WRITE, _P.CREDENTIALS_WRITE}
 GRANTS: Final[Mapping[Role, frozenset[Permission]]] = {
     Role.VIEWER: _VIEWER,
     Role.DEVELOPER: _DEVELOPER,

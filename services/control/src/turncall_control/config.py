@@ -109,6 +109,9 @@ class ControlConfig(Struct, frozen=True, kw_only=True):
     twilio_auth_token: Annotated[Secret, Meta(description="Token of that account; it also signs webhooks.")] = Secret(
         ""
     )
+    twilio_secondary_auth_token: Annotated[
+        Secret, Meta(description="The account's other token, accepted too: for the time in which they are rotated.")
+    ] = Secret("")
     twilio_base_url: Annotated[
         str, Meta(pattern=r"^https?://\S+$", description="Where the carrier's REST API is reached.")
     ] = "https://api.twilio.com"
@@ -142,6 +145,17 @@ class ControlConfig(Struct, frozen=True, kw_only=True):
         return tuple(ip_network(text) for text in self.egress_allow)
 
 
+class RotationConfig(Struct, frozen=True, kw_only=True):
+    """What ``rotate-master-key`` and ``rotate-data-keys`` read."""
+
+    env: Environment = "production"
+    log_level: LogLevel = "info"
+    database_system_url: Annotated[Secret, Meta(description="postgresql:// of the login that sees every project.")]
+    master_keys: Annotated[
+        Secret, Development(_DEVELOPMENT_MASTER_KEYS), Meta(description="As the serving processes have them.")
+    ]
+
+
 class MigrateConfig(Struct, frozen=True, kw_only=True):
     """What ``migrate`` reads. The owner's login is known to no process that serves."""
 
@@ -158,6 +172,15 @@ def read(environ: Mapping[str, str] = os.environ) -> ControlConfig:
     if problems:
         raise ConfigRefused(problems)
     return config
+
+
+def read_rotation(environ: Mapping[str, str] = os.environ) -> tuple[RotationConfig, tuple[MasterKey, ...]]:
+    """The configuration of the rotations, and the master keys in it. Raises `ConfigRefused`."""
+    config = load(RotationConfig, environ)
+    try:
+        return config, parse_master_keys(config.master_keys.reveal())
+    except ValueError as error:
+        raise ConfigRefused([f"TURNCALL_MASTER_KEYS is malformed: {error}"]) from error
 
 
 def read_migrate(environ: Mapping[str, str] = os.environ) -> MigrateConfig:

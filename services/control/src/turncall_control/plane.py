@@ -1,7 +1,7 @@
 """What one process of the control plane holds open, and what a slice adds to the application."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
@@ -12,12 +12,13 @@ from turncall_blobs.opening import open_store
 from turncall_blobs.store import BlobStore
 from turncall_bus.bus import Bus
 from turncall_control import prices
-from turncall_control.carriers import twilio
-from turncall_control.carriers.base import Carrier
+from turncall_control.carriers import accounts
+from turncall_control.carriers.accounts import Accounts
+from turncall_control.carriers.base import Carrier, CarrierError
 from turncall_control.config import ControlConfig
 from turncall_control.db import engine
 from turncall_control.db.engine import Database
-from turncall_control.errors import Unavailable
+from turncall_control.errors import CarrierFailed, Unavailable
 from turncall_control.keyring import Keyring
 from turncall_control.prices import Prices
 from turncall_control.rates import Rates
@@ -25,8 +26,10 @@ from turncall_control.routing import Routing, Told
 from turncall_control.settings import SettingsLookup
 from turncall_control.vault import Vault
 from turncall_control.vendors.catalogue import Catalogue
+from turncall_control.wallet import TwilioAccount, Wallets
 from turncall_control.workers import Workers
 from turncall_egress import EgressClient, Wall
+from turncall_proto.ids import ProjectId
 
 
 class Counts:
@@ -60,6 +63,7 @@ class Plane(Struct, frozen=True, kw_only=True):
     keyring: Keyring
     settings: SettingsLookup
     vault: Vault
+    wallets: Wallets
     blobs: BlobStore
     wall: Wall
     egress: EgressClient
@@ -67,13 +71,23 @@ class Plane(Struct, frozen=True, kw_only=True):
     prices: Prices
     metrics: CollectorRegistry
     counts: Counts
-    carriers: dict[str, Carrier]
+    accounts: Accounts
 
-    def carrier(self, provider: str) -> Carrier:
-        """The account at a carrier. Raises `Unavailable` when the operator has configured none."""
-        if provider not in self.carriers:
-            raise Unavailable(f"no {provider} account is configured on this installation", retry_after_s=60)
-        return self.carriers[provider]
+    async def carrier(self, project_id: ProjectId, provider: str) -> Carrier:
+        """The account that a project's new numbers and calls belong to. Raises `Unavailable` when there is none."""
+        with _reported():
+            found = await self.accounts.of_project(project_id, provider)
+        if found is None:
+            raise Unavailable(f"neither this project nor this installation has a {provider} account", retry_after_s=60)
+        return found
+
+    async def carrier_of(self, project_id: ProjectId, provider: str, account: str) -> Carrier:
+        """The account that something belongs to already. Raises `Unavailable` when it is no longer held."""
+        with _reported():
+            found = await self.accounts.holding(project_id, provider, account)
+        if found is None:
+            raise Unavailable(f"the {provider} account {account} is not among the credentials", retry_after_s=60)
+        return found
 
 
 Task = Callable[[Plane], AbstractAsyncContextManager[None]]
@@ -104,6 +118,8 @@ async def opened(
         )
         stack.push_async_callback(redis.aclose)
         wall = Wall(config.egress_allow)
+        vault = Vault(database.pool, config.master_key_list)
+        wallets = Wallets(database.pool, vault)
         yield Plane(
             config=config,
             database=database,
@@ -115,7 +131,8 @@ async def opened(
             told=Told(),
             keyring=Keyring(database.pool, config.key_pepper),
             settings=SettingsLookup(database.pool),
-            vault=Vault(database.pool, config.master_key_list),
+            vault=vault,
+            wallets=wallets,
             blobs=await stack.enter_async_context(
                 open_store(config.blobs_url, config.blobs_access_key, config.blobs_secret_key.reveal())
             ),
@@ -125,18 +142,22 @@ async def opened(
             prices=prices.read(config.prices_file),
             metrics=registry,
             counts=Counts(registry),
-            carriers=await _carriers(config, stack),
+            accounts=await stack.enter_async_context(
+                accounts.opened(wallets, _installation(config), config.twilio_base_url)
+            ),
         )
 
 
-async def _carriers(config: ControlConfig, stack: AsyncExitStack) -> dict[str, Carrier]:
+@contextmanager
+def _reported() -> Iterator[None]:
+    try:
+        yield
+    except CarrierError as error:
+        raise CarrierFailed(str(error)) from error
+
+
+def _installation(config: ControlConfig) -> TwilioAccount | None:
     if not config.twilio_account_sid:
-        return {}
-    account = await stack.enter_async_context(
-        twilio.connected(
-            account=config.twilio_account_sid,
-            auth_token=config.twilio_auth_token,
-            base_url=config.twilio_base_url,
-        )
-    )
-    return {account.provider: account}
+        return None
+    tokens = (config.twilio_auth_token, config.twilio_secondary_auth_token)
+    return TwilioAccount(account_sid=config.twilio_account_sid, auth_tokens=tuple(token for token in tokens if token))

@@ -106,11 +106,12 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 class BoundNumber(Struct, frozen=True, kw_only=True):
-    """A number as its calls see it."""
+    """A number as its calls see it. ``account`` owns it at the carrier; empty for the installation's."""
 
     project_id: ProjectId
     number_id: NumberId
     settings: Settings
+    account: str = ""
 
 
 class Published(Struct, frozen=True, kw_only=True):
@@ -187,6 +188,10 @@ class Routing:
         self._numbers.move_to_end((provider, e164))
         while len(self._numbers) > KNOWN_AT_MOST:
             self._numbers.popitem(last=False)
+
+    def projects(self) -> Collection[ProjectId]:
+        """The projects whose numbers are known."""
+        return {number.project_id for number in self._numbers.values()}
 
     def unknown_agents(self) -> Collection[VersionId]:
         """The published versions whose definition is not known yet."""

@@ -2,10 +2,11 @@
 
 from turncall_control.agents.model import AgentRow, VersionRow
 from turncall_control.calls.model import CallEventRow, CallRow, CarrierCallbackRow, EpochRow
+from turncall_control.credentials.model import CredentialRow
 from turncall_control.idempotency import KeyUse
 from turncall_control.keys.model import KeyRow
 from turncall_control.numbers.model import NumberRow
-from turncall_control.projects.model import ProjectRow
+from turncall_control.projects.model import ProjectRow, SigningSecretRow
 from turncall_control.trail import EntryRow
 from turncall_control.vault import DataKeyRow
 from turncall_control.webhooks.model import DeliveryRow, WebhookRow
@@ -15,6 +16,8 @@ TABLES = (
     KeyUse,
     ProjectRow,
     DataKeyRow,
+    SigningSecretRow,
+    CredentialRow,
     KeyRow,
     AgentRow,
     VersionRow,

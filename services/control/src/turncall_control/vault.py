@@ -9,7 +9,7 @@ remembered; a secret is decrypted when it is needed. `rotation` finds every `Box
 
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final, LiteralString
@@ -36,6 +36,7 @@ Connection = AsyncConnection[TupleRow]
 
 _NEWEST = "select number, master, wrapped from data_keys where project_id = %s order by number desc limit 1"
 _NUMBERED = "select number, master, wrapped from data_keys where project_id = %s and number = %s"
+_ALL = "select project_id, number, master, wrapped from data_keys where project_id = any(%s) limit %s"
 _ADD = (
     "insert into data_keys (project_id, number, master, wrapped)"
     " select id, %s, %s, %s from projects where id = %s and deleted_at is null on conflict do nothing"
@@ -81,11 +82,28 @@ class Vault:
 
         Works for the last known keys while Postgres is away. Raises `CannotDecrypt`.
         """
-        if envelope.purpose_of(box) != purpose:
-            raise CannotDecrypt(f"the box is not for {purpose}")
         key = await self._numbered(project_id, envelope.key_number(box), connection)
-        project = ids.parsed(ids.PROJECT, project_id)
-        return envelope.decrypt(envelope.unwrap(self._masters, project, key), project, box)
+        return self._opened(project_id, purpose, box, key)
+
+    def recall(self, project_id: ProjectId, purpose: str, box: bytes) -> Secret:
+        """What `encrypt` was given, by the last known keys; Postgres is not asked. Raises `CannotDecrypt`."""
+        number = envelope.key_number(box)
+        known = self._known.get((project_id, number))
+        if known is None:
+            raise CannotDecrypt(f"data key {number} of {project_id} is not known here")
+        return self._opened(project_id, purpose, box, known[0])
+
+    async def learn(self, connection: Connection, project_ids: Collection[ProjectId]) -> None:
+        """Brings what is remembered of keys up to date, and forgets the keys of every other project."""
+        asked_s = self._clock()
+        cursor = await connection.execute(_ALL, ([ids.parsed(ids.PROJECT, one) for one in project_ids], REMEMBERED))
+        self._known = OrderedDict(
+            (
+                (ProjectId(ids.written(ids.PROJECT, project)), number),
+                (WrappedKey(number=number, master=master, wrapped=bytes(wrapped)), asked_s + REMEMBER_S),
+            )
+            for project, number, master, wrapped in await cursor.fetchall()
+        )
 
     async def shred(self, project_id: ProjectId) -> None:
         """Deletes the project's data keys: what was encrypted with them is lost. Elsewhere within `REMEMBER_S`."""
@@ -95,6 +113,21 @@ class Vault:
             )
         for known in [known for known in self._known if known[0] == project_id]:
             del self._known[known]
+
+    @asynccontextmanager
+    async def borrowed(self, connection: Connection | None) -> AsyncIterator[Connection]:
+        """``connection`` itself, or one of the pool if there is none."""
+        if connection is not None:
+            yield connection
+            return
+        async with self._pool.connection() as own:
+            yield own
+
+    def _opened(self, project_id: ProjectId, purpose: str, box: bytes, key: WrappedKey) -> Secret:
+        if envelope.purpose_of(box) != purpose:
+            raise CannotDecrypt(f"the box is not for {purpose}")
+        project = ids.parsed(ids.PROJECT, project_id)
+        return envelope.decrypt(envelope.unwrap(self._masters, project, key), project, box)
 
     async def _first(self, connection: Connection, project_id: ProjectId) -> WrappedKey:
         project = ids.parsed(ids.PROJECT, project_id)
@@ -113,7 +146,7 @@ class Vault:
             return known[0]
         asked_s = self._clock()
         try:
-            async with self._borrowed(connection) as lent:
+            async with self.borrowed(connection) as lent:
                 key = await _one(lent, _NUMBERED, ids.parsed(ids.PROJECT, project_id), number)
         except failures.FAILURES as error:
             if known is None or not failures.is_away(error):
@@ -126,14 +159,6 @@ class Vault:
             self._known.popitem(last=False)
         self._known[name] = key, asked_s + REMEMBER_S
         return key
-
-    @asynccontextmanager
-    async def _borrowed(self, connection: Connection | None) -> AsyncIterator[Connection]:
-        if connection is not None:
-            yield connection
-            return
-        async with self._pool.connection() as own:
-            yield own
 
 
 async def _one(connection: Connection, query: LiteralString, *values: object) -> WrappedKey | None:

@@ -228,7 +228,8 @@ async def _is_held(desk: Any, call: Any) -> bool:
 async def test_the_bound_number_asks_us_for_everything(house: tuple[Any, Carrier, Media]) -> None:
     """Binding set the addresses of the voice, fallback and status requests."""
     desk, _, _ = house
-    (number,) = [number for number in await desk.plane.carriers["twilio"].list_numbers() if number.e164 == NUMBER]
+    account = await desk.plane.carrier(desk.project_id, "twilio")
+    (number,) = [number for number in await account.list_numbers() if number.e164 == NUMBER]
     base = desk.plane.config.public_url + "/webhooks/twilio/voice"
     assert (number.voice_url, number.voice_fallback_url) == (f"{base}/inbound", f"{base}/fallback")
     assert number.status_url.startswith(f"{base}/status")

@@ -41,7 +41,7 @@ async def test_redelivered_and_shuffled_facts_are_stored_once(
     """Two projectors that get the same facts in other orders, some twice, leave each fact once, numbered gap-free."""
     await desk.rings(sid)
     facts = conversation(worker, worker.offers[-1].plan, 40)
-    projectors = [Projector(desk.plane.database.pool, desk.bus, new_registry("control", "test"), {}) for _ in range(2)]
+    projectors = [Projector(desk.plane.database.pool, desk.bus, new_registry("control", "test"), "") for _ in range(2)]
     dice = random.Random(7)
 
     async def deliver(projector: Projector) -> None:
@@ -68,7 +68,7 @@ async def test_facts_of_a_call_without_a_row_hold_nobody_up(desk: Any, worker: A
     await desk.rings(sid)
     plan = worker.offers[-1].plan
     stranger = msgspec.structs.replace(plan, call_id=CallId("call_" + "f" * 32))
-    projector = Projector(desk.plane.database.pool, desk.bus, new_registry("control", "test"), {})
+    projector = Projector(desk.plane.database.pool, desk.bus, new_registry("control", "test"), "")
     batch = delivered(
         worker.fact(EpochOpened, stranger, worker=worker.id), worker.fact(EpochOpened, plan, worker=worker.id)
     )

@@ -14,6 +14,7 @@ from turncall_bus.bus import Delivered
 from turncall_control.calls import callbacks, settlement
 from turncall_control.calls.callbacks import Callback
 from turncall_control.calls.projector import NoSuchCall, Projector
+from turncall_control.carriers.accounts import Proof
 from turncall_proto import ids
 from turncall_proto.call import FINAL
 from turncall_proto.codec import encode
@@ -69,7 +70,7 @@ async def _stored(desk: Any, worker: Any, history: History, disorder: Disorder, 
         provider_call_id=sid,
         worker=worker.id,
     )
-    projector = Projector(desk.plane.database.pool, desk.bus, new_registry("control", "test"), {"twilio": ACCOUNT})
+    projector = Projector(desk.plane.database.pool, desk.bus, new_registry("control", "test"), ACCOUNT)
     arriving = deque(disorder.deliveries([fact for fact in told.facts if not isinstance(fact, CallRinging)], way))
     before = None
     while arriving:
@@ -88,7 +89,7 @@ async def _taken(desk: Any, projector: Projector, sid: str, fact: CallEvent) -> 
     if isinstance(fact, CarrierReported):
         said = Callback(
             provider="twilio",
-            account=ACCOUNT,
+            proof=Proof(account=ACCOUNT, is_installations=True, holders=frozenset()),
             provider_call_id=sid,
             to_number=desk.number,
             status=fact.status,

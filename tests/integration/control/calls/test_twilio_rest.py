@@ -59,7 +59,7 @@ async def api() -> AsyncIterator[tuple[Api, str]]:
 async def asking(base_url: str, timeout_s: float = 2.0) -> AsyncIterator[Twilio]:
     """An account at that address."""
     async with twilio.connected(
-        account=ACCOUNT, auth_token=Secret("the-token"), base_url=base_url, timeout_s=timeout_s
+        account_sid=ACCOUNT, auth_token=Secret("the-token"), base_url=base_url, timeout_s=timeout_s
     ) as account:
         yield account
 

@@ -15,6 +15,7 @@ from turncall.client.shapes import (
     CallUsage,
     CallView,
     Channels,
+    CredentialView,
     DeliveryView,
     DrainTaken,
     EndTaken,
@@ -35,6 +36,7 @@ from turncall.client.shapes import (
     Turns,
     UsageSummary,
     Verdict,
+    Verification,
     VersionView,
     WebhookMade,
     WebhookView,
@@ -42,7 +44,17 @@ from turncall.client.shapes import (
 )
 from turncall.client.transport import Transport
 from turncall_proto.agent import AgentSpec
-from turncall_proto.ids import AgentId, CallId, DeliveryId, KeyId, NumberId, ProjectId, WebhookId, WorkerId
+from turncall_proto.ids import (
+    AgentId,
+    CallId,
+    CredentialId,
+    DeliveryId,
+    KeyId,
+    NumberId,
+    ProjectId,
+    WebhookId,
+    WorkerId,
+)
 
 Config = AgentSpec | Mapping[str, Any]
 
@@ -93,6 +105,37 @@ class TurnCall(Transport):
     async def signing_secret(self, project_id: ProjectId) -> SigningSecret:
         """What to verify the requests of the project's tools with. Needs an admin's key."""
         return await self.request("GET", f"/v1/projects/{project_id}/signing-secret", SigningSecret)
+
+    async def rotate_signing_secret(self, project_id: ProjectId, *, overlap_s: int = 86_400) -> SigningSecret:
+        """A new signing secret; the one before signs as well for ``overlap_s``. Needs an admin's key."""
+        body = {"overlap_s": overlap_s}
+        return await self.request("POST", f"/v1/projects/{project_id}/signing-secret/rotate", SigningSecret, body=body)
+
+    async def put_vendor_key(self, vendor: str, key: str) -> CredentialView:
+        """The project's own key at a model vendor. Needs an admin's key."""
+        body = {"kind": "vendor", "vendor": vendor, "key": key}
+        return await self.request("PUT", "/v1/credentials", CredentialView, body=body)
+
+    async def put_twilio_account(
+        self, account_sid: str, auth_token: str, *, secondary_auth_token: str | None = None
+    ) -> CredentialView:
+        """The project's own Twilio account. Needs an admin's key."""
+        body = {
+            "kind": "twilio",
+            "account_sid": account_sid,
+            "auth_token": auth_token,
+            "secondary_auth_token": secondary_auth_token,
+        }
+        return await self.request("PUT", "/v1/credentials", CredentialView, body=body)
+
+    async def credentials(self, *, cursor: str | None = None) -> Page[CredentialView]:
+        """The project's credentials, newest first, without their secrets."""
+        return await self.request("GET", "/v1/credentials", Page[CredentialView], query={"cursor": cursor})
+
+    async def verify_credential(self, credential_id: CredentialId, *, base_url: str | None = None) -> Verification:
+        """Has the vendor, the server at ``base_url``, or the carrier asked whether it accepts the credential."""
+        path = f"/v1/credentials/{credential_id}/verify"
+        return await self.request("POST", path, Verification, body={"base_url": base_url})
 
     async def create_agent(self, name: str, config: Config) -> AgentView:
         """A new agent whose first draft is ``config``."""

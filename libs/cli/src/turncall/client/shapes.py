@@ -11,6 +11,7 @@ from turncall_proto.changes import ConfigChange
 from turncall_proto.ids import (
     AgentId,
     CallId,
+    CredentialId,
     DeliveryId,
     KeyId,
     NumberId,
@@ -85,6 +86,25 @@ class SigningSecret(Struct, frozen=True, kw_only=True):
     """What signs the requests of a project's agents to the project's own servers (Standard Webhooks)."""
 
     secret: str
+
+
+class CredentialView(Struct, frozen=True, kw_only=True):
+    """A project's own key at a vendor, or its Twilio account; ``hint`` is how the secret ends."""
+
+    id: CredentialId
+    kind: Literal["vendor", "twilio"]
+    name: str
+    hint: str
+    created_at: datetime
+    updated_at: datetime
+    last_used_at: datetime | None
+
+
+class Verification(Struct, frozen=True, kw_only=True):
+    """What a vendor or a carrier says to a credential."""
+
+    outcome: Literal["accepted", "refused", "unreachable", "unverifiable"]
+    detail: str
 
 
 class KeyView(Struct, frozen=True, kw_only=True):

@@ -67,6 +67,11 @@ def add_rest_face(app: web.Application, board: Switchboard, *, is_strict: bool) 
     def list_numbers(ask: Ask) -> Reply:
         return Reply(body=numbers.index(board, ask.account, ask.pairs, ask.path, is_strict=is_strict))
 
+    def fetch_account(ask: Ask) -> Reply:
+        sid = ask.account.sid
+        return Reply(body={"sid": sid, "status": "active", "type": "Full", "friendly_name": sid})
+
+    route("GET", ".json", fetch_account)
     route("POST", "/Calls.json", create_call)
     route("GET", "/Calls.json", list_calls)
     route("GET", "/Calls/{sid}.json", lambda ask: Reply(body=calls.fetch(board, ask.account, ask.sid, ask.path)))

@@ -100,6 +100,12 @@ class OpenAIFake:
         pieces = [self._speech[start : start + 1201] for start in range(0, len(self._speech), 1201)]
         return await self._stream(request, "audio/pcm", pieces, b"")
 
+    async def models(self, request: web.Request) -> web.StreamResponse:
+        """GET /v1/models."""
+        if (refusal := self._refusal(request, {})) is not None:
+            return refusal
+        return web.json_response({"object": "list", "data": [{"id": _MODEL, "object": "model", "owned_by": "fake"}]})
+
     def _refusal(self, request: web.Request, fields: Mapping[str, Any], audio: bytes = b"") -> web.Response | None:
         key = request.headers.get("Authorization", "").removeprefix("Bearer ")
         self.journal.append(Asked(name=request.path, key=key, fields=fields, audio=audio))
@@ -140,6 +146,7 @@ async def openai_fake(**answers: Any) -> AsyncIterator[OpenAIFake]:
     app.router.add_post("/v1/chat/completions", fake.chat)
     app.router.add_post("/v1/audio/transcriptions", fake.transcribe)
     app.router.add_post("/v1/audio/speech", fake.speak)
+    app.router.add_get("/v1/models", fake.models)
     async with serving(app, fake.stalls) as address:
         fake.base_url = f"http://{address}/v1"
         yield fake

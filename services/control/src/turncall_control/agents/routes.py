@@ -1,5 +1,6 @@
 """/v1/agents: agents, their drafts and versions."""
 
+from collections.abc import Collection
 from typing import Annotated, Final, Literal
 
 from litestar import delete, get, patch, post, put
@@ -95,11 +96,14 @@ async def list_agents(
 
 
 @post("/v1/agents/validate", status_code=200, tags=["agents"], opt=needs(_WRITE, IN_PROJECT, audited=False))
-async def validate_agent(plane: NamedDependency[Plane], data: JSONBody[AgentDefinition]) -> Verdict:
+async def validate_agent(
+    plane: NamedDependency[Plane], caller: NamedDependency[Caller], data: JSONBody[AgentDefinition]
+) -> Verdict:
     """Checks a config without storing it: 422 names every field that is wrong."""
     check(plane.vendors, data.config)
+    held = await _held_keys(plane, caller)
     return Verdict(
-        missing_vendor_keys=tuple(missing_keys(plane.vendors, data.config, plane.config.vendor_keys)),
+        missing_vendor_keys=tuple(missing_keys(plane.vendors, data.config, held)),
         undefined_variables=template.undefined(data.config),
     )
 
@@ -165,7 +169,7 @@ async def publish_agent(
     """
     return _version_view(
         await service.publish(
-            session, caller.project_id, AgentId(agent_id), plane.vendors, plane.config.vendor_keys.keys()
+            session, caller.project_id, AgentId(agent_id), plane.vendors, await _held_keys(plane, caller)
         )
     )
 
@@ -217,7 +221,7 @@ async def restore_version(
             AgentId(agent_id),
             VersionId(version_id),
             plane.vendors,
-            plane.config.vendor_keys.keys(),
+            await _held_keys(plane, caller),
         )
     )
 
@@ -234,6 +238,11 @@ async def _compared_with(session: AsyncSession, agent: AgentRow, since: str | No
         return await repository.get_version(session, agent.project_id, agent.id, VersionId(since))
     except (ids.MalformedId, NotFound) as error:
         raise Invalid.at("since", "The agent has no such version") from error
+
+
+async def _held_keys(plane: Plane, caller: Caller) -> Collection[str]:
+    """The vendors whose key the project has, or the installation."""
+    return {*plane.config.vendor_keys, *await plane.wallets.vendors(caller.project_id)}
 
 
 def _name_taken(name: str, environment: Environment) -> NameTaken:
@@ -311,7 +320,7 @@ async def import_agent(
             caller.project_id,
             data,
             plane.vendors,
-            plane.config.vendor_keys.keys(),
+            await _held_keys(plane, caller),
             publish=publish,
             dry_run=dry_run,
         )

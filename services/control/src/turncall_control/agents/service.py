@@ -18,7 +18,7 @@ from turncall_proto.ids import AgentId, ProjectId, VersionId
 
 
 class VendorKeyMissing(Conflict):
-    """The agent uses a vendor whose key this installation does not hold."""
+    """The agent uses a vendor whose key neither the project nor the installation holds."""
 
     name, title = "vendor-key-missing", "A vendor's key is missing"
 
@@ -86,7 +86,7 @@ async def _put_live(
 ) -> None:
     check(vendors, successor.config)
     if missing := missing_keys(vendors, successor.config, held_keys):
-        raise VendorKeyMissing(f"this installation holds no key for {', '.join(missing)}")
+        raise VendorKeyMissing(f"neither this project nor this installation holds a key for {', '.join(missing)}")
     now = datetime.now(UTC)
     if live is not None:
         live.state, live.archived_at = VersionState.ARCHIVED, now

@@ -9,6 +9,7 @@ from psycopg.types.json import Jsonb
 from turncall_control.calls import closing, concurrency, ledger, news, placement
 from turncall_control.calls.facts import UNNUMBERED, own
 from turncall_control.calls.ledger import Appended, Connection, Ledger
+from turncall_control.calls.lookup import Unrouted
 from turncall_control.calls.plans import connect, plan
 from turncall_control.calls.projector import record
 from turncall_control.calls.ringing import Admitted, Ringing
@@ -32,6 +33,7 @@ async def admit(
     All in one transaction: repeats that come at the same time wait for it on the unique key of the call, so that there
     is one row, one reserved slot and one call-start. While no worker is free the carrier is told to ask again, and no
     answer is stored. ``routed`` is None on a number that takes no calls; of a call that has a row it is not looked at.
+    Raises `Unrouted` when the call is one that the webhook is no proof for.
     """
     call_id = ringing.call_id
     async with plane.database.pool.connection() as connection, connection.transaction():
@@ -41,6 +43,8 @@ async def admit(
             appended = await record(connection, [own(fact) for fact in facts])
         else:
             appended = Appended(ledgers=await ledger.lock(connection, [call_id]), facts={})
+            if not ringing.proof.covers(appended.ledgers[call_id].project_id, ringing.account):
+                raise Unrouted("the call is another project's, which goes by another token")
             stored, waited_s = await _known(connection, call_id)
             if stored is not None:
                 return Admitted(answer=stored, plan=None)

@@ -1,6 +1,6 @@
 """Control's own facts that could not be stored at once and come back from the stream; the rows they make."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 
 from msgspec.structs import replace
@@ -13,17 +13,17 @@ from turncall_proto import ids
 from turncall_proto.events import CallInitializing, CallRinging, CarrierReported, EndIntended, ForwardBegun
 
 
-async def adopted(connection: Connection, accounts: Mapping[str, str], facts: Sequence[Fact]) -> list[Fact]:
+async def adopted(connection: Connection, account: str, facts: Sequence[Fact]) -> list[Fact]:
     """The facts to be stored: workers' as they are, control's own without their numbers, and only if they are new.
 
     Numbers of epoch 0 belong to whoever holds the call's lock, and another fact may have taken these meanwhile.
-    `CallInitializing` makes the call's row, and states that it rings. ``accounts`` are ours at the carriers, by name.
+    `CallInitializing` makes the call's row, and states that it rings. ``account`` is the installation's at its carrier.
     """
     stored: list[Fact] = []
     for fact in facts:
         event = fact.event
         if isinstance(event, CallInitializing):
-            if await _adopt(connection, accounts, event):
+            if await _adopt(connection, account, event):
                 ringing = CallRinging(
                     call_id=event.call_id, project_id=event.project_id, epoch=0, seq=UNNUMBERED, at=event.at
                 )
@@ -69,29 +69,33 @@ async def _forwarded(connection: Connection, fact: Fact, event: ForwardBegun) ->
     return [own(replace(event, seq=UNNUMBERED))] if is_new else []
 
 
-async def _adopt(connection: Connection, accounts: Mapping[str, str], fact: CallInitializing) -> bool:
-    """Whether the fact made its call's row: not if there is one, or for a foreign carrier."""
-    if fact.provider not in accounts:
+async def _adopt(connection: Connection, installations: str, fact: CallInitializing) -> bool:
+    """Whether the fact made its call's row: not if there is one, or when no account is known that it can be in."""
+    cursor = await connection.execute(
+        "select id, account from numbers where carrier = %s and e164 = %s and project_id = %s",
+        (fact.provider, fact.to_number, ids.parsed(ids.PROJECT, fact.project_id)),
+    )
+    number, account = await cursor.fetchone() or (None, "")
+    if not (account or installations):
         return False
     cursor = await connection.execute(
         "insert into calls (id, project_id, agent_id, version_id, variant, number_id, channel, direction, from_number,"
         " to_number, provider, account, provider_call_id, variables, metadata, status, is_counted, created_at)"
-        " select %s, %s, %s, %s, %s, (select id from numbers where carrier = %s and e164 = %s),"
-        " %s, %s, %s, %s, %s, %s, %s, %s, %s, 'initiated', true, %s on conflict do nothing",
+        " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 'initiated', true, %s)"
+        " on conflict do nothing",
         (
             ids.parsed(ids.CALL, fact.call_id),
             ids.parsed(ids.PROJECT, fact.project_id),
             fact.agent_id and ids.parsed(ids.AGENT, fact.agent_id),
             fact.version_id and ids.parsed(ids.VERSION, fact.version_id),
             fact.variant,
-            fact.provider,
-            fact.to_number,
+            number,
             fact.channel,
             fact.direction,
             fact.from_number,
             fact.to_number,
             fact.provider,
-            accounts[fact.provider],
+            account or installations,
             fact.provider_call_id,
             Jsonb(fact.variables),
             Jsonb(fact.metadata),

@@ -12,6 +12,8 @@ from msgspec.structs import replace
 from turncall_control.calls import adoption, ledger, news
 from turncall_control.calls.facts import UNNUMBERED, own
 from turncall_control.calls.projector import record
+from turncall_control.calls.ringing import is_proven
+from turncall_control.carriers.accounts import Proof
 from turncall_control.db import failures
 from turncall_control.plane import Plane
 from turncall_proto import ids, subjects
@@ -30,7 +32,7 @@ class Callback(Struct, frozen=True, kw_only=True):
     """A carrier's statement about a call; ``to_number`` is the number of ours that the call is about."""
 
     provider: str
-    account: str
+    proof: Proof
     provider_call_id: str
     to_number: str
     status: str
@@ -71,9 +73,11 @@ async def take(plane: Plane, said: Callback) -> bool:
 async def _stored(plane: Plane, said: Callback) -> bool | None:
     """Whether the statement is news of its call; None when no call has a row by that name."""
     async with plane.database.pool.connection() as connection, connection.transaction():
-        call = await ledger.lock_carriers(connection, said.provider, said.account, said.provider_call_id)
+        call = await ledger.lock_carriers(connection, said.provider, said.proof.account, said.provider_call_id)
         if call is None:
             return None
+        if not said.proof.covers(call.project_id, call.account):
+            return False
         reported = said.fact(call.call_id, call.project_id)
         if not await adoption.is_news(connection, reported):
             return False
@@ -89,9 +93,9 @@ async def _sent_on_its_way(plane: Plane, said: Callback, *, even_alone: bool) ->
     `BusError`.
     """
     known = plane.routing.recall(said.provider, said.to_number)
-    if known is None:
+    if known is None or not is_proven(plane, said.proof, known):
         return False
-    call_id = ids.inbound_call_id(said.provider, said.account, said.provider_call_id)
+    call_id = ids.inbound_call_id(said.provider, said.proof.account, said.provider_call_id)
     reported = said.fact(call_id, known.project_id)
     subject = subjects.call(reported.project_id, call_id, "event")
     if not even_alone and await plane.bus.last(subject) is None:

@@ -11,6 +11,7 @@ from turncall_control.calls.facts import UNNUMBERED, own
 from turncall_control.calls.ledger import Appended, Connection, Ledger
 from turncall_control.calls.projector import record
 from turncall_control.calls.ringing import Admitted
+from turncall_control.carriers.accounts import Proof
 from turncall_control.carriers.base import Documents
 from turncall_control.plane import Plane
 from turncall_control.routing import E164, Fallback, Reject, Settings
@@ -151,13 +152,19 @@ async def _forward(
     return await record(connection, [own(begun)]), Admitted(answer=answer, plan=None)
 
 
-async def after_forward(plane: Plane, documents: Documents, call_id: CallId, dialled: Dialled) -> Admitted | None:
+async def after_forward(
+    plane: Plane, documents: Documents, proof: Proof, call_id: CallId, dialled: Dialled
+) -> Admitted | None:
     """What comes after the connection to a fallback phone: the end, or the last words when nobody answered there.
 
-    A repeat gets the same answer and stores nothing. None for a call that is not known or was never forwarded.
+    A repeat gets the same answer and stores nothing. None for a call that is not known or was never forwarded,
+    and for one of an account that the webhook is no proof for.
     """
     async with plane.database.pool.connection() as connection, connection.transaction():
         call = (await ledger.lock(connection, [call_id])).get(call_id)
+        if call is not None and not proof.covers(call.project_id, call.account):
+            log.error("forward.foreign_account", call_id=call_id)
+            return None
         parties = await _parties(connection, call_id) if call else None
         if call is None or parties is None or parties.because is None:
             return None

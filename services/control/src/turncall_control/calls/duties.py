@@ -45,17 +45,15 @@ async def watch_workers(plane: Plane) -> AsyncIterator[None]:
 @asynccontextmanager
 async def project_facts(plane: Plane) -> AsyncIterator[None]:
     """Turns the workers' facts into rows."""
-    accounts = {name: carrier.account for name, carrier in plane.carriers.items()}
-    async with _closed(await Projector(plane.database.pool, plane.bus, plane.metrics, accounts).start()):
+    projector = Projector(plane.database.pool, plane.bus, plane.metrics, plane.accounts.installation)
+    async with _closed(await projector.start()):
         yield
 
 
 @asynccontextmanager
 async def learn_routes(plane: Plane) -> AsyncIterator[None]:
     """Keeps in mind what answers each number, for when Postgres is away."""
-    async with repeated(
-        "routes", lambda: lookup.learn_routes(plane.database.pool, plane.routing), LEARN_ROUTES_EVERY_S
-    ):
+    async with repeated("routes", lambda: lookup.learn_routes(plane), LEARN_ROUTES_EVERY_S):
         yield
 
 

@@ -98,11 +98,11 @@ class HangUps:
                 group.create_task(self._end(call, tries[call.call_id]))
 
     async def _end(self, call: Ledger, tries: int) -> None:
-        carrier = self._plane.carriers.get(call.provider)
-        if carrier is None or call.provider_call_id is None:
-            log.error("hang_up.impossible", call_id=call.call_id, provider=call.provider)
-            return
         try:
+            carrier = await self._plane.accounts.holding(call.project_id, call.provider, call.account)
+            if carrier is None or call.provider_call_id is None:
+                log.error("hang_up.impossible", call_id=call.call_id, provider=call.provider)
+                return
             await self._close(carrier, call, call.provider_call_id)
         except CarrierError as error:
             level = log.error if tries > len(PAUSES_S) else log.warning

@@ -5,11 +5,13 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
+from turncall_control.calls.ringing import Ringing, is_proven
 from turncall_control.db.engine import Pool
-from turncall_control.routing import KNOWN_AT_MOST, BoundNumber, Published, Routing, Settings
+from turncall_control.plane import Plane
+from turncall_control.routing import KNOWN_AT_MOST, BoundNumber, Published, Settings
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec
-from turncall_proto.ids import AgentId, CallId, NumberId, ProjectId, VersionId
+from turncall_proto.ids import AgentId, NumberId, ProjectId, VersionId
 
 
 class Unrouted(Exception):
@@ -23,21 +25,26 @@ class Found(Struct, frozen=True, kw_only=True):
     is_known: bool
 
 
-async def number_of(pool: Pool, routing: Routing, provider: str, e164: str, call_id: CallId) -> Found:
-    """What a carrier's number does with its calls, noted in ``routing``. Raises `Unrouted` when it is not bound."""
-    async with pool.connection() as connection:
+async def number_of(plane: Plane, ringing: Ringing) -> Found:
+    """What the number that rings does with its calls, noted in the plane's routing.
+
+    Raises `Unrouted` when it is not bound, and when it is in another account than the one that the webhook is proof of.
+    """
+    async with plane.database.pool.connection() as connection:
         cursor = await connection.execute(
-            "select n.project_id, n.id, n.settings, exists (select from calls where id = %s) from numbers n"
+            "select n.project_id, n.id, n.settings, n.account, exists (select from calls where id = %s) from numbers n"
             " join projects p on p.id = n.project_id and p.deleted_at is null"
             " where n.carrier = %s and n.e164 = %s",
-            (ids.parsed(ids.CALL, call_id), provider, e164),
+            (ids.parsed(ids.CALL, ringing.call_id), ringing.provider, ringing.to_number),
         )
         row = await cursor.fetchone()
     if row is None:
         raise Unrouted("the number is not bound")
-    number = _bound(*row[:3])
-    routing.used(provider, e164, number)
-    return Found(number=number, is_known=row[3])
+    number = _bound(*row[:4])
+    if not is_proven(plane, ringing.proof, number):
+        raise Unrouted("the webhook is not of the account that owns the number")
+    plane.routing.used(ringing.provider, ringing.to_number, number)
+    return Found(number=number, is_known=row[4])
 
 
 async def published(pool: Pool, project_id: ProjectId, agent_id: AgentId) -> Published | None:
@@ -51,11 +58,12 @@ async def published(pool: Pool, project_id: ProjectId, agent_id: AgentId) -> Pub
     return Published(agent_id=agent_id, version_id=VersionId(ids.written(ids.VERSION, row[0]))) if row else None
 
 
-async def learn_routes(pool: Pool, routing: Routing) -> None:
-    """Brings what is known of every number up to date: all their settings, and the agents that were not known."""
-    async with pool.connection() as connection:
+async def learn_routes(plane: Plane) -> None:
+    """Brings what is known of every number up to date: settings, credentials, and the agents that were not known."""
+    routing = plane.routing
+    async with plane.database.pool.connection() as connection:
         cursor = await connection.execute(
-            "select n.carrier, n.e164, n.project_id, n.id, n.settings from numbers n"
+            "select n.carrier, n.e164, n.project_id, n.id, n.settings, n.account from numbers n"
             " join projects p on p.id = n.project_id and p.deleted_at is null limit %s",
             (KNOWN_AT_MOST,),
         )
@@ -70,15 +78,17 @@ async def learn_routes(pool: Pool, routing: Routing) -> None:
             for agent, version in await cursor.fetchall()
         }
         routing.know(numbers, versions)
+        await plane.wallets.learn(connection, routing.projects())
         wanted = [ids.parsed(ids.VERSION, version) for version in routing.unknown_agents()]
         cursor = await connection.execute("select id, config from agent_versions where id = any(%s)", (wanted,))
         for version, config in await cursor.fetchall():
             routing.learn_version(VersionId(ids.written(ids.VERSION, version)), msgspec.convert(config, AgentSpec))
 
 
-def _bound(project: UUID, number: UUID, settings: object) -> BoundNumber:
+def _bound(project: UUID, number: UUID, settings: object, account: str) -> BoundNumber:
     return BoundNumber(
         project_id=ProjectId(ids.written(ids.PROJECT, project)),
         number_id=NumberId(ids.written(ids.NUMBER, number)),
         settings=msgspec.convert(settings, Settings),
+        account=account,
     )

@@ -11,7 +11,8 @@ from turncall_control.calls.ledger import Connection
 from turncall_control.calls.placement import Placed
 from turncall_control.carriers.base import Documents
 from turncall_control.plane import Plane
-from turncall_control.projects.signing import signing_secret
+from turncall_control.projects.signing import signing_secrets
+from turncall_control.wallet import VENDOR, Wallet
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec
 from turncall_proto.call import CallStart
@@ -42,21 +43,29 @@ async def plan(connection: Connection, plane: Plane, call_id: CallId, epoch: int
     agent = msgspec.convert(config, AgentSpec)
     for name, prefix in (("project_id", ids.PROJECT), ("agent_id", ids.AGENT), ("version_id", ids.VERSION)):
         row[name] = row[name] and ids.written(prefix, row[name])
-    return CallStart(call_id=call_id, epoch=epoch, agent=agent, **sealed(plane, row["project_id"], agent), **row)
+    wallet = await plane.wallets.open(row["project_id"], connection)
+    return CallStart(
+        call_id=call_id, epoch=epoch, agent=agent, **sealed(plane, row["project_id"], wallet, agent), **row
+    )
 
 
-def sealed(plane: Plane, project_id: ProjectId, agent: AgentSpec) -> dict[str, Any]:
-    """The fields of a plan that are made at this moment: when it was made, and what is sealed to the media plane."""
+def sealed(plane: Plane, project_id: ProjectId, wallet: Wallet, agent: AgentSpec) -> dict[str, Any]:
+    """The fields of a plan that are made at this moment: when it was made, and what is sealed to the media plane.
+
+    A project's own key goes before the installation's.
+    """
+    public_key = plane.config.seal_public_key
+    secrets = placement.sealed_secrets(agent, {**plane.config.vendor_keys, **wallet.vendor_keys}, public_key)
+    own = tuple(vendor for vendor in secrets if vendor in wallet.vendor_keys)
+    plane.wallets.used(project_id, VENDOR, own)
+    signing = signing_secrets(plane.config.key_pepper, project_id, wallet)
     return {
         "planned_at": datetime.now(UTC),
-        "secrets": placement.sealed_secrets(agent, plane.config.vendor_keys, plane.config.seal_public_key),
-        "signing_secret": _sealed_signing_secret(plane, project_id),
+        "secrets": secrets,
+        "own_vendors": own,
+        "signing_secret": seal(signing[0].reveal(), public_key),
+        "signing_secrets": tuple(seal(secret.reveal(), public_key) for secret in signing),
     }
-
-
-def _sealed_signing_secret(plane: Plane, project_id: ProjectId) -> str:
-    secret = signing_secret(plane.config.key_pepper, project_id)
-    return seal(secret.reveal(), plane.config.seal_public_key)
 
 
 async def connect(connection: Connection, plane: Plane, documents: Documents, placed: Placed) -> str:

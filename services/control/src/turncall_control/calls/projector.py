@@ -1,6 +1,6 @@
 """From the stream to rows: each fact once in effect, however often and in whatever order it is delivered."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter
@@ -37,11 +37,11 @@ async def record(connection: Connection, facts: Sequence[Fact]) -> Appended:
 class Projector:
     """The consumer of every worker's facts, and of control's own that could not be stored at once.
 
-    ``accounts`` are ours at the carriers, by the carrier's name.
+    ``account`` is the installation's at its carrier, empty when it has none.
     """
 
-    def __init__(self, pool: Pool, bus: Bus, registry: CollectorRegistry, accounts: Mapping[str, str]) -> None:
-        self._accounts = accounts
+    def __init__(self, pool: Pool, bus: Bus, registry: CollectorRegistry, account: str) -> None:
+        self._account = account
         self._pool = pool
         self._bus = bus
         self._delivered = Counter(
@@ -63,7 +63,7 @@ class Projector:
         facts = [Fact(event=decode_event(message.data), data=message.data) for message in batch]
         facts.sort(key=lambda fact: (fact.event.call_id, fact.event.epoch, fact.event.seq))
         async with self._pool.connection() as connection, connection.transaction():
-            facts = await adoption.adopted(connection, self._accounts, facts)
+            facts = await adoption.adopted(connection, self._account, facts)
             appended = await record(connection, facts)
         self._delivered.inc(len(batch))
         self._stored.inc(sum(len(stored) for stored in appended.facts.values()))

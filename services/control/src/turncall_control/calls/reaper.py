@@ -67,11 +67,11 @@ class Reaper:
             self._plane.counts.reaped.labels(found.cause).inc()
             await redirects.give_up(self._plane, call, EndedReason.MAX_DURATION_REACHED, CallState.COMPLETED)
             return
-        carrier = self._plane.carriers.get(call.provider)
-        if carrier is None or call.provider_call_id is None:
-            log.error("reaper.helpless", call_id=call.call_id, provider=call.provider)
-            return
         try:
+            carrier = await self._plane.accounts.holding(call.project_id, call.provider, call.account)
+            if carrier is None or call.provider_call_id is None:
+                log.error("reaper.helpless", call_id=call.call_id, provider=call.provider)
+                return
             if not await inquiry.is_live(self._plane, carrier, call):
                 log.warning("call.reaped", call_id=call.call_id, cause=found.cause)
                 self._plane.counts.reaped.labels(found.cause).inc()

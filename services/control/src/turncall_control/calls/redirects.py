@@ -106,12 +106,12 @@ class Redirects:
                 group.create_task(self._redirect(calls[call_id], epoch, tries))
 
     async def _redirect(self, call: Ledger, epoch: int, tries: int) -> None:
-        carrier = self._plane.carriers.get(call.provider)
-        if carrier is None or call.provider_call_id is None:
-            log.error("redirect.impossible", call_id=call.call_id, provider=call.provider)
-            self._plane.counts.redirected.labels("impossible").inc()
-            return
         try:
+            carrier = await self._plane.accounts.holding(call.project_id, call.provider, call.account)
+            if carrier is None or call.provider_call_id is None:
+                log.error("redirect.impossible", call_id=call.call_id, provider=call.provider)
+                self._plane.counts.redirected.labels("impossible").inc()
+                return
             outcome = await self._ask(carrier, call, call.provider_call_id, epoch)
         except CarrierError as error:
             outcome = "failed"

@@ -12,6 +12,7 @@ from turncall_control.calls import closing, ledger, news, placement
 from turncall_control.calls.ledger import Appended, Connection, Ledger
 from turncall_control.calls.plans import connect, plan, resume_url
 from turncall_control.calls.ringing import Admitted
+from turncall_control.carriers.accounts import Proof
 from turncall_control.carriers.base import Documents
 from turncall_control.plane import Plane
 from turncall_proto import ids, subjects
@@ -34,7 +35,7 @@ class _Left(Struct, frozen=True, kw_only=True):
 
 
 async def advance(
-    plane: Plane, documents: Documents, call_id: CallId, epoch: int, *, is_redirected: bool = False
+    plane: Plane, documents: Documents, proof: Proof, call_id: CallId, epoch: int, *, is_redirected: bool = False
 ) -> Admitted | None:
     """What the carrier is to do with a call after ``epoch``: go on with another worker in the next epoch, or hang up.
 
@@ -43,10 +44,13 @@ async def advance(
     stored with the step, under the call's lock, and every repeat gets it. Of an epoch that is not the call's latest,
     the latest step's answer is returned; unless we made the carrier ask (``is_redirected``) and it was with the latest
     epoch already: then it has just torn that one's stream down for us, and the question is about that one. None for a
-    call or an epoch that is not known here, or not yet.
+    call or an epoch that is not known here, or not yet, and for a call of an account that the webhook is no proof for.
     """
     async with plane.database.pool.connection() as connection, connection.transaction():
         call = (await ledger.lock(connection, [call_id])).get(call_id)
+        if call is not None and not proof.covers(call.project_id, call.account):
+            log.error("resume.foreign_account", call_id=call_id, epoch=epoch)
+            call = None
         if call is None or not 1 <= epoch <= call.standing.epoch:
             log.warning("resume.unknown_epoch", call_id=call_id, epoch=epoch)
             plane.counts.refused.labels("unknown_epoch").inc()

@@ -2,19 +2,27 @@
 
 from msgspec import Struct
 
+from turncall_control.carriers.accounts import Proof
+from turncall_control.plane import Plane
+from turncall_control.routing import BoundNumber
 from turncall_proto import ids
 from turncall_proto.call import CallStart
 from turncall_proto.ids import CallId
 
 
 class Ringing(Struct, frozen=True, kw_only=True):
-    """A call that a carrier announces."""
+    """A call that a carrier announces, and what its signature proves."""
 
     provider: str
-    account: str
+    proof: Proof
     provider_call_id: str
     from_number: str
     to_number: str
+
+    @property
+    def account(self) -> str:
+        """The carrier's account that the call is in."""
+        return self.proof.account
 
     @property
     def call_id(self) -> CallId:
@@ -31,3 +39,8 @@ class Admitted(Struct, frozen=True, kw_only=True):
     answer: str
     plan: CallStart | None
     is_settled: bool = True
+
+
+def is_proven(plane: Plane, proof: Proof, number: BoundNumber) -> bool:
+    """Whether a webhook is of the account that owns the number, by a token that its project goes by."""
+    return proof.covers(number.project_id, number.account or plane.accounts.installation)

@@ -14,7 +14,7 @@ from turncall_bus.bus import Bus, BusError
 from turncall_control.calls import closing, deciding, placement
 from turncall_control.calls.admission import first_facts
 from turncall_control.calls.plans import join, sealed
-from turncall_control.calls.ringing import Admitted, Ringing
+from turncall_control.calls.ringing import Admitted, Ringing, is_proven
 from turncall_control.carriers.base import Documents
 from turncall_control.plane import Plane
 from turncall_control.routing import BoundNumber, Hold, Reject, Routed
@@ -51,6 +51,8 @@ async def admit(plane: Plane, documents: Documents, ringing: Ringing, since_s: f
 
 async def _admit(plane: Plane, documents: Documents, ringing: Ringing, since_s: float | None) -> Admitted:
     number = plane.routing.recall(ringing.provider, ringing.to_number)
+    if number is not None and not is_proven(plane, ringing.proof, number):
+        number = None
     if number is not None and not number.settings.channels.voice:
         return Admitted(answer=documents.reject(is_busy=False), plan=None)
     known = deciding.recall(plane.routing, number, ringing.from_number, ringing.call_id) if number else None
@@ -61,7 +63,7 @@ async def _admit(plane: Plane, documents: Documents, ringing: Ringing, since_s: 
     routed, agent = known
     initializing = first_facts(ringing, number.project_id, routed)[0]
     if await _publish(plane.bus, replace(initializing, seq=1)):
-        plan = _plan(plane, ringing, number.project_id, routed, agent)
+        plan = await _plan(plane, ringing, number.project_id, routed, agent)
         placed = await placement.place(plane.bus, plane.workers, plan)
         if placed is not None:
             log.warning("call.unrecorded", call_id=plan.call_id, worker=placed.plan.offered_to)
@@ -133,7 +135,8 @@ def hold(
     return Admitted(answer=answer, plan=None, is_settled=False)
 
 
-def _plan(plane: Plane, ringing: Ringing, project_id: ProjectId, routed: Routed, agent: AgentSpec) -> CallStart:
+async def _plan(plane: Plane, ringing: Ringing, project_id: ProjectId, routed: Routed, agent: AgentSpec) -> CallStart:
+    wallet = await plane.wallets.recall(project_id)
     return CallStart(
         call_id=ringing.call_id,
         project_id=project_id,
@@ -147,7 +150,7 @@ def _plan(plane: Plane, ringing: Ringing, project_id: ProjectId, routed: Routed,
         to_number=ringing.to_number,
         provider=ringing.provider,
         provider_call_id=ringing.provider_call_id,
-        **sealed(plane, project_id, agent),
+        **sealed(plane, project_id, wallet, agent),
     )
 
 

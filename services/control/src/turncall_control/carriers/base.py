@@ -123,6 +123,10 @@ class Carrier(Protocol):
         """The call as the carrier sees it, seconds late at times. Raises `Gone`."""
         ...
 
+    async def check(self) -> str:
+        """How the account stands, in the carrier's words: ``active`` is well. Raises `NotAuthorised`."""
+        ...
+
 
 class Documents(Protocol):
     """The documents that answer a carrier's question what to do with a call. The carrier's own module is one."""

@@ -2,15 +2,17 @@
 
 import asyncio
 from base64 import b64encode
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import aiohttp
 from litestar.datastructures import FormMultiDict
 from twilio.base.exceptions import TwilioException, TwilioRestException, TwilioServiceException
+from twilio.http import AsyncHttpClient
 from twilio.http.async_http_client import AsyncTwilioHttpClient
 from twilio.http.response import Response
 from twilio.request_validator import RequestValidator
@@ -31,6 +33,7 @@ from turncall_control.carriers.base import (
     Rejected,
     Unavailable,
 )
+from turncall_control.wallet import TwilioAccount
 from turncall_runtime.secret import Secret
 
 PROVIDER: Final = "twilio"
@@ -41,25 +44,27 @@ REQUEST_TIMEOUT_S: Final = 5.0
 _CALL_NOT_IN_PROGRESS: Final = 21220
 
 
-class Forged(Exception):
-    """A webhook is not signed with this account's token over the URL that the world knows us by."""
-
-
 # Webhooks.
 
 
-def authenticated_form(*, url: str, body: bytes, signature: str, auth_token: Secret) -> FormMultiDict:
-    """The form of a webhook, if Twilio signed it for ``url``; raises `Forged` for anything else, garbage included.
+def form_of(body: bytes) -> FormMultiDict:
+    """The form of a webhook, not to be believed before `is_signed`. Blank values and repeated names are kept."""
+    return FormMultiDict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+
+
+def is_signed(form: FormMultiDict, *, url: str, signature: str, auth_tokens: Sequence[Secret]) -> bool:
+    """Whether Twilio signed the form for ``url`` with one of these tokens; False for garbage.
 
     ``url`` is the public one with its query, as Twilio asked for it; the port may be there or not (Twilio drops it for
-    voice over https). Blank values and repeated names are signed, so the form keeps them in all their copies.
+    voice over https). Blank values and repeated names are signed in all their copies.
     """
-    form = FormMultiDict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
-    validator = RequestValidator(auth_token.reveal())
     # A signature is base64 of a SHA-1: other characters would only confuse the comparison.
-    if not signature.isascii() or not validator.validate(url, form, signature):
-        raise Forged("the signature does not match; check the auth token and TURNCALL_PUBLIC_URL")
-    return form
+    if not signature.isascii():
+        return False
+    try:
+        return any(RequestValidator(token.reveal()).validate(url, form, signature) for token in auth_tokens)
+    except ValueError:  # a URL that urllib cannot take apart
+        return False
 
 
 def connect_stream(*, stream_url: str, action_url: str) -> str:
@@ -120,7 +125,7 @@ def hang_up() -> str:
 # The REST API.
 
 
-class _HttpClient(AsyncTwilioHttpClient):  # type: ignore[misc]  # the vendor publishes no types
+class HttpClient(AsyncTwilioHttpClient):  # type: ignore[misc]  # the vendor publishes no types
     """The vendor's asynchronous transport with a base URL, a deadline that holds, and no retry of its own.
 
     The vendor's class ignores its timeout, and its retries would post ``Calls.json`` again after a 500: two calls.
@@ -167,6 +172,34 @@ class _HttpClient(AsyncTwilioHttpClient):  # type: ignore[misc]  # the vendor pu
             raise Unavailable(f"Twilio did not answer {method} within {timeout or self._timeout_s:g} s") from error
         except aiohttp.ClientError as error:
             raise Unavailable(f"Twilio cannot be reached: {type(error).__name__}") from error
+
+
+class _OneAccount(AsyncHttpClient):  # type: ignore[misc]  # the vendor publishes no types
+    """The shared transport with the tokens of one account: a token that was rotated away gives way to the other."""
+
+    def __init__(self, shared: HttpClient, held: TwilioAccount) -> None:
+        super().__init__(shared.logger, is_async=True)
+        self._shared = shared
+        self._held = held
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        params: Mapping[str, Any] | None = None,
+        data: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        auth: tuple[str, str] | None = None,
+        timeout: float | None = None,
+        allow_redirects: bool = False,
+    ) -> Response:
+        """One request, again with the next token only if Twilio refused the one before, and so did nothing."""
+        for token in self._held.auth_tokens:
+            auth = self._held.account_sid, token.reveal()
+            answer = await self._shared.request(method, url, params, data, headers, auth, timeout, allow_redirects)
+            if answer.status_code != HTTPStatus.UNAUTHORIZED:
+                break
+        return answer
 
 
 class Twilio:
@@ -232,19 +265,42 @@ class Twilio:
         with _translated():
             return _call(await self._client.calls(provider_call_id).fetch_async())
 
+    async def check(self) -> str:
+        """How the account stands in Twilio's words, such as ``active``. Raises `NotAuthorised` for a wrong token."""
+        with _translated():
+            return str((await self._client.api.v2010.accounts(self.account).fetch_async()).status)
+
+
+@asynccontextmanager
+async def reached(base_url: str, timeout_s: float = REQUEST_TIMEOUT_S) -> AsyncIterator[HttpClient]:
+    """Connections to Twilio's REST API, for any number of accounts; closed at the end."""
+    http_client = HttpClient(base_url, timeout_s)
+    try:
+        yield http_client
+    finally:
+        await http_client.close()
+
+
+def account(http_client: HttpClient, held: TwilioAccount) -> Twilio:
+    """An account over these connections."""
+    first = held.auth_tokens[0].reveal()
+    # An environment of its own: TWILIO_REGION and TWILIO_EDGE would change the host in silence.
+    client = Client(
+        held.account_sid,
+        first,
+        http_client=_OneAccount(http_client, held),
+        environment={"TWILIO_REGION": ""},
+    )
+    return Twilio(client, held.account_sid)
+
 
 @asynccontextmanager
 async def connected(
-    *, account: str, auth_token: Secret, base_url: str, timeout_s: float = REQUEST_TIMEOUT_S
+    *, account_sid: str, auth_token: Secret, base_url: str, timeout_s: float = REQUEST_TIMEOUT_S
 ) -> AsyncIterator[Twilio]:
-    """An account whose connections are closed at the end."""
-    http_client = _HttpClient(base_url, timeout_s)
-    try:
-        # An environment of its own: TWILIO_REGION and TWILIO_EDGE would change the host in silence.
-        client = Client(account, auth_token.reveal(), http_client=http_client, environment={"TWILIO_REGION": ""})
-        yield Twilio(client, account)
-    finally:
-        await http_client.close()
+    """One account whose connections are closed at the end."""
+    async with reached(base_url, timeout_s) as http_client:
+        yield account(http_client, TwilioAccount(account_sid=account_sid, auth_tokens=(auth_token,)))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ Signed requests always get a document and never a problem: Twilio would read the
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from litestar.background_tasks import BackgroundTask
 from litestar.datastructures import FormMultiDict
 from litestar.di import NamedDependency
 from litestar.params import FromPath
+from msgspec import Struct
 
 from turncall_control.auth import NOTHING, Permission, needs
 from turncall_control.calls import (
@@ -34,9 +36,11 @@ from turncall_control.calls.plans import REDIRECTED, resume_url
 from turncall_control.calls.ringing import Admitted, Ringing
 from turncall_control.calls.state import CARRIER_ENDS
 from turncall_control.carriers import twilio
+from turncall_control.carriers.accounts import Proof
 from turncall_control.db import failures
 from turncall_control.errors import ControlError
 from turncall_control.plane import Plane, Slice
+from turncall_control.wallet import TwilioAccount
 from turncall_proto import ids
 from turncall_proto.call import CallStart, CallState, EndedReason
 from turncall_proto.ids import CallId
@@ -53,8 +57,18 @@ log = logs.logger(__name__)
 _OPT: Final = needs(Permission.SIGNED, NOTHING)
 
 
+_ACCOUNT_SID: Final = re.compile(r"AC[0-9a-f]{32}", re.ASCII)
+
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """A signed request: its form, and what the signature proves."""
+
+    form: FormMultiDict
+    proof: Proof
+
+
 class SignatureRefused(ControlError):
-    """A webhook that is not signed by the account that this installation serves."""
+    """A webhook that is not signed with a token of its account that somebody here holds."""
 
     status, name, title = 403, "signature-refused", "The request is not signed by the carrier"
 
@@ -62,8 +76,8 @@ class SignatureRefused(ControlError):
 @post("/webhooks/twilio/voice/inbound", status_code=200, opt=_OPT, include_in_schema=False)
 async def answer_inbound(request: Request[Any, Any, Any], plane: NamedDependency[Plane]) -> Response[str]:
     """Twilio asks what to do with a call that rings."""
-    form = await _signed_form(request, plane)
-    return await _document(plane, _answer(plane, form, _since_s(request)))
+    asked = await _asked_by(request, plane)
+    return await _document(plane, _answer(plane, asked, _since_s(request)))
 
 
 @post("/webhooks/twilio/voice/resume/{call_id:str}/{epoch:int}", status_code=200, opt=_OPT, include_in_schema=False)
@@ -71,9 +85,9 @@ async def answer_resume(
     request: Request[Any, Any, Any], plane: NamedDependency[Plane], call_id: FromPath[str], epoch: FromPath[int]
 ) -> Response[str]:
     """Twilio asks what comes next: the media socket of an epoch has ended."""
-    form = await _signed_form(request, plane)
+    asked = await _asked_by(request, plane)
     is_redirected = REDIRECTED in request.query_params
-    return await _document(plane, _continue(plane, form, call_id, epoch, _since_s(request), is_redirected))
+    return await _document(plane, _continue(plane, asked, call_id, epoch, _since_s(request), is_redirected))
 
 
 @post("/webhooks/twilio/voice/forwarded/{call_id:str}", status_code=200, opt=_OPT, include_in_schema=False)
@@ -81,62 +95,61 @@ async def answer_forwarded(
     request: Request[Any, Any, Any], plane: NamedDependency[Plane], call_id: FromPath[str]
 ) -> Response[str]:
     """Twilio asks what comes next: the connection to a fallback phone was made and is over, or was not made."""
-    form = await _signed_form(request, plane)
-    return await _document(plane, _after_forward(plane, form, call_id))
+    asked = await _asked_by(request, plane)
+    return await _document(plane, _after_forward(plane, asked, call_id))
 
 
 @post("/webhooks/twilio/voice/fallback", status_code=200, opt=_OPT, include_in_schema=False)
 async def answer_fallback(request: Request[Any, Any, Any], plane: NamedDependency[Plane]) -> Response[str]:
     """Twilio could not reach us, or could not use our answer."""
-    form = await _signed_form(request, plane)
-    log.error("twilio.fallback", error_code=form.get("ErrorCode"), provider_call_id=form.get("CallSid"))
-    return await _document(plane, _give_up(plane, form))
+    asked = await _asked_by(request, plane)
+    log.error("twilio.fallback", error_code=asked.form.get("ErrorCode"), provider_call_id=asked.form.get("CallSid"))
+    return await _document(plane, _give_up(plane, asked))
 
 
 @post("/webhooks/twilio/voice/status", status_code=200, opt=_OPT, include_in_schema=False)
 async def take_status(request: Request[Any, Any, Any], plane: NamedDependency[Plane]) -> Response[str]:
     """Twilio says how a call stands; after a failure of ours it says so again, a few times within 15 s."""
-    form = await _signed_form(request, plane)
+    asked = await _asked_by(request, plane)
     try:
-        if not await callbacks.take(plane, _callback(form)):
-            log.info("twilio.status_ignored", provider_call_id=form.get("CallSid"))
+        if not await callbacks.take(plane, _callback(asked)):
+            log.info("twilio.status_ignored", provider_call_id=asked.form.get("CallSid"))
     except Exception as error:  # a request boundary: the sender reads nothing but the status
-        log.error("twilio.status_lost", provider_call_id=form.get("CallSid"), exc_info=error)
+        log.error("twilio.status_lost", provider_call_id=asked.form.get("CallSid"), exc_info=error)
         return Response("", status_code=503, media_type="text/xml")
     return Response("", status_code=204)
 
 
-async def _signed_form(request: Request[Any, Any, Any], plane: Plane) -> FormMultiDict:
-    """The form of a request signed by our account. Raises `SignatureRefused` for everything else, garbage included."""
-    config = plane.config
+async def _asked_by(request: Request[Any, Any, Any], plane: Plane) -> Asked:
+    """What a signed request says, and whose signature it is.
+
+    Raises `SignatureRefused` for everything else, garbage included; nothing that the form says is believed before.
+    """
     path = request.scope.get("raw_path") or request.scope["path"].encode()
     query = request.scope["query_string"]
     asked = (path.partition(b"?")[0] + (b"?" + query if query else b"")).decode("latin-1")
-    if not config.twilio_auth_token:
-        raise SignatureRefused("this installation has no Twilio account")
-    try:
-        form = twilio.authenticated_form(
-            url=config.public_url + asked,
-            body=await request.body(),
-            signature=request.headers.get(twilio.SIGNATURE_HEADER, ""),
-            auth_token=config.twilio_auth_token,
-        )
-    except twilio.Forged as error:
-        raise SignatureRefused(str(error)) from error
-    if form.get("AccountSid") != config.twilio_account_sid:
-        raise SignatureRefused("the webhook is of another account")
-    return form
+    url, signature = plane.config.public_url + asked, request.headers.get(twilio.SIGNATURE_HEADER, "")
+    form = twilio.form_of(await request.body())
+
+    def signed_with(account: TwilioAccount) -> bool:
+        return twilio.is_signed(form, url=url, signature=signature, auth_tokens=account.auth_tokens)
+
+    claimed = form.get("AccountSid", "")
+    proof = await plane.accounts.prove(claimed, signed_with) if _ACCOUNT_SID.fullmatch(claimed) else None
+    if proof is None:
+        raise SignatureRefused("no account here signed it; check the auth token and TURNCALL_PUBLIC_URL")
+    return Asked(form=form, proof=proof)
 
 
-async def _answer(plane: Plane, form: FormMultiDict, since_s: float | None) -> Admitted:
+async def _answer(plane: Plane, asked: Asked, since_s: float | None) -> Admitted:
     ringing = Ringing(
         provider=twilio.PROVIDER,
-        account=form["AccountSid"],
-        provider_call_id=form["CallSid"],
-        from_number=form.get("From", "")[:MAX_PARTY_LENGTH],
-        to_number=form.get("To", "")[:MAX_PARTY_LENGTH],
+        proof=asked.proof,
+        provider_call_id=asked.form["CallSid"],
+        from_number=asked.form.get("From", "")[:MAX_PARTY_LENGTH],
+        to_number=asked.form.get("To", "")[:MAX_PARTY_LENGTH],
     )
-    told = plane.told.recall(ids.inbound_call_id(ringing.provider, ringing.account, ringing.provider_call_id))
+    told = plane.told.recall(ringing.call_id)
     if told is not None:
         # Postgres may be back, and the call's row, which knows no answer, may be there or still on its way.
         return Admitted(answer=told, plan=None)
@@ -153,28 +166,27 @@ async def _answer(plane: Plane, form: FormMultiDict, since_s: float | None) -> A
 
 async def _decided(plane: Plane, ringing: Ringing) -> Admitted:
     """Who answers is decided once: a call that has a row has its answer, or an agent that it waits for."""
-    pool = plane.database.pool
-    found = await lookup.number_of(pool, plane.routing, ringing.provider, ringing.to_number, ringing.call_id)
+    found = await lookup.number_of(plane, ringing)
     is_open = found.number.settings.channels.voice and not found.is_known
     routed = await deciding.decide(plane, found.number, ringing) if is_open else None
     return await admission.admit(plane, twilio, ringing, found.number, routed)
 
 
 async def _continue(
-    plane: Plane, form: FormMultiDict, call_id: str, epoch: int, since_s: float | None, is_redirected: bool
+    plane: Plane, asked: Asked, call_id: str, epoch: int, since_s: float | None, is_redirected: bool
 ) -> Admitted:
     ids.parsed(ids.CALL, call_id)
-    if form.get("CallStatus") in CARRIER_ENDS:
-        await callbacks.take(plane, _callback(form))
+    if asked.form.get("CallStatus") in CARRIER_ENDS:
+        await callbacks.take(plane, _callback(asked))
         return Admitted(answer=twilio.hang_up(), plan=None)
     url = resume_url(plane, twilio.PROVIDER, CallId(call_id), epoch)
     try:
-        admitted = await resume.advance(plane, twilio, CallId(call_id), epoch, is_redirected=is_redirected)
+        admitted = await resume.advance(plane, twilio, asked.proof, CallId(call_id), epoch, is_redirected=is_redirected)
     except failures.FAILURES as error:
         held = unrecorded.hold(plane, twilio, url, since_s) if failures.is_away(error) else None
         if held is None:
             raise
-        known = plane.routing.recall(twilio.PROVIDER, form.get("To", ""))
+        known = plane.routing.recall(twilio.PROVIDER, asked.form.get("To", ""))
         if known is not None and await resume.is_over(plane, known.project_id, CallId(call_id), epoch):
             return Admitted(answer=twilio.hang_up(), plan=None)
         log.warning("call.held", call_id=call_id, epoch=epoch, reason="Postgres is away")
@@ -185,16 +197,16 @@ async def _continue(
     return admitted or Admitted(answer=twilio.hang_up(), plan=None)
 
 
-async def _after_forward(plane: Plane, form: FormMultiDict, call_id: str) -> Admitted:
+async def _after_forward(plane: Plane, asked: Asked, call_id: str) -> Admitted:
     ids.parsed(ids.CALL, call_id)
-    outcome = form.get("DialCallStatus", "")
+    outcome = asked.form.get("DialCallStatus", "")
     dialled = Dialled(
         outcome=outcome,
         is_answered=outcome in ("completed", "answered"),
-        is_over=form.get("CallStatus") in CARRIER_ENDS,
-        duration_s=_number(form.get("DialCallDuration")),
+        is_over=asked.form.get("CallStatus") in CARRIER_ENDS,
+        duration_s=_number(asked.form.get("DialCallDuration")),
     )
-    admitted = await closing.after_forward(plane, twilio, CallId(call_id), dialled)
+    admitted = await closing.after_forward(plane, twilio, asked.proof, CallId(call_id), dialled)
     return admitted or Admitted(answer=twilio.hang_up(), plan=None)
 
 
@@ -203,11 +215,16 @@ def _since_s(request: Request[Any, Any, Any]) -> float | None:
     return _number(request.query_params.get(unrecorded.SINCE), max_digits=12)
 
 
-async def _give_up(plane: Plane, form: FormMultiDict) -> Admitted:
+async def _give_up(plane: Plane, asked: Asked) -> Admitted:
     async with plane.database.pool.connection() as connection, connection.transaction():
-        call = await ledger.lock_carriers(connection, twilio.PROVIDER, form["AccountSid"], form["CallSid"])
-        appended = call and await hangups.intend(
-            connection, call, EndedReason.TELEPHONY_FAILED, CallState.FAILED, due_in_s=hangups.LOOK_AFTER_S
+        call = await ledger.lock_carriers(connection, twilio.PROVIDER, asked.proof.account, asked.form["CallSid"])
+        is_proven = call is not None and asked.proof.covers(call.project_id, call.account)
+        appended = (
+            call
+            and is_proven
+            and await hangups.intend(
+                connection, call, EndedReason.TELEPHONY_FAILED, CallState.FAILED, due_in_s=hangups.LOOK_AFTER_S
+            )
         )
     if appended:
         await news.publish(plane.bus, appended)
@@ -232,16 +249,16 @@ async def _announcing(plane: Plane, plan: CallStart) -> BackgroundTask | None:
     return None if done else BackgroundTask(asyncio.wait, {announcing})
 
 
-def _callback(form: FormMultiDict) -> Callback:
+def _callback(asked: Asked) -> Callback:
     return Callback(
         provider=twilio.PROVIDER,
-        account=form["AccountSid"],
-        provider_call_id=form.get("CallSid", ""),
-        to_number=form.get("To", "")[:MAX_PARTY_LENGTH],
-        status=form.get("CallStatus", ""),
-        sequence_number=_number(form.get("SequenceNumber")),
-        duration_s=_number(form.get("CallDuration")),
-        sip_code=_number(form.get("SipResponseCode")),
+        proof=asked.proof,
+        provider_call_id=asked.form.get("CallSid", ""),
+        to_number=asked.form.get("To", "")[:MAX_PARTY_LENGTH],
+        status=asked.form.get("CallStatus", ""),
+        sequence_number=_number(asked.form.get("SequenceNumber")),
+        duration_s=_number(asked.form.get("CallDuration")),
+        sip_code=_number(asked.form.get("SipResponseCode")),
     )
 
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKeyConstraint, Index, UniqueConstraint
+from sqlalchemy import ForeignKeyConstraint, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from turncall_control.db.base import Id, Row, StructJson, created_at
@@ -17,6 +17,7 @@ class NumberRow(Row):
 
     ``configured_at`` is unset until the carrier has confirmed that its calls come here. ``agent_id`` is what releases
     before ``settings`` read: the agent of a number that has just one; nothing here reads it.
+    ``account`` owns the number at the carrier; empty for the installation's, in rows of before it was written down.
     """
 
     __tablename__ = "numbers"
@@ -32,6 +33,7 @@ class NumberRow(Row):
     settings: Mapped[Settings] = mapped_column(StructJson(Settings))
     e164: Mapped[str] = mapped_column(unique=True, info=PRIVATE)
     carrier: Mapped[str]
+    account: Mapped[str] = mapped_column(server_default=text("''"))
     carrier_sid: Mapped[str]
     max_concurrent_calls: Mapped[int | None]
     created_at: Mapped[datetime] = created_at()

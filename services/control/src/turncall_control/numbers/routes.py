@@ -61,7 +61,7 @@ async def list_numbers(
 @get("/v1/numbers/available", tags=["numbers"], opt=needs(_WRITE, IN_PROJECT, fails=_CARRIER))
 async def list_owned_numbers(plane: NamedDependency[Plane], caller: NamedDependency[Caller]) -> OwnedNumbers:
     """What the carrier's account owns, so that it can be bound."""
-    carrier = plane.carrier(service.CARRIER)
+    carrier = await plane.carrier(caller.project_id, service.CARRIER)
     with service.carrier_errors():
         numbers = await carrier.list_numbers()
     async with in_project(plane.database, caller.project_id) as session:

@@ -51,13 +51,13 @@ async def bind(plane: Plane, project_id: ProjectId, wanted: str, settings: Setti
     Raises `Invalid` for an agent or a number that is not there or takes no calls, `NumberTaken`, `CarrierFailed`. When
     the carrier does not configure the number, it is not bound.
     """
-    carrier = plane.carrier(CARRIER)
+    carrier = await plane.carrier(project_id, CARRIER)
     async with in_project(plane.database, project_id) as session:
         await _check(session, project_id, settings)
     number = await _owned_number(carrier, wanted)
     try:
         async with in_project(plane.database, project_id) as session:
-            row = await repository.add(session, project_id, settings, carrier.provider, number)
+            row = await repository.add(session, project_id, settings, carrier, number)
     except IntegrityError as error:
         raise NumberTaken("unbind it first, or bind another one") from error
     try:
@@ -84,15 +84,16 @@ async def configure(plane: Plane, project_id: ProjectId, number_id: NumberId) ->
     """Points a bound number at us once more. A repeat changes nothing."""
     async with in_project(plane.database, project_id) as session:
         row = await repository.get(session, project_id, number_id)
-    return await _configured(plane, plane.carrier(row.carrier), row)
+    return await _configured(plane, await plane.carrier_of(project_id, row.carrier, row.account), row)
 
 
 async def unbind(plane: Plane, project_id: ProjectId, number_id: NumberId) -> None:
     """Takes our addresses off the number, then forgets it. When the carrier fails, it stays bound."""
     async with in_project(plane.database, project_id) as session:
         row = await repository.get(session, project_id, number_id)
+    carrier = await plane.carrier_of(project_id, row.carrier, row.account)
     with carrier_errors():
-        await plane.carrier(row.carrier).release_number(row.carrier_sid)
+        await carrier.release_number(row.carrier_sid)
     await _delete(plane, project_id, number_id)
 
 

@@ -1,11 +1,12 @@
 """The table of projects."""
 
 from datetime import datetime
+from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from turncall_control.db.base import Id, Row, StructJson, created_at
+from turncall_control.db.base import Box, Id, Row, StructJson, created_at
 from turncall_control.settings import ProjectSettings
 from turncall_proto import ids
 from turncall_proto.ids import ProjectId
@@ -23,3 +24,18 @@ class ProjectRow(Row):
     )
     created_at: Mapped[datetime] = created_at()
     deleted_at: Mapped[datetime | None]
+
+
+class SigningSecretRow(Row):
+    """What requests to a project's servers are signed with. With ``retires_at`` set it signs beside its successor."""
+
+    __tablename__ = "signing_secrets"
+    __table_args__ = (
+        Index("one_current_signing_secret", "project_id", unique=True, postgresql_where=text("retires_at is null")),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text("uuidv7()"))
+    project_id: Mapped[ProjectId] = mapped_column(Id(ids.PROJECT), ForeignKey("projects.id"), index=True)
+    box: Mapped[bytes] = mapped_column(Box)
+    created_at: Mapped[datetime] = created_at()
+    retires_at: Mapped[datetime | None]

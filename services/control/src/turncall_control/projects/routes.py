@@ -13,10 +13,9 @@ from turncall_control.db.engine import in_project
 from turncall_control.errors import NotFound
 from turncall_control.http.paging import Page, PageAsked, paged
 from turncall_control.plane import Plane, Slice
-from turncall_control.projects import repository
+from turncall_control.projects import repository, signing
 from turncall_control.projects.model import ProjectRow
-from turncall_control.projects.schemas import ProjectChange, ProjectNew, ProjectView, SigningSecret
-from turncall_control.projects.signing import signing_secret
+from turncall_control.projects.schemas import ProjectChange, ProjectNew, ProjectView, Rotation, SigningSecret
 from turncall_control.settings import changed
 from turncall_proto import ids
 from turncall_proto.ids import ProjectId
@@ -29,7 +28,9 @@ _IN_PATH: Final = in_path("project_id", ids.PROJECT)
 async def create_project(plane: NamedDependency[Plane], data: JSONBody[ProjectNew]) -> ProjectView:
     """Makes a project. Its first key comes from `create_first_key`."""
     async with plane.database.system() as session, session.begin():
-        return _view(await repository.add(session, data.name))
+        row = await repository.add(session, data.name)
+    await signing.store_first(plane, row.id)
+    return _view(row)
 
 
 @get("/v1/projects", tags=["projects"], opt=_BY_OPERATOR)
@@ -73,9 +74,28 @@ async def get_signing_secret(
     caller: NamedDependency[Caller],
     project_id: FromPath[str],
 ) -> SigningSecret:
-    """The secret by which the project's servers recognise our requests, such as those of webhook tools."""
+    """The newest secret by which the project's servers recognise our requests, such as those of webhook tools."""
     project = await _own(session, caller, project_id)
-    return SigningSecret(secret=signing_secret(plane.config.key_pepper, project.id).reveal())
+    newest, *_ = signing.signing_secrets(plane.config.key_pepper, project.id, await plane.wallets.open(project.id))
+    return SigningSecret(secret=newest.reveal())
+
+
+@post(
+    "/v1/projects/{project_id:str}/signing-secret/rotate",
+    status_code=200,
+    tags=["projects"],
+    opt=needs(Permission.PROJECT_WRITE, _IN_PATH),
+)
+async def rotate_signing_secret(
+    plane: NamedDependency[Plane],
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    project_id: FromPath[str],
+    data: JSONBody[Rotation],
+) -> SigningSecret:
+    """Makes a new secret. For the overlap requests carry two signatures, so that either secret verifies them."""
+    project = await _own(session, caller, project_id)
+    return SigningSecret(secret=(await signing.rotate(plane, project.id, data.overlap_s)).reveal())
 
 
 async def _own(session: AsyncSession, caller: Caller, project_id: str, *, is_locked: bool = False) -> ProjectRow:
@@ -89,5 +109,6 @@ def _view(row: ProjectRow) -> ProjectView:
 
 
 PROJECTS: Final = Slice(
-    name="projects", routes=(create_project, list_projects, get_project, change_project, get_signing_secret)
+    name="projects",
+    routes=(create_project, list_projects, get_project, change_project, get_signing_secret, rotate_signing_secret),
 )

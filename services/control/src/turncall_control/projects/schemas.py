@@ -48,3 +48,12 @@ class SigningSecret(Struct, frozen=True, kw_only=True):
     """What requests to the project's own servers are signed with."""
 
     secret: Annotated[str, Meta(description="whsec_…, for any library of Standard Webhooks.")]
+
+
+class Rotation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a signing secret gives way to its successor."""
+
+    overlap_s: Annotated[
+        int,
+        Meta(ge=0, le=7 * 86_400, description="How long the secret of before signs as well; 0 when it has leaked."),
+    ] = 86_400

@@ -15,7 +15,7 @@ from prometheus_client import Counter, Histogram
 from turncall_control.db import failures
 from turncall_control.envelope import CannotDecrypt
 from turncall_control.plane import Plane
-from turncall_control.projects.signing import signing_secret
+from turncall_control.projects.signing import signing_secrets
 from turncall_control.webhooks import disabling, queue
 from turncall_control.webhooks.attempts import LONGEST_PAUSE_S, Verdict, next_try, verdict
 from turncall_control.webhooks.body import body_of
@@ -144,7 +144,8 @@ class Sender:
         """What the request is signed with: the subscription's secrets, or the project's for an agent's own server."""
         project_id = ProjectId(ids.written(ids.PROJECT, taken.project_id))
         if taken.webhook_id is None:
-            return [signing_secret(self._config.key_pepper, project_id).reveal()]
+            wallet = await self._plane.wallets.open(project_id)
+            return [secret.reveal() for secret in signing_secrets(self._config.key_pepper, project_id, wallet)]
         wanted = purpose(ids.written(ids.WEBHOOK, taken.webhook_id))
         boxes = [box for box in (taken.secret, taken.previous_secret) if box is not None]
         return [(await self._plane.vault.decrypt(project_id, wanted, bytes(box))).reveal() for box in boxes]

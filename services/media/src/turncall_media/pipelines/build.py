@@ -188,4 +188,5 @@ def _recorder(plan: CallStart, resources: Resources) -> Recorder:
 
 
 def _signing_secrets(plan: CallStart, resources: Resources) -> tuple[str, ...]:
-    return () if plan.signing_secret is None else (resources.open_secret(plan.signing_secret),)
+    sealed = plan.signing_secrets or ((plan.signing_secret,) if plan.signing_secret is not None else ())
+    return tuple(resources.open_secret(secret) for secret in sealed)

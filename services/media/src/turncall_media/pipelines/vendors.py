@@ -1,6 +1,6 @@
 """The services of one call's vendors: built from the plan, and what is wrong with those that cannot be."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct, ValidationError, convert
@@ -70,15 +70,17 @@ def processors(processor: FrameProcessor) -> list[FrameProcessor]:
 
 
 def key_for(
-    ref: VendorRef, capabilities: Capabilities, secrets: Mapping[str, str], open_secret: Callable[[str], str]
+    ref: VendorRef, capabilities: Capabilities, plan: CallStart, open_secret: Callable[[str], str]
 ) -> str | None:
-    """The installation's key for this stage; None without one, and when the agent names a server of its own.
+    """The key for this stage; None without one, and for the installation's when the agent names a server of its own.
 
-    Who owns that server would learn the key, and any developer of any project may name one.
+    Who owns that server would learn the key, and any developer of any project may name one. The project's own key goes
+    wherever the project says.
     """
-    if any(ref.options.get(name) for name in capabilities.secret_optional_with) or ref.vendor not in secrets:
+    is_elsewhere = any(ref.options.get(name) for name in capabilities.secret_optional_with)
+    if ref.vendor not in plan.secrets or (is_elsewhere and ref.vendor not in plan.own_vendors):
         return None
-    return open_secret(secrets[ref.vendor])
+    return open_secret(plan.secrets[ref.vendor])
 
 
 def _built(kind: Kind, ref: VendorRef, plan: CallStart, resources: Resources) -> FrameProcessor:
@@ -86,7 +88,7 @@ def _built(kind: Kind, ref: VendorRef, plan: CallStart, resources: Resources) ->
     context = BuildContext(
         rate_hz=RATE_HZ,
         language=plan.agent.language,
-        secret=key_for(ref, module.CAPABILITIES, plan.secrets, resources.open_secret),
+        secret=key_for(ref, module.CAPABILITIES, plan, resources.open_secret),
         expected_phrases=_expected_phrases(plan) if kind == "stt" else (),
         egress_allow=resources.egress_allow,
     )

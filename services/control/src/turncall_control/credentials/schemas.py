@@ -1,0 +1,63 @@
+"""A credential as the API takes and shows it: secrets go in and never come out."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from turncall_control.http.fields import Moment
+from turncall_proto.ids import CredentialId
+
+SecretText = Annotated[str, Meta(min_length=8, max_length=512, pattern=r"^[\x21-\x7e]+$")]
+"""Visible ASCII, as it goes into a header."""
+BaseUrl = Annotated[str, Meta(max_length=2048, pattern=r"^https?://\S+$")]
+
+
+class VendorKeyNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="vendor"):
+    """The project's key at a model vendor; it may also be that of another server which speaks the vendor's protocol."""
+
+    vendor: Annotated[str, Meta(min_length=1, max_length=64, description="A vendor of the catalogue that takes a key.")]
+    key: SecretText
+
+
+class TwilioAccountNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="twilio"):
+    """The project's Twilio account: its numbers are bound in it, its webhooks are signed by it."""
+
+    account_sid: Annotated[str, Meta(pattern=r"^AC[0-9a-f]{32}$")]
+    auth_token: SecretText
+    secondary_auth_token: Annotated[
+        SecretText | None, Meta(description="Accepted as well: for the time in which the account's tokens rotate.")
+    ] = None
+
+
+CredentialNew = VendorKeyNew | TwilioAccountNew
+
+
+class CredentialView(Struct, frozen=True, kw_only=True):
+    """A credential without its secret."""
+
+    id: CredentialId
+    kind: Literal["vendor", "twilio"]
+    name: Annotated[str, Meta(description="The vendor, or the SID of the Twilio account.")]
+    hint: Annotated[str, Meta(description="The last four characters of the secret; empty if it is a short one.")]
+    created_at: Moment
+    updated_at: Moment
+    last_used_at: Annotated[Moment | None, Meta(description="By a call or a carrier's webhook, to ten seconds.")]
+
+
+class VerificationAsked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a credential is to be tried."""
+
+    base_url: Annotated[
+        BaseUrl | None,
+        Meta(description="The server to ask in place of the vendor's own, written as in an agent's options."),
+    ] = None
+
+
+class Verification(Struct, frozen=True, kw_only=True):
+    """What came of trying a credential."""
+
+    outcome: Annotated[
+        Literal["accepted", "refused", "unreachable", "unverifiable"],
+        Meta(description="`unverifiable`: the vendor has no request that would tell without doing anything."),
+    ]
+    detail: str
