@@ -10,6 +10,7 @@ from msgspec import Meta, Struct, field
 
 from turncall_proto.variables import Variables
 
+Line = Annotated[str, Meta(min_length=1, max_length=500, description="One thing that the agent says.")]
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$", description="Lower snake case, 64 characters at most.")]
 
 
@@ -29,7 +30,7 @@ class Cascade(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
 
 
 class TurnTaking(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When the caller has begun to speak, has finished, and may interrupt."""
+    """When the caller has begun to speak, has finished, may interrupt, and has been silent for too long."""
 
     silence_timeout_ms: Annotated[
         int,
@@ -38,6 +39,29 @@ class TurnTaking(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     barge_in: Annotated[bool, Meta(description="Whether the caller's speech silences the agent.")] = True
     vad_confidence: Annotated[float, Meta(gt=0, lt=1, description="Speech probability that counts as speech.")] = 0.7
     vad_start_ms: Annotated[int, Meta(ge=20, le=1000, description="Speech this long begins a turn.")] = 200
+    protect_first_message: Annotated[
+        bool, Meta(description="Whether the first message is played to its end whatever the caller says meanwhile.")
+    ] = False
+    min_words: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10,
+            description="Words that silence the agent while it speaks; fewer go unheard. 0: the voice alone does.",
+        ),
+    ] = 0
+    idle_timeout_s: Annotated[
+        int,
+        Meta(ge=0, le=600, description="Silence on both sides, once the agent was heard, until it asks. 0: never."),
+    ] = 0
+    idle_prompts: Annotated[
+        tuple[Line, ...],
+        Meta(
+            max_length=5,
+            description="What it asks, one after each such silence; after one more the call ends as customer_silent. "
+            "Empty: it asks once, in its language.",
+        ),
+    ] = ()
 
 
 class EndCallTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="end_call"):
@@ -94,6 +118,12 @@ class AgentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = "en-US"
     turn_taking: TurnTaking = field(default_factory=TurnTaking)
     max_duration_s: Annotated[int, Meta(ge=10, le=14_400, description="The call ends after this long.")] = 3600
+    max_duration_warning: Annotated[
+        str, Meta(max_length=500, description="Said before the call ends for its length; empty: nothing is.")
+    ] = ""
+    max_duration_warning_s: Annotated[
+        int, Meta(ge=5, le=600, description="How long before its end the warning is said.")
+    ] = 30
     recording: Annotated[Literal["off", "on"], Meta(description="Whether both sides are recorded.")] = "on"
     tools: Annotated[tuple[Tool, ...], Meta(max_length=64, description="Names are unique.")] = ()
     variables: Annotated[

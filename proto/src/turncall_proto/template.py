@@ -1,8 +1,9 @@
 """``{{name}}`` in an agent's texts, and what it becomes on a call. Pure; the one place where either plane renders.
 
-Prompt, first message and tool descriptions are texts. A vendor's options never are: what stands in braces there, such
-as the slots of a local script, belongs to that vendor. Names that users give are single words, names that the platform
-fills in have a dot, so neither hides the other. Braces around anything else are left as they are written.
+Prompt, tool descriptions and what the agent says word for word are texts. A vendor's options never are: what stands in
+braces there, such as the slots of a local script, belongs to that vendor. Names that users give are single words, names
+that the platform fills in have a dot, so neither hides the other. Braces around anything else are left as they are
+written.
 """
 
 import re
@@ -56,6 +57,9 @@ def texts(agent: AgentSpec) -> Iterator[Text]:
     """Every text in which places are filled."""
     yield Text(path="prompt", text=agent.prompt)
     yield Text(path="first_message", text=agent.first_message)
+    yield Text(path="max_duration_warning", text=agent.max_duration_warning)
+    for index, line in enumerate(agent.turn_taking.idle_prompts):
+        yield Text(path=f"turn_taking.idle_prompts[{index}]", text=line)
     for index, tool in enumerate(agent.tools):
         yield Text(path=f"tools[{index}].description", text=tool.description)
 
@@ -84,11 +88,14 @@ def rendered(plan: CallStart) -> Rendered:
     agent = plan.agent
     known = {name: value(plan) for name, value in BUILT_IN.items()} | agent.variables | plan.variables
     met = dict.fromkeys(name for text in texts(agent) for name in names(text.text))
+    lines = tuple(filled(line, known) for line in agent.turn_taking.idle_prompts)
     return Rendered(
         agent=replace(
             agent,
             prompt=filled(agent.prompt, known),
             first_message=filled(agent.first_message, known),
+            max_duration_warning=filled(agent.max_duration_warning, known),
+            turn_taking=replace(agent.turn_taking, idle_prompts=lines),
             tools=tuple(replace(tool, description=filled(tool.description, known)) for tool in agent.tools),
         ),
         missing=tuple(name for name in met if name not in known),

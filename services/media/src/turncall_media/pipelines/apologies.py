@@ -1,4 +1,4 @@
-"""What the caller hears of our own troubles, in the agent's language."""
+"""What callers hear that no agent's author wrote, in the agent's language: of our troubles, and of their silence."""
 
 from typing import Final
 
@@ -24,6 +24,17 @@ _AGAIN_BY_LANGUAGE: Final = {
     "pt": "Desculpe, pode repetir?",
 }
 
+_THERE_BY_LANGUAGE: Final = {
+    "de": "Sind Sie noch da?",
+    "en": "Are you still there?",
+    "es": "¿Sigue ahí?",
+    "fr": "Êtes-vous toujours là ?",
+    "it": "È ancora in linea?",
+    "nl": "Bent u er nog?",
+    "pl": "Czy nadal Pan lub Pani tam jest?",
+    "pt": "Ainda está aí?",
+}
+
 
 def apology(language: str) -> str:
     """For a vendor that is lost for good: one or two sentences in ``language`` (BCP 47), else in English."""
@@ -33,6 +44,11 @@ def apology(language: str) -> str:
 def please_repeat(language: str) -> str:
     """For words that were lost: a short question in ``language`` (BCP 47), else in English."""
     return _in(language, _AGAIN_BY_LANGUAGE)
+
+
+def still_there(language: str) -> str:
+    """For a caller who says nothing: a short question in ``language`` (BCP 47), else in English."""
+    return _in(language, _THERE_BY_LANGUAGE)
 
 
 def _in(language: str, sentences: dict[str, str]) -> str:

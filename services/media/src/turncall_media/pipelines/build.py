@@ -26,11 +26,13 @@ from turncall_media.pipelines.speaking import AgentOutput
 from turncall_media.pipelines.speech import Speech
 from turncall_media.pipelines.story import UNKNOWN, Continuation, continuation, unheard
 from turncall_media.pipelines.vendors import Built, Vendors, build_all, processors, usage
+from turncall_media.pipelines.watches import ask_when_idle, warn_of_the_end
 from turncall_media.report.events import Narrator, Stage
 from turncall_media.report.recorder import Recorder
 from turncall_media.seams import Past, Reporter, Resources
 from turncall_media.tools.shape import CallReach
 from turncall_media.turns import policy, silero
+from turncall_media.turns.interruption import Protection
 from turncall_media.turns.voice import VoiceDetector
 from turncall_media.wire.twilio import TwilioWire
 from turncall_proto.agent import AgentSpec
@@ -131,16 +133,26 @@ def _conversation(
     context = LLMContext(messages=messages, tools=toolbox.schemas(agent.tools))
     if isinstance(vendors.llm, LLMService):
         toolbox.register(agent.tools, vendors.llm, reach, narrator, lambda: ends.ending.outcome is not None)
-    worker = build_worker(ends.caller, ends.output, vendors, agent.turn_taking, context, narrator, speech, ends.faults)
+    protection = _protection(agent, story)
+    worker = build_worker(
+        ends.caller, ends.output, vendors, agent.turn_taking, context, narrator, speech, ends.faults, protection
+    )
 
     async def opening() -> None:
         narrator.started()
         if plan.resume is not None:
             narrator.resumed(plan.resume, resources.worker, resources.now())
         await go_on(story, agent, speech, worker, vendors.llm, context, narrator, lambda: ends.caller.is_cut_off)
+        if protection is not None:
+            await speech.heard()
+            protection.is_lifted = True
 
-    parts = _parts(agent, ends, worker, vendors.stages(), _lasts_s(agent, story, resources.now()))
-    return Conversation(parts, opening)
+    lasts_s = _lasts_s(agent, story, resources.now())
+    watches = (
+        partial(ask_when_idle, agent, story.messages, speech, narrator, ends.ending.because),
+        partial(warn_of_the_end, agent, story.messages, lasts_s, speech, narrator),
+    )
+    return Conversation(replace(_parts(agent, ends, worker, vendors.stages(), lasts_s), watches=watches), opening)
 
 
 def _excuse(plan: CallStart, ends: _Ends, built: Built) -> Conversation:
@@ -174,6 +186,12 @@ def _story(plan: CallStart, past: Past | None, now: datetime) -> Continuation:
         return UNKNOWN
     told = continuation(past.facts, toolbox.end_replies(plan.agent.tools))
     return told if plan.resume is None else unheard(told, (now - plan.resume.lost_at).total_seconds())
+
+
+def _protection(agent: AgentSpec, story: Continuation) -> Protection | None:
+    """For the first message, or for what is left of it: one that another worker was cut off in is said again."""
+    is_first = story.greet or (story.turn == 0 and bool(story.say))
+    return Protection() if agent.turn_taking.protect_first_message and agent.first_message and is_first else None
 
 
 def _lasts_s(agent: AgentSpec, story: Continuation, now: datetime) -> float:

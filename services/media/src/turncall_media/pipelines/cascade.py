@@ -42,6 +42,7 @@ from turncall_media.pipelines.vendors import Vendors
 from turncall_media.report.events import Narrator
 from turncall_media.sound import BYTES_PER_MS, RATE_HZ
 from turncall_media.turns import policy
+from turncall_media.turns.interruption import Protection
 from turncall_proto.agent import TurnTaking
 
 CONNECT_WITHIN_S = 10.0
@@ -58,6 +59,7 @@ def build_worker(
     narrator: Narrator,
     speech: Speech,
     faults: Faults,
+    protection: Protection | None,
 ) -> PipelineWorker:
     """The pipeline of one call, not started. Pipecat's own extras (RTVI, turn tracking, idle watch) are off: they cost
     a third of the work for each frame (measured), and what they tell is told by ``narrator``."""
@@ -73,7 +75,7 @@ def build_worker(
             vendors.stt,
             Tap("Ear", _ear(narrator, faults), swallows=(InputAudioRawFrame,)),
             DTMFAggregator(enable_direct_mode=True),
-            LLMUserAggregator(context, params=policy.user_params(taking)),
+            LLMUserAggregator(context, params=policy.user_params(taking, protection)),
             Tap("Floor", _floor(narrator, patience), up=by_class({ErrorFrame: lambda _: patience.answered()})),
             vendors.llm,
             mouth,

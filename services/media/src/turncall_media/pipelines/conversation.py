@@ -1,7 +1,7 @@
 """One call's conversation, from the opened wire to the outcome."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final
 
@@ -36,7 +36,10 @@ _log = logs.logger(__name__)
 
 
 class Parts(Struct, frozen=True, kw_only=True):
-    """What a conversation is made of. ``recorder`` is None when nothing is recorded; ``lasts_s`` at the longest."""
+    """What a conversation is made of. ``recorder`` is None when nothing is recorded; ``lasts_s`` at the longest.
+
+    ``watches`` run beside the conversation from the moment when it is open.
+    """
 
     agent: AgentSpec
     lasts_s: float
@@ -48,6 +51,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     faults: Faults
     recorder: Recorder | None
     egress: EgressClient
+    watches: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
 
 
 class Conversation:
@@ -154,6 +158,8 @@ class Conversation:
     async def _begin(self, opening: Opening) -> None:
         await opening()
         self._is_open.set()
+        for watch in self._parts.watches:
+            self._start(watch())
 
     async def _judge(self, worker: PipelineWorker, error: ErrorFrame) -> None:
         """Something in the pipeline failed: a vendor, or we did."""

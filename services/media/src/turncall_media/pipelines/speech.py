@@ -19,6 +19,7 @@ class Speech:
 
     def __init__(self) -> None:
         self.mouth: FrameProcessor | None = None
+        self.lines = 0  # said so far, besides the model's replies
         self._no_reply_under_way = asyncio.Event()
         self._no_reply_under_way.set()
 
@@ -36,6 +37,7 @@ class Speech:
 
     async def say(self, text: str, *, is_kept: bool) -> None:
         """Has ``text`` spoken behind what is being said. ``is_kept``: the model is to remember it."""
+        self.lines += 1
         await self._push(TTSSpeakFrame(text, append_to_context=is_kept))
 
     async def heard(self) -> None:

@@ -34,6 +34,8 @@ from turncall_proto.live import TranscriptPartial
 
 Stage = Literal["stt", "llm", "tts"]
 LONGEST_DETAIL: Final = 500
+KEYS_S: Final = 2.0
+"""After a key, in which the next one may come."""
 BEHIND_MS: Final = 400
 """Audio that comes later than this waits somewhere; a network's jitter is less."""
 
@@ -72,13 +74,15 @@ class Narrator:
         self._has_caller_the_floor = False
         self._heard_ms = 0.0  # how far the caller's audio has been listened to
         self._tools_at_work = 0
+        self._key_s: float | None = None  # when the caller last pressed one
         self.usage = usage
         self.turn = 0
 
     @property
     def is_busy(self) -> bool:
-        """Whether the caller speaks or has the floor, or a tool is at work."""
-        return self._is_voice_on or self._has_caller_the_floor or self._tools_at_work > 0
+        """Whether the caller speaks, presses keys or has the floor, or a tool is at work."""
+        is_typing = self._key_s is not None and self._clock_s() - self._key_s < KEYS_S
+        return is_typing or self._is_voice_on or self._has_caller_the_floor or self._tools_at_work > 0
 
     @property
     def is_behind(self) -> bool:
@@ -234,6 +238,7 @@ class Narrator:
 
     def key_pressed(self, digit: str) -> None:
         """The caller pressed a key."""
+        self._key_s = self._clock_s()
         self._reporter.report(DtmfReceived, digit=digit)
 
     def vendor_failed(self, stage: Stage, detail: str, *, is_fatal: bool) -> None:

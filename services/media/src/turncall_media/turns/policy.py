@@ -7,11 +7,16 @@ in which words may still come. Together they last ``silence_timeout_ms``.
 from typing import Final
 
 from pipecat.processors.aggregators.llm_response_universal import LLMUserAggregatorParams
-from pipecat.turns.user_mute import AlwaysUserMuteStrategy
-from pipecat.turns.user_start import TranscriptionUserTurnStartStrategy, VADUserTurnStartStrategy
+from pipecat.turns.user_mute import AlwaysUserMuteStrategy, BaseUserMuteStrategy
+from pipecat.turns.user_start import (
+    BaseUserTurnStartStrategy,
+    TranscriptionUserTurnStartStrategy,
+    VADUserTurnStartStrategy,
+)
 from pipecat.turns.user_stop import SpeechTimeoutUserTurnStopStrategy
 from pipecat.turns.user_turn_strategies import UserTurnStrategies
 
+from turncall_media.turns.interruption import EnoughWords, Protection
 from turncall_media.turns.voice import VoiceSettings
 from turncall_proto.agent import TurnTaking
 
@@ -30,14 +35,26 @@ def voice_settings(taking: TurnTaking) -> VoiceSettings:
     )
 
 
-def user_params(taking: TurnTaking) -> LLMUserAggregatorParams:
-    """When the caller's turn begins and ends, and whether the caller is heard while the agent speaks."""
+def user_params(taking: TurnTaking, protection: Protection | None = None) -> LLMUserAggregatorParams:
+    """When the caller's turn begins and ends, and whether the caller is heard while the agent speaks.
+
+    Under ``protection`` the caller is not heard at all until it is lifted.
+    """
+    mutes: list[BaseUserMuteStrategy] = [] if protection is None else [protection]
+    if not taking.barge_in:
+        mutes.append(AlwaysUserMuteStrategy())  # type: ignore[no-untyped-call]  # Pipecat leaves it unannotated
     rest_s = max(0, taking.silence_timeout_ms - STOP_WINDOW_MS) / 1000
     return LLMUserAggregatorParams(
         user_turn_strategies=UserTurnStrategies(
-            start=[VADUserTurnStartStrategy(), TranscriptionUserTurnStartStrategy()],
+            start=_starts(taking.min_words),
             stop=[SpeechTimeoutUserTurnStopStrategy(user_speech_timeout=rest_s)],
         ),
-        user_mute_strategies=[] if taking.barge_in else [AlwaysUserMuteStrategy()],  # type: ignore[no-untyped-call]  # Pipecat leaves it unannotated
+        user_mute_strategies=mutes,
         user_turn_stop_timeout=LOST_TRANSCRIPT_S,
     )
+
+
+def _starts(min_words: int) -> list[BaseUserTurnStartStrategy]:
+    if min_words:
+        return [EnoughWords(min_words)]
+    return [VADUserTurnStartStrategy(), TranscriptionUserTurnStartStrategy()]
