@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 PY := $(BIN)/python
 
-.PHONY: help setup fmt check test fuzz chaos soak figures demo up down schema migrate
+.PHONY: help setup fmt check test fuzz chaos soak bench figures demo up down schema migrate
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +33,11 @@ chaos: setup ## Kill, freeze and take away every part under live calls; prints a
 soak: setup ## An hour of calls with a fault a minute; memory and descriptors must stay flat (SOAK="--minutes 10")
 	@$(PY) -m turncall_testkit.chaos.soak $(SOAK)
 
-figures: ## Write the last reports of chaos and soak into README.md
+bench: setup ## Measure speed on real servers and processes; prints a table (BENCH="inbound --rounds 3")
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(PY) -m turncall_testkit.bench $(BENCH)
+
+figures: ## Write the last reports of bench, chaos and soak into README.md
+	@$(PY) -m turncall_testkit.bench.figures
 	@$(PY) -m turncall_testkit.chaos.figures
 
 check: setup ## Formatting, lint, types, who may import whom, schema drift, unit tests

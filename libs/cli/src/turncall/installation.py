@@ -36,7 +36,7 @@ class InstallationFailed(Exception):
 class Installation:
     """Control and media workers as children of this process, each with a log in ``folder``.
 
-    ``async with`` starts control (after migrating the database) and one worker; more come by `add_worker` and
+    ``async with`` starts control (after migrating the database) and ``workers`` workers; more come by `add_worker` and
     `add_control`. ``public_url`` is where carriers reach control, if that is a balancer before its replicas.
     """
 
@@ -48,6 +48,7 @@ class Installation:
         carrier: Carrier,
         *,
         slots: int = 20,
+        workers: int = 1,
         control_port: int | None = None,
         public_url: str | None = None,
         extra: Mapping[str, str] | None = None,
@@ -62,13 +63,14 @@ class Installation:
         self._urls = urls
         self._carrier = carrier
         self._slots = slots
+        self._first_workers = workers
         self._extra = dict(extra or {})
         self._ready_urls: dict[Process, str] = {}
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         try:
-            await asyncio.gather(self._start_control(), self.add_worker())
+            await asyncio.gather(self._start_control(), *(self.add_worker() for _ in range(self._first_workers)))
         except BaseException:
             await self._stack.aclose()
             raise

@@ -45,12 +45,12 @@ def section(reports: list[Report]) -> str:
     return "\n".join([HEAD, *rows, "", *dates])
 
 
-def placed(text: str, made: str) -> str:
+def placed(text: str, made: str, begin: str = BEGIN, end: str = END) -> str:
     """``text`` with ``made`` between the markers. Raises `Unmarked`."""
-    pattern = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", re.DOTALL)
+    pattern = re.compile(f"{re.escape(begin)}\n.*?{re.escape(end)}", re.DOTALL)
     if len(pattern.findall(text)) != 1:
-        raise Unmarked(f"{README} needs the lines {BEGIN} and {END} once")
-    return pattern.sub(lambda _: f"{BEGIN}\n{made}\n{END}", text)
+        raise Unmarked(f"{README} needs the lines {begin} and {end} once")
+    return pattern.sub(lambda _: f"{begin}\n{made}\n{end}", text)
 
 
 def _line(row: Row) -> str:

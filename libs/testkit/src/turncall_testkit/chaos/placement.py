@@ -8,19 +8,13 @@ import asyncio
 import re
 import signal
 from collections import Counter
-from contextlib import AsyncExitStack
 from typing import Final
 
 import aiohttp
 from msgspec import Struct
 
-from turncall_bus import nats
-from turncall_bus.bus import Bus
-from turncall_phone.signature import SIGNATURE_HEADER, sign
-from turncall_proto import ids, subjects
-from turncall_proto.codec import decode, encode
-from turncall_proto.ids import WorkerId
-from turncall_proto.placement import BEAT_EVERY_S, SUSPECT_AFTER_S, CallOffer, OfferReply, WorkerBeat
+from turncall_proto.placement import SUSPECT_AFTER_S
+from turncall_testkit.arrivals import Carrier, simulated
 from turncall_testkit.chaos.scene import ACCOUNT, Scene
 from turncall_testkit.relay import HOST
 
@@ -33,7 +27,6 @@ SLOTS: Final = 2_000
 LAGS_MS: Final = (1.0, 1.0, 1.0, 80.0, 150.0)
 """Event loop lag that each worker tells; above 20 ms audio comes late."""
 OVERLOADED_MS: Final = 20.0
-PATH: Final = "/webhooks/twilio/voice/inbound"
 _WORKER: Final = re.compile(r'url="ws://simulated-(\d)')
 
 
@@ -72,49 +65,13 @@ def _is_late(index: int) -> bool:
     return LAGS_MS[index] > OVERLOADED_MS
 
 
-class _Worker:
-    """Beats and accepts. Its media address tells its ``index``."""
-
-    def __init__(self, index: int, bus: Bus) -> None:
-        self.id = WorkerId(ids.mint(ids.WORKER))
-        self._index = index
-        self._bus = bus
-        self._taken: set[str] = set()
-
-    async def run(self) -> None:
-        """Until cancelled."""
-        await self._bus.serve(subjects.offer(self.id), self._answer)
-        while True:
-            await self._bus.tell(subjects.beat("calls", self.id), encode(self._beat()))
-            await asyncio.sleep(BEAT_EVERY_S)
-
-    async def _answer(self, data: bytes) -> bytes:
-        self._taken.add(decode(data, CallOffer).plan.call_id)
-        return encode(OfferReply(worker=self.id, answer="accepted"))
-
-    def _beat(self) -> WorkerBeat:
-        return WorkerBeat(
-            worker=self.id,
-            pool="calls",
-            slots_total=SLOTS,
-            slots_used=len(self._taken),
-            lag_ms=LAGS_MS[self._index],
-            version="simulated",
-            media_url=f"ws://simulated-{self._index}:1",
-        )
-
-
 async def place(scene: Scene, lasts_s: float = LASTS_S) -> Placed:
     """Has the installation's own workers killed, and callers arrive for ``lasts_s``."""
     for worker in scene.workers:
         worker.signal(signal.SIGKILL)
         await worker.ended(5.0)
-    async with AsyncExitStack() as stack:
-        for index in range(len(LAGS_MS)):
-            bus = await nats.connect(scene.servers.urls.nats_url, name=f"simulated {index}")
-            stack.push_async_callback(bus.close)
-            running = asyncio.create_task(_Worker(index, bus).run())
-            stack.push_async_callback(_ended, running)
+    media_urls = tuple(f"ws://simulated-{index}:1" for index in range(len(LAGS_MS)))
+    async with simulated(scene.servers.urls.nats_url, media_urls, slots=SLOTS, lags_ms=LAGS_MS):
         await asyncio.sleep(2 * SUSPECT_AFTER_S)
         return await _arrive(scene, lasts_s)
 
@@ -133,21 +90,10 @@ async def _arrive(scene: Scene, lasts_s: float) -> Placed:
 
 
 async def _ring(client: aiohttp.ClientSession, scene: Scene, port: int, number: int) -> tuple[int | None, float]:
-    form = {
-        "AccountSid": ACCOUNT.sid,
-        "CallSid": f"CA{number:032x}",
-        "CallStatus": "ringing",
-        "From": scene.next_caller(),
-        "To": scene.number.e164,
-    }
-    signed = sign(ACCOUNT.auth_token, f"http://{HOST}:{scene.edges.control.port}{PATH}", tuple(form.items()))
+    carrier = Carrier(account=ACCOUNT, public_url=f"http://{HOST}:{scene.edges.control.port}")
     began_s = asyncio.get_running_loop().time()
-    async with client.post(f"http://{HOST}:{port}{PATH}", data=form, headers={SIGNATURE_HEADER: signed}) as answer:
-        document = await answer.text()
+    document = await carrier.ring(
+        client, f"http://{HOST}:{port}", sid=f"CA{number:032x}", caller=scene.next_caller(), called=scene.number.e164
+    )
     found = _WORKER.search(document)
     return int(found[1]) if found else None, 1000 * (asyncio.get_running_loop().time() - began_s)
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

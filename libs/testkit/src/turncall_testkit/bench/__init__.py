@@ -1,0 +1,1 @@
+"""Figures of speed on real servers and processes."""

@@ -1,0 +1,126 @@
+"""What a run of benches is told as: JSON for machines, a short Markdown table for people."""
+
+import math
+import os
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from turncall_testkit.chaos.machine import Load
+
+HEAD: Final = "| bench | measured | to reach | rounds (min–max) | verdict |\n|---|---|---|---|---|"
+
+
+class Figure(Struct, frozen=True, kw_only=True):
+    """One figure: what each round measured, and what the median has to reach, upwards or downwards."""
+
+    bench: str
+    name: str
+    unit: str
+    rounds: tuple[float, ...]
+    to_reach: float
+    is_upward: bool
+
+    @property
+    def measured(self) -> float:
+        """The median of the rounds."""
+        return median(self.rounds)
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether the median is on the right side."""
+        return self.measured >= self.to_reach if self.is_upward else self.measured < self.to_reach
+
+    @property
+    def goal(self) -> str:
+        """As a person writes it."""
+        return f"{'at least' if self.is_upward else 'under'} {self.to_reach:,.0f} {self.unit}"
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """One bench. ``capacity`` is how many units each process would manage in a second of a core's time, by rounds'
+    medians; ``profile`` the shares of the control process's Python by place, from a round of its own; ``counted`` what
+    the rounds did in all."""
+
+    slug: str
+    unit: str
+    figures: tuple[Figure, ...]
+    capacity: dict[str, float]
+    profile: dict[str, float]
+    counted: dict[str, int]
+    load: Load
+    loop_cpu_ms: float
+    loop_wall_ms: float
+    lasted_s: float
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """One run on one machine."""
+
+    at: datetime
+    machine: str
+    cores: int
+    load_before: float
+    rows: tuple[Row, ...]
+
+
+def report(rows: Sequence[Row], load_before: float) -> Report:
+    """The rows with what has to be known of the machine."""
+    return Report(
+        at=datetime.now(UTC),
+        machine=platform.machine(),
+        cores=os.cpu_count() or 0,
+        load_before=round(load_before, 1),
+        rows=tuple(rows),
+    )
+
+
+def write(told: Report, folder: Path) -> None:
+    """``report.json`` and ``report.md`` in ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(told)))
+    (folder / "report.md").write_text(markdown(told))
+
+
+def markdown(told: Report) -> str:
+    """The table, and under it whose time it was."""
+    lines = [HEAD, *(_line(figure) for row in told.rows for figure in row.figures)]
+    for row in told.rows:
+        whose = ", ".join(f"{name} {units:,.0f}" for name, units in row.capacity.items())
+        lines += ["", f"**{row.slug}**: {row.unit} for each second of a core's time: {whose}."]
+        lines += ["In all rounds: " + ", ".join(f"{count:,} {what}" for what, count in row.counted.items()) + "."]
+        lines += [f"A fixed loop took {row.loop_cpu_ms:.0f} ms of CPU in {row.loop_wall_ms:.0f} ms; {row.load}."]
+        if row.profile:
+            lines += ["", "Of the control process's Python:", ""]
+            lines += [f"- {100 * share:.0f} % {place}" for place, share in row.profile.items()]
+    lines += ["", made_on(told)]
+    return "\n".join(lines) + "\n"
+
+
+def p99(values: Sequence[float]) -> float:
+    """The smallest value that 99 of a hundred do not exceed. Raises `IndexError` for none."""
+    return sorted(values)[max(0, math.ceil(0.99 * len(values)) - 1)]
+
+
+def made_on(told: Report) -> str:
+    """When and on what."""
+    return f"{told.at:%Y-%m-%d}, {told.cores} cores ({told.machine}), load {told.load_before:g} before the run."
+
+
+def verdict(figure: Figure) -> str:
+    """Whether the figure was reached."""
+    return "reached" if figure.is_reached else "missed"
+
+
+def _line(figure: Figure) -> str:
+    spread = f"{len(figure.rounds)} ({min(figure.rounds):,.0f}–{max(figure.rounds):,.0f})"
+    return (
+        f"| {figure.bench}: {figure.name} | {figure.measured:,.0f} {figure.unit} | {figure.goal} | {spread}"
+        f" | {verdict(figure)} |"
+    )

@@ -1,0 +1,40 @@
+"""`make bench`, as small as it goes: what it reports is what it did; how long it took is left alone."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+
+from turncall_testkit.bench.report import Report, markdown
+
+CALLS = 20
+FACTS_PER_CALL = 10
+"""The least that a backlog is of."""
+TRANSCRIPTS_PER_CALL = 4
+
+
+async def test_the_command_measures_prints_and_writes(tmp_path: Path) -> None:
+    """Every fact of the backlog is a row, every transcript a delivery, every caller placed or asked to hold."""
+    bench = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "turncall_testkit.bench", "--rounds", "1", "--size", "0.01"),
+        *("--no-profile", "--folder", str(tmp_path)),
+        env={name: value for name, value in os.environ.items() if not name.startswith("TURNCALL_")},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    printed, said = await bench.communicate()
+    assert bench.returncode == 0, said.decode()
+    told = msgspec.json.decode((tmp_path / "report.json").read_bytes(), type=Report)
+    assert printed.decode() == (tmp_path / "report.md").read_text() == markdown(told)
+    inbound, projection = told.rows
+    assert inbound.counted["calls answered"] > 100  # a second at a hundred, and those as fast as they go
+    assert projection.counted == {
+        "facts stored": CALLS * (FACTS_PER_CALL + 1),  # and the answer that an opened epoch implies
+        "deliveries queued": CALLS * TRANSCRIPTS_PER_CALL,
+    }
+    for row in told.rows:
+        assert all(figure.measured > 0 for figure in row.figures)
+        assert set(row.capacity) == {"control", "Postgres", "NATS"}
+        assert all(row.capacity.values())

@@ -1,0 +1,94 @@
+"""What benches print: verdicts, where samples fall, and the README's table."""
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from turncall_testkit.bench.figures import BEGIN, END, HEAD, section
+from turncall_testkit.bench.report import Figure, Report, Row, markdown, p99
+from turncall_testkit.bench.spending import per_second, shares
+from turncall_testkit.chaos.figures import placed
+from turncall_testkit.chaos.machine import Load
+
+
+def figure(rounds: tuple[float, ...], *, is_upward: bool = True) -> Figure:
+    return Figure(bench="inbound", name="answered", unit="requests/s", rounds=rounds, to_reach=500, is_upward=is_upward)
+
+
+def report(*figures: Figure) -> Report:
+    row = Row(
+        slug="inbound",
+        unit="webhooks",
+        figures=figures,
+        capacity={"control": 612.0, "Postgres": 1480.0},
+        profile={"control.calls.ledger > psycopg": 0.21},
+        counted={"calls placed": 900},
+        load=Load(cores=2, own=1.5, others=0.2, steal=0.0, most=1.9, lag_ms=3.0),
+        loop_cpu_ms=20.0,
+        loop_wall_ms=22.0,
+        lasted_s=30.0,
+    )
+    return Report(at=datetime(2026, 11, 22, tzinfo=UTC), machine="x86_64", cores=2, load_before=0.4, rows=(row,))
+
+
+@pytest.mark.parametrize(
+    ("rounds", "is_upward", "is_reached"),
+    [
+        ((100, 510, 900), True, True),
+        ((100, 490, 900), True, False),
+        ((1, 499, 900), False, True),
+        ((500,), False, False),
+    ],
+)
+def test_the_median_of_the_rounds_decides(rounds: tuple[float, ...], is_upward: bool, is_reached: bool) -> None:
+    """Whatever the best and the worst round were."""
+    assert figure(rounds, is_upward=is_upward).is_reached is is_reached
+
+
+def test_a_miss_is_printed_as_one() -> None:
+    """With the goal, the spread, whose time it was, and the machine."""
+    told = markdown(report(figure((100, 490, 900))))
+    assert "| inbound: answered | 490 requests/s | at least 500 requests/s | 3 (100–900) | missed |" in told
+    assert "webhooks for each second of a core's time: control 612, Postgres 1,480." in told
+    assert "- 21 % control.calls.ledger > psycopg" in told
+    assert "2026-11-22, 2 cores (x86_64), load 0.4 before the run." in told
+
+
+def test_the_readme_shows_what_was_measured() -> None:
+    """Figures, goals, verdicts, day and machine."""
+    made = section(report(figure((510,))))
+    assert made.startswith(HEAD)
+    assert "| inbound: answered | at least 500 requests/s | 510 requests/s | reached |" in made
+    assert "2026-11-22, 2 cores (x86_64)" in made
+
+
+def test_the_readme_holds_a_table_that_the_command_wrote() -> None:
+    """Under its head, with the day and the machine of the run."""
+    text = Path("README.md").read_text()
+    made = text.partition(BEGIN)[2].partition(END)[0].strip()
+    assert placed(text, made, BEGIN, END) == text
+    assert made.startswith(HEAD)
+    assert re.search(r"^\d{4}-\d\d-\d\d, \d+ cores \(\w+\), load [\d.]+ before the run\.$", made, re.MULTILINE)
+
+
+def test_one_in_a_hundred_may_be_late() -> None:
+    """Of a hundred the second largest counts; of few the largest."""
+    assert p99([*range(1, 101)]) == 99
+    assert p99([3.0, 1.0, 2.0]) == 3.0
+
+
+def test_a_process_is_told_by_what_it_would_do_with_a_core() -> None:
+    """Half a second for a thousand is two thousand a second."""
+    assert per_second(1000, {"control": 1.0}, {"control": 1.5}) == {"control": 2000}
+
+
+def test_a_sample_counts_for_the_innermost_module_of_ours() -> None:
+    """With the library that it called, if it was in one."""
+    stacks = (
+        "main (/x/python3.12/asyncio/run.py:1);lock (/w/src/turncall_control/calls/ledger.py:9);"
+        "execute (/v/site-packages/psycopg/cursor.py:3) 3\n"
+        "main (/x/python3.12/asyncio/run.py:1);fold (/w/src/turncall_control/calls/state.py:7) 1\n"
+    )
+    assert shares(stacks) == {"control.calls.ledger > psycopg": 0.75, "control.calls.state": 0.25}
