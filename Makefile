@@ -22,7 +22,8 @@ down: ## Stop what `make up` started
 	@$(BIN)/turncall down
 
 test: setup ## Run every test over real Postgres, NATS, Valkey and S3 (no Docker needed)
-	@$(PY) -m pytest tests -n 3 --dist loadfile
+	@$(PY) -m pytest tests -n 3 --dist loadfile --ignore tests/system --ignore tests/chaos; rest=$$?; \
+	$(PY) -m pytest tests/system tests/chaos && exit $$rest
 
 fuzz: setup ## Make requests up from the API's reference for longer than `make test` does (FUZZ_SECONDS=600)
 	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) $(PY) -m pytest tests/integration/control/test_fuzzing.py

@@ -41,7 +41,8 @@ async def test_the_caller_is_heard_and_hears(carrier: Carrier, customer) -> None
     assert status is CallStatus.COMPLETED
     said_at, said_for = sound_ms(call.said)
     heard_at, heard_for = sound_ms(call.heard)
-    assert (said_at, said_for) == (100, 500)
+    assert 100 <= said_at <= 200
+    assert said_for == 500
     assert 20 <= heard_at - said_at <= 200
     assert heard_for == 500
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 import signal
 import socket
@@ -81,9 +82,10 @@ class NatsServer:
             await process.wait()
 
     def freeze(self) -> None:
-        """It stops answering and keeps its sockets (SIGSTOP)."""
+        """It stops answering and keeps its sockets (SIGSTOP). Returns when its last thread stands still."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     def thaw(self) -> None:
         """It goes on where it was frozen."""
