@@ -21,12 +21,35 @@ class VendorRef(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     options: dict[str, Any] = field(default_factory=dict)
 
 
+StageFallbacks = Annotated[
+    tuple[VendorRef, ...],
+    Meta(max_length=4, description="Who steps in, in this order, when a vendor fails or is silent."),
+]
+
+
+class Fallbacks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """For each stage, the vendors that take over within the turn, and keep the stage for the rest of the call."""
+
+    stt: StageFallbacks = ()
+    llm: StageFallbacks = ()
+    tts: StageFallbacks = ()
+
+
 class Cascade(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="cascade"):
     """Speech to text, a language model, text to speech."""
 
     stt: VendorRef
     llm: VendorRef
     tts: VendorRef
+    fallbacks: Fallbacks = Fallbacks()
+
+    def stages(self) -> dict[Literal["stt", "llm", "tts"], tuple[VendorRef, ...]]:
+        """The vendors of each stage, in the order in which they serve it."""
+        return {
+            "stt": (self.stt, *self.fallbacks.stt),
+            "llm": (self.llm, *self.fallbacks.llm),
+            "tts": (self.tts, *self.fallbacks.tts),
+        }
 
 
 class TurnTaking(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -223,12 +223,14 @@ class DtmfReceived(CallEvent, frozen=True, kw_only=True, tag="dtmf.received"):
 
 
 class VendorFailed(CallEvent, frozen=True, kw_only=True, tag="vendor.failed"):
-    """A vendor refused, broke or went silent. Internal."""
+    """A vendor refused, broke or went silent. ``taken_over_by`` is the fallback that serves the stage from here on;
+    empty when none stepped in. Internal."""
 
     kind: Literal["stt", "llm", "tts"]
     vendor: str
     detail: str
     is_fatal: bool
+    taken_over_by: str = ""
 
 
 class RecordingPart(Struct, frozen=True, kw_only=True):

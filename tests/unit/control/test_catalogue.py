@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from turncall_control.vendors import catalogue
-from turncall_proto.agent import AgentSpec, Cascade, VendorRef
+from turncall_proto.agent import AgentSpec, Cascade, Fallbacks, VendorRef
 
 LOCAL = VendorRef(vendor="local")
 SCRIPT = {"intents": [{"name": "hours", "hears": ["when are you open"], "says": "From nine to five."}]}
@@ -68,3 +68,16 @@ def test_unknown_vendor_is_a_fault_that_lists_the_known_ones(kind):
     (fault,) = catalogue.faults(catalogue.packaged(), with_stage(kind, VendorRef(vendor="nobody")), "config")
     assert fault.field == f"config.pipeline.{kind}.vendor"
     assert "local" in fault.message
+
+
+def test_fallbacks_are_checked_like_the_vendors_that_they_replace():
+    """Their faults are named by their place, and their keys are needed too."""
+    refs = (VendorRef(vendor="openai"), VendorRef(vendor="nobody"), VendorRef(vendor="local", options={"surprise": 1}))
+    spec = replace(SPEC, pipeline=replace(SPEC.pipeline, fallbacks=Fallbacks(tts=refs)))
+    vendors = catalogue.packaged()
+    at = "config.pipeline.fallbacks.tts"
+    assert {fault.field for fault in catalogue.faults(vendors, spec, "config")} == {
+        f"{at}[1].vendor",
+        f"{at}[2].options.surprise",
+    }
+    assert catalogue.missing_keys(vendors, spec, ()) == ["openai"]

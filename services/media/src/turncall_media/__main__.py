@@ -61,7 +61,8 @@ def rehearsal(ready: Ready) -> AgentSpec | None:
                 chosen.setdefault(kind, VendorRef(vendor=vendor, options=getattr(module, "REHEARSAL", {})))
     if len(chosen) < len(ready):
         return None
-    return AgentSpec(pipeline=Cascade(**chosen), first_message="Hello.", recording="off")
+    cascade = Cascade(stt=chosen["stt"], llm=chosen["llm"], tts=chosen["tts"])
+    return AgentSpec(pipeline=cascade, first_message="Hello.", recording="off")
 
 
 def schema() -> int:

@@ -18,6 +18,7 @@ from turncall_bus.bus import Away, Bus
 from turncall_bus.nats import connect
 from turncall_bus.spool import Spool
 from turncall_media.background import keep_running
+from turncall_media.circuits import Circuits
 from turncall_media.config import MediaConfig
 from turncall_media.counters import Counters
 from turncall_media.errors import SecretUnusable
@@ -122,6 +123,7 @@ class Worker:
             blobs=blobs,
             egress_allow=config.egress_allow,
             recordings_spool=recordings,
+            circuits=Circuits(time.monotonic),
             owned=set(),
             now=_now,
             counters=self._counters,

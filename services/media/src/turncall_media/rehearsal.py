@@ -108,6 +108,7 @@ def _resources(station: Station) -> Resources:
         blobs=station.blobs,
         egress_allow=station.egress_allow,
         recordings_spool=station.recordings_spool,
+        circuits=station.circuits,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from turncall_blobs.store import BlobStore
+from turncall_media.circuits import Circuits
 from turncall_proto.call import CallState, EndedReason
 from turncall_proto.events import CallEvent, Event
 from turncall_proto.ids import WorkerId
@@ -95,7 +96,7 @@ class Resources(Struct, frozen=True, kw_only=True):
     ``worker`` serves it, and ``now`` is aware UTC.
     ``open_secret`` opens a vendor's key that control sealed; raises `SecretUnusable`. ``egress_allow`` are the networks
     (CIDR) that the operator opened for URLs supplied by users. ``recordings_spool`` is a folder where parts of a
-    recording wait for the store.
+    recording wait for the store. ``circuits`` are what the worker's calls know of vendors that are out of order.
     """
 
     worker: WorkerId
@@ -104,3 +105,4 @@ class Resources(Struct, frozen=True, kw_only=True):
     blobs: BlobStore
     egress_allow: tuple[str, ...]
     recordings_spool: Path
+    circuits: Circuits

@@ -12,6 +12,7 @@ from msgspec import Struct
 from turncall_blobs.store import BlobStore
 from turncall_bus.bus import Away, Bus, BusError
 from turncall_media.acts import HangUp
+from turncall_media.circuits import Circuits
 from turncall_media.commands import Commands
 from turncall_media.counters import Counters
 from turncall_media.errors import MediaError, NotOurs, WireError
@@ -65,6 +66,7 @@ class Station(Struct, frozen=True, kw_only=True):
     blobs: BlobStore
     egress_allow: tuple[str, ...]
     recordings_spool: Path
+    circuits: Circuits
     owned: set[tuple[CallId, int]]
     now: Callable[[], datetime]
     counters: Counters
@@ -198,6 +200,7 @@ class CallSession:
             blobs=self._station.blobs,
             egress_allow=self._station.egress_allow,
             recordings_spool=self._station.recordings_spool,
+            circuits=self._station.circuits,
         )
         try:
             conversation = self._station.build(plan, wire, reporter, resources, known)

@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 from pipecat.adapters.schemas.tools_schema import ToolsSchema
 from pipecat.frames.frames import (
+    ErrorFrame,
     Frame,
+    InputAudioRawFrame,
     InterimTranscriptionFrame,
     LLMContextFrame,
     LLMFullResponseEndFrame,
@@ -35,6 +37,7 @@ from pipecat.services.tts_service import TTSService
 
 from turncall_blobs import MemoryStore
 from turncall_media import registry
+from turncall_media.circuits import Circuits
 from turncall_media.kinds import BuildContext, Capabilities
 from turncall_media.pipelines import build
 from turncall_media.seams import Outcome, Past, Resources, SocketClosed
@@ -216,6 +219,9 @@ class Script:
         self.tools: list[list[str]] = []
         self.llm_s = 0.05
         self.voice_fails = 0
+        self.voice_breaks_in = ""  # the sentence that begins so is cut in its middle
+        self.voice_s = 0.0
+        self.heard_ms: list[int] = []  # of each utterance, up to its end
         self.connect_s = 0.0
         self.is_stubborn = False
         self.is_streamed = False
@@ -228,12 +234,18 @@ class ScriptedStt(STTService):
     def __init__(self, script: Script) -> None:
         super().__init__(ttfs_p99_latency=1.0, settings=STTSettings(model="ear-1", language=None))
         self._script = script
+        self._unheard_ms = 0
 
     async def run_stt(self, audio: bytes) -> AsyncGenerator[Frame | None, None]:
         yield None
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)
+        if isinstance(frame, InputAudioRawFrame):
+            self._unheard_ms += len(frame.audio) // 16
+        if isinstance(frame, VADUserStoppedSpeakingFrame):
+            self._script.heard_ms.append(self._unheard_ms)
+            self._unheard_ms = 0
         if isinstance(frame, VADUserStoppedSpeakingFrame) and self._script.caller:
             line = self._script.caller.pop(0)
             if isinstance(line, Exception):
@@ -307,6 +319,7 @@ class ScriptedTts(TTSService):
             await self.push_error("the voice is out of order", ConnectionError("refused"))
             return
         self._script.spoken.append(text)
+        await asyncio.sleep(self._script.voice_s)
         if self._script.is_streamed:  # as a vendor on a socket: the audio comes later, from another task
             self._streams.append(asyncio.create_task(self._stream(text, context_id)))
             yield None
@@ -314,6 +327,9 @@ class ScriptedTts(TTSService):
         for chunk in _tone(text):
             yield TTSAudioRawFrame(chunk, 8000, 1, context_id=context_id)
             await asyncio.sleep(0.001)
+            if self._script.voice_breaks_in and text.startswith(self._script.voice_breaks_in):
+                yield ErrorFrame("the voice broke off", exception=ConnectionError("reset"))
+                return
 
     async def _stream(self, text: str, context_id: str) -> None:
         await asyncio.sleep(0.1)
@@ -411,6 +427,7 @@ class Scene:
             "blobs": MemoryStore(),
             "egress_allow": ("127.0.0.0/8",),
             "recordings_spool": Path("/nonexistent"),
+            "circuits": Circuits(self.carrier.now),
         }
 
 
@@ -457,6 +474,7 @@ class Stage:
 
     def __init__(self) -> None:
         self.script = Script()
+        self.understudies: dict[str, Script] = {}  # of vendors that are not called "scripted"
         self.an_agent = an_agent
         self.call = Call
 
@@ -496,11 +514,11 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     }
 
     def load(kind: str, vendor: str) -> Any:
-        assert vendor == "scripted"
+        script = made.script if vendor == "scripted" else made.understudies[vendor]
         module: Any = ModuleType(kind)
         module.CAPABILITIES = Capabilities(needs_secret=False)
         module.Options = Options
-        module.build = lambda options, context: _checked(services[kind](made.script), context)
+        module.build = lambda options, context: _checked(services[kind](script), context)
         return module
 
     monkeypatch.setattr(registry, "load", load)

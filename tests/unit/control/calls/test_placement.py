@@ -13,7 +13,7 @@ from turncall_bus.memory import MemoryBus
 from turncall_control.calls.placement import place, sealed_secrets
 from turncall_control.workers import Workers, watch
 from turncall_proto import subjects
-from turncall_proto.agent import AgentSpec, Cascade, VendorRef
+from turncall_proto.agent import AgentSpec, Cascade, Fallbacks, VendorRef
 from turncall_proto.call import CallStart, Resume
 from turncall_proto.codec import decode, encode
 from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId, WorkerId
@@ -267,10 +267,13 @@ async def test_beats_come_over_the_bus(bus: MemoryBus) -> None:
 
 
 def test_only_the_keys_that_the_agent_needs_travel() -> None:
-    """Each vendor's key is sealed once; vendors of other agents and vendors without a key stay out."""
+    """Each vendor's key is sealed once, fallbacks included; other agents' vendors and those without a key stay out."""
     pair = new_keypair()
     keys = {"acme": Secret("acme-key"), "other": Secret("other-key")}
     sealed = sealed_secrets(AGENT, keys, pair.public_key)
     assert list(sealed) == ["acme"]
     assert "acme-key" not in sealed["acme"]
     assert open_sealed(sealed["acme"], [pair.private_key]).reveal() == "acme-key"
+    fallbacks = Fallbacks(tts=(VendorRef(vendor="other"),))
+    agent = replace(AGENT, pipeline=replace(AGENT.pipeline, fallbacks=fallbacks))
+    assert sorted(sealed_secrets(agent, keys, pair.public_key)) == ["acme", "other"]

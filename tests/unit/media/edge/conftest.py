@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from turncall_blobs import MemoryStore
 from turncall_bus.memory import MemoryBus
+from turncall_media.circuits import Circuits
 from turncall_media.counters import Counters
 from turncall_media.report.live import LiveFeed
 from turncall_media.seams import Outcome, SocketClosed
@@ -154,6 +156,7 @@ class Edge:
             blobs=MemoryStore(),
             egress_allow=(),
             recordings_spool=Path("/nonexistent"),
+            circuits=Circuits(time.monotonic),
             owned=set(),
             now=self.now,
             counters=counters,

@@ -1,5 +1,6 @@
 """The vendor of each stage, and what it is told, are the agent's."""
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -11,12 +12,16 @@ from pipecat.processors.frame_processor import FrameProcessor
 
 from turncall_blobs.memory import MemoryStore
 from turncall_media import registry
+from turncall_media.circuits import Circuits
+from turncall_media.errors import VendorUnusable
 from turncall_media.kinds import Capabilities
 from turncall_media.pipelines.vendors import build_all
-from turncall_media.seams import Resources
+from turncall_media.report.events import Narrator
+from turncall_media.seams import Reporter, Resources
 from turncall_proto import ids
-from turncall_proto.agent import AgentSpec, Cascade, VendorRef
+from turncall_proto.agent import AgentSpec, Cascade, Fallbacks, VendorRef
 from turncall_proto.call import CallStart
+from turncall_proto.events import CallEvent
 from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId, WorkerId
 
 
@@ -44,6 +49,56 @@ def a_plan(agent: AgentSpec) -> CallStart:
     )
 
 
+class Catalogue:
+    """Vendors that note who was asked for what. Those whose tone is "broken" cannot be built."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.built: list[tuple[str, str, str]] = []
+        monkeypatch.setattr(registry, "load", self.load)
+
+    def load(self, kind: str, vendor: str) -> Any:
+        module: Any = ModuleType(vendor)
+        module.CAPABILITIES = Capabilities(needs_secret=False)
+        module.Options = Options
+
+        def build(options: Options, context: object) -> FrameProcessor:
+            if options.tone == "broken":
+                raise VendorUnusable("broken")
+            self.built.append((kind, vendor, options.tone))
+            return FrameProcessor()
+
+        module.build = build
+        return module
+
+
+class Silent(Reporter):
+    """Nobody listens."""
+
+    def report(self, kind: type[CallEvent], /, **facts: Any) -> None: ...
+
+    def whisper(self, message: Struct) -> None: ...
+
+
+def narrator() -> Narrator:
+    return Narrator(Silent(), (CallId(ids.mint(ids.CALL)), 1), time.monotonic, 0.0)
+
+
+def resources() -> Resources:
+    return Resources(
+        worker=WorkerId(ids.mint(ids.WORKER)),
+        now=lambda: datetime.now(UTC),
+        open_secret=str,
+        blobs=MemoryStore(),
+        egress_allow=(),
+        recordings_spool=Path("/nonexistent"),
+        circuits=Circuits(time.monotonic),
+    )
+
+
+def houses(tone: str, name: str = "house") -> dict[str, VendorRef]:
+    return {kind: VendorRef(vendor=f"{kind}_{name}", options={"tone": tone}) for kind in ("stt", "llm", "tts")}
+
+
 @pytest.mark.proves(
     "agent.pipeline.cascade.stt.vendor",
     "agent.pipeline.cascade.stt.options",
@@ -53,31 +108,31 @@ def a_plan(agent: AgentSpec) -> CallStart:
     "agent.pipeline.cascade.tts.options",
 )
 async def test_each_stage_is_the_vendor_that_the_agent_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three vendors with three options are asked for, each in its own stage."""
-    built: list[tuple[str, str, str]] = []
-
-    def load(kind: str, vendor: str) -> Any:
-        module: Any = ModuleType(vendor)
-        module.CAPABILITIES = Capabilities(needs_secret=False)
-        module.Options = Options
-
-        def build(options: Options, context: object) -> FrameProcessor:
-            built.append((kind, vendor, options.tone))
-            return FrameProcessor()
-
-        module.build = build
-        return module
-
-    monkeypatch.setattr(registry, "load", load)
-    stages = {kind: VendorRef(vendor=f"{kind}_house", options={"tone": f"of {kind}"}) for kind in ("stt", "llm", "tts")}
-    resources = Resources(
-        worker=WorkerId(ids.mint(ids.WORKER)),
-        now=lambda: datetime.now(UTC),
-        open_secret=str,
-        blobs=MemoryStore(),
-        egress_allow=(),
-        recordings_spool=Path("/nonexistent"),
-    )
-    made = build_all(a_plan(AgentSpec(pipeline=Cascade(**stages))), resources)
+    """Three vendors with their options are asked for, each in its own stage."""
+    catalogue = Catalogue(monkeypatch)
+    made = build_all(a_plan(AgentSpec(pipeline=Cascade(**houses("warm")))), resources(), narrator())
     assert made.refused == {}
-    assert built == [(kind, f"{kind}_house", f"of {kind}") for kind in ("stt", "llm", "tts")]
+    assert catalogue.built == [(kind, f"{kind}_house", "warm") for kind in ("stt", "llm", "tts")]
+
+
+@pytest.mark.proves(
+    "agent.pipeline.cascade.fallbacks.stt.vendor",
+    "agent.pipeline.cascade.fallbacks.stt.options",
+    "agent.pipeline.cascade.fallbacks.llm.vendor",
+    "agent.pipeline.cascade.fallbacks.llm.options",
+    "agent.pipeline.cascade.fallbacks.tts.vendor",
+    "agent.pipeline.cascade.fallbacks.tts.options",
+)
+async def test_a_stage_falls_back_on_the_vendors_that_the_agent_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In their order, with their own options, and nobody is built who is not needed."""
+    catalogue = Catalogue(monkeypatch)
+    names = [houses("broken", "second"), houses("warm", "third"), houses("cold", "fourth")]
+    fallbacks = Fallbacks(**{kind: tuple(refs[kind] for refs in names) for kind in ("stt", "llm", "tts")})
+    spoken = narrator()
+    pipeline = Cascade(**houses("broken"), fallbacks=fallbacks)
+    made = build_all(a_plan(AgentSpec(pipeline=pipeline)), resources(), spoken)
+    assert made.refused == {}
+    assert catalogue.built == [(kind, f"{kind}_third", "warm") for kind in ("stt", "llm", "tts")]
+    assert {kind: usage.vendor for kind, usage in spoken.usage.items()} == {
+        kind: f"{kind}_third" for kind in ("stt", "llm", "tts")
+    }

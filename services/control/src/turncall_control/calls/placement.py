@@ -50,9 +50,9 @@ class Placed(Struct, frozen=True, kw_only=True):
 
 
 def sealed_secrets(agent: AgentSpec, vendor_keys: Mapping[str, Secret], public_key: str) -> dict[str, str]:
-    """The keys of the vendors that ``agent`` uses, sealed for the media plane; vendors without a key are left out."""
-    pipeline = agent.pipeline
-    used = {pipeline.stt.vendor, pipeline.llm.vendor, pipeline.tts.vendor}
+    """The keys of the vendors that ``agent`` uses or falls back on, sealed for the media plane; vendors without a key
+    are left out."""
+    used = {ref.vendor for refs in agent.pipeline.stages().values() for ref in refs}
     return {vendor: seal(vendor_keys[vendor].reveal(), public_key) for vendor in sorted(used) if vendor in vendor_keys}
 
 

@@ -69,8 +69,8 @@ def parsed(data: bytes) -> Catalogue:
 
 def faults(catalogue: Catalogue, spec: AgentSpec, root: str) -> Iterator[Fault]:
     """What is wrong with the vendors of an agent and with their options; paths begin with ``root``."""
-    for kind, ref in _stages(spec):
-        at = f"{root}.pipeline.{kind}"
+    for kind, ref, path in _stages(spec):
+        at = f"{root}.pipeline.{path}"
         vendor = catalogue.get(kind, {}).get(ref.vendor)
         if vendor is None:
             known = ", ".join(sorted(catalogue.get(kind, {})))
@@ -84,7 +84,7 @@ def missing_keys(catalogue: Catalogue, spec: AgentSpec, held: Collection[str]) -
     """Vendors that ``spec`` uses, that need a key, and whose key is not among ``held``."""
     needed = {
         ref.vendor
-        for kind, ref in _stages(spec)
+        for kind, ref, _ in _stages(spec)
         if (vendor := catalogue.get(kind, {}).get(ref.vendor)) and _needs_key(vendor.capabilities, ref)
     }
     return sorted(needed - set(held))
@@ -115,6 +115,8 @@ def _sentence(error: ValidationError | SchemaError) -> str:
     return f"Breaks the rule {error.validator}: {wanted[:200]}"
 
 
-def _stages(spec: AgentSpec) -> tuple[tuple[Kind, VendorRef], ...]:
-    pipeline = spec.pipeline
-    return (("stt", pipeline.stt), ("llm", pipeline.llm), ("tts", pipeline.tts))
+def _stages(spec: AgentSpec) -> Iterator[tuple[Kind, VendorRef, str]]:
+    """Every vendor that may serve, fallbacks included, with its path within the pipeline."""
+    for kind, refs in spec.pipeline.stages().items():
+        for index, ref in enumerate(refs):
+            yield kind, ref, kind if index == 0 else f"fallbacks.{kind}[{index - 1}]"

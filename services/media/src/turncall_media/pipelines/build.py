@@ -25,7 +25,8 @@ from turncall_media.pipelines.openings import go_on
 from turncall_media.pipelines.speaking import AgentOutput
 from turncall_media.pipelines.speech import Speech
 from turncall_media.pipelines.story import UNKNOWN, Continuation, continuation, unheard
-from turncall_media.pipelines.vendors import Built, Vendors, build_all, processors, usage
+from turncall_media.pipelines.succession import each_service, serving
+from turncall_media.pipelines.vendors import Built, Vendors, build_all, processors
 from turncall_media.pipelines.watches import ask_when_idle, warn_of_the_end
 from turncall_media.report.events import Narrator, Stage
 from turncall_media.report.recorder import Recorder
@@ -56,14 +57,13 @@ def build_conversation(
     """
     texts = rendered(plan)
     plan = replace(plan, agent=texts.agent)
-    built = build_all(plan, resources)
     narrator = Narrator(
         reporter,
         (plan.call_id, plan.epoch),
-        usage(plan, built),
         asyncio.get_running_loop().time,
         wire.opened_at_s,
     )
+    built = build_all(plan, resources, narrator)
     if texts.missing and plan.resume is None:
         narrator.variables_missing(texts.missing)
     ends = _ends(plan, wire, narrator, resources)
@@ -131,8 +131,12 @@ def _conversation(
     prompt = [{"role": "system", "content": agent.prompt}] if agent.prompt else []
     messages: list[Any] = [*prompt, *story.messages]
     context = LLMContext(messages=messages, tools=toolbox.schemas(agent.tools))
-    if isinstance(vendors.llm, LLMService):
-        toolbox.register(agent.tools, vendors.llm, reach, narrator, lambda: ends.ending.outcome is not None)
+
+    def equip(llm: FrameProcessor) -> None:
+        if isinstance(llm, LLMService):
+            toolbox.register(agent.tools, llm, reach, narrator, lambda: ends.ending.outcome is not None)
+
+    each_service(vendors.llm, equip)
     protection = _protection(agent, story)
     worker = build_worker(
         ends.caller, ends.output, vendors, agent.turn_taking, context, narrator, speech, ends.faults, protection
@@ -142,7 +146,8 @@ def _conversation(
         narrator.started()
         if plan.resume is not None:
             narrator.resumed(plan.resume, resources.worker, resources.now())
-        await go_on(story, agent, speech, worker, vendors.llm, context, narrator, lambda: ends.caller.is_cut_off)
+        llm = serving(vendors.llm)
+        await go_on(story, agent, speech, worker, llm, context, narrator, lambda: ends.caller.is_cut_off)
         if protection is not None:
             await speech.heard()
             protection.is_lifted = True

@@ -37,6 +37,7 @@ from turncall_media.pipelines.listening import CallerInput
 from turncall_media.pipelines.patience import FIRST_SIGN_WITHIN_S, Patience
 from turncall_media.pipelines.speaking import AgentOutput
 from turncall_media.pipelines.speech import Speech
+from turncall_media.pipelines.succession import Succession, each_service
 from turncall_media.pipelines.tap import Tap, by_class
 from turncall_media.pipelines.vendors import Vendors
 from turncall_media.report.events import Narrator
@@ -67,8 +68,7 @@ def build_worker(
     asked = by_class({LLMContextFrame: lambda _: patience.asked()})
     mouth = Tap("Mouth", _mouth(narrator, speech, faults, patience), up=asked)
     speech.mouth = mouth
-    if isinstance(vendors.tts, TTSService):
-        _count_characters(vendors.tts, narrator)
+    each_service(vendors.tts, partial(_count_characters, narrator))
     return _worker(
         [
             caller,
@@ -108,10 +108,8 @@ def _worker(processors: list[FrameProcessor]) -> PipelineWorker:
 
 
 def _ear(narrator: Narrator, faults: Faults) -> Any:
-    usage = narrator.usage["stt"]
-
     def audio(frame: InputAudioRawFrame) -> None:
-        usage.audio_ms += len(frame.audio) // BYTES_PER_MS
+        narrator.usage["stt"].audio_ms += len(frame.audio) // BYTES_PER_MS
 
     def final(frame: TranscriptionFrame) -> None:
         faults.worked("stt")
@@ -140,8 +138,6 @@ def _floor(narrator: Narrator, patience: Patience) -> Any:
 
 
 def _mouth(narrator: Narrator, speech: Speech, faults: Faults, patience: Patience) -> Any:
-    usage = narrator.usage["llm"]
-
     def worked(_: Frame) -> None:
         patience.answered()
         faults.worked("llm")
@@ -154,6 +150,7 @@ def _mouth(narrator: Narrator, speech: Speech, faults: Faults, patience: Patienc
     def counted(frame: MetricsFrame) -> None:
         for data in frame.data:
             if isinstance(data, LLMUsageMetricsData):
+                usage = narrator.usage["llm"]
                 usage.input_tokens += data.value.prompt_tokens
                 usage.output_tokens += data.value.completion_tokens
 
@@ -174,14 +171,16 @@ def _mouth(narrator: Narrator, speech: Speech, faults: Faults, patience: Patienc
 
 
 def _report_silence(llm: FrameProcessor) -> None:
-    """A model that says nothing has failed like one that says so."""
-    llm.create_task(llm.push_error(f"no sign of the model within {FIRST_SIGN_WITHIN_S:g} s"))
+    """A model that says nothing has failed like one that says so; one with fallbacks is watched more closely there."""
+    if not isinstance(llm, Succession):
+        llm.create_task(llm.push_error(f"no sign of the model within {FIRST_SIGN_WITHIN_S:g} s"))
 
 
-def _count_characters(tts: TTSService, narrator: Narrator) -> None:
-    usage = narrator.usage["tts"]
+def _count_characters(narrator: Narrator, tts: FrameProcessor) -> None:
+    if not isinstance(tts, TTSService):
+        return
 
     async def asked(_: TTSService, __: str, text: str) -> None:
-        usage.characters += len(text)
+        narrator.usage["tts"].characters += len(text)
 
     tts.add_event_handler("on_tts_request", asked)

@@ -40,7 +40,7 @@ async def go_on(
     agent: AgentSpec,
     speech: Speech,
     worker: PipelineWorker,
-    llm: FrameProcessor,
+    llm: FrameProcessor | None,
     context: LLMContext,
     narrator: Narrator,
     is_cut_off: Callable[[], bool],

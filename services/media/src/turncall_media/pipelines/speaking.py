@@ -59,6 +59,10 @@ class HeardFrame(ControlFrame):
     heard: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+class SpeechCutFrame(ControlFrame):
+    """The sentence that is being spoken breaks off behind its last audio; another voice begins it again."""
+
+
 class Utterance:
     """One reply of the agent on its way to the caller. Positions are those of `Playout`."""
 
@@ -125,6 +129,8 @@ class AgentOutput(FrameProcessor):
                     self._open().ledger.spoken(frame.text, self._pacer.end)
             case AggregatedTextFrame(will_be_spoken=True):
                 self._open().ledger.announce(frame.raw_text or frame.text, self._pacer.end)
+            case SpeechCutFrame():
+                self._open().ledger.cut(self._pacer.end)
             case _:
                 self._follow(frame)
 

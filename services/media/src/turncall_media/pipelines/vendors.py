@@ -1,19 +1,25 @@
 """The services of one call's vendors: built from the plan, and what is wrong with those that cannot be."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from msgspec import Struct, ValidationError, convert
 from pipecat.processors.frame_processor import FrameProcessor
 
 from turncall_media import registry
+from turncall_media.circuits import Circuit
 from turncall_media.errors import SecretUnusable, VendorUnusable
 from turncall_media.kinds import BuildContext, Capabilities, Kind, VendorModule
-from turncall_media.report.events import Stage, Usage
+from turncall_media.pipelines.redo import Hearing, Redo, Speaking, Thinking
+from turncall_media.pipelines.succession import Candidate, Succession, model_of
+from turncall_media.report.events import Narrator, Stage
 from turncall_media.seams import Resources
 from turncall_media.sound import RATE_HZ
 from turncall_proto.agent import VendorRef
 from turncall_proto.call import CallStart
+
+_REDO: Final[dict[Stage, Callable[[], Redo]]] = {"stt": Hearing, "llm": Thinking, "tts": Speaking}
 
 
 class Vendors(Struct, frozen=True, kw_only=True):
@@ -41,27 +47,48 @@ class Built(Struct, frozen=True, kw_only=True):
         return None if self.refused else Vendors(**self.services)
 
 
-def build_all(plan: CallStart, resources: Resources) -> Built:
-    """Builds every stage, also when one of them cannot be."""
+def build_all(plan: CallStart, resources: Resources, narrator: Narrator) -> Built:
+    """Builds every stage, also when one of them cannot be, and tells who serves it."""
     services: dict[Stage, FrameProcessor] = {}
     refused: dict[Stage, str] = {}
-    for stage, ref in named(plan).items():
+    for stage, refs in plan.agent.pipeline.stages().items():
         try:
-            services[stage] = _built(stage, ref, plan, resources)
+            services[stage] = _stage(stage, refs, plan, resources, narrator)
         except (VendorUnusable, SecretUnusable) as error:
             refused[stage] = str(error)
     return Built(services=services, refused=refused)
 
 
-def named(plan: CallStart) -> dict[Stage, VendorRef]:
-    """The vendors that the agent names."""
-    pipeline = plan.agent.pipeline
-    return {"stt": pipeline.stt, "llm": pipeline.llm, "tts": pipeline.tts}
+def _stage(
+    stage: Stage, refs: tuple[VendorRef, ...], plan: CallStart, resources: Resources, narrator: Narrator
+) -> FrameProcessor:
+    """One vendor costs nothing but itself; with fallbacks there is one more processor, which has no task."""
+    if len(refs) > 1:
+        candidates = [
+            Candidate(
+                vendor=ref.vendor,
+                circuit=_circuit(stage, ref),
+                build=partial(_built, stage, ref, plan, resources),
+            )
+            for ref in refs
+        ]
+        return Succession(stage, candidates, resources.circuits, _REDO[stage](), narrator)
+    try:
+        service = _built(stage, refs[0], plan, resources)
+    except (VendorUnusable, SecretUnusable):
+        narrator.serves(stage, refs[0].vendor, "")
+        raise
+    narrator.serves(stage, refs[0].vendor, model_of(service))
+    return service
 
 
-def usage(plan: CallStart, built: Built) -> dict[Stage, Usage]:
-    """What each vendor did so far: nothing."""
-    return {stage: Usage(ref.vendor, _model(built.services.get(stage))) for stage, ref in named(plan).items()}
+def _circuit(kind: Kind, ref: VendorRef) -> Circuit:
+    """A server that users name fails for itself, not for the vendor."""
+    try:
+        named = registry.load(kind, ref.vendor).CAPABILITIES.secret_optional_with
+    except VendorUnusable:  # told when it is built
+        named = ()
+    return kind, ref.vendor, tuple(str(ref.options.get(name, "")) for name in named)
 
 
 def processors(processor: FrameProcessor) -> list[FrameProcessor]:
@@ -111,8 +138,3 @@ def _options(module: VendorModule, kind: Kind, ref: VendorRef) -> Any:
         return convert(ref.options, module.Options)
     except ValidationError as error:
         raise VendorUnusable(f"{ref.vendor} refuses its options as {kind}: {error}") from error
-
-
-def _model(service: FrameProcessor | None) -> str:
-    model = getattr(getattr(service, "settings", None), "model", None)
-    return model if isinstance(model, str) else ""

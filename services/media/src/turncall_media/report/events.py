@@ -41,7 +41,7 @@ BEHIND_MS: Final = 400
 
 
 class Usage(Struct):
-    """What the vendor of one stage did so far."""
+    """What one vendor did for its stage so far."""
 
     vendor: str
     model: str = ""
@@ -58,7 +58,6 @@ class Narrator:
         self,
         reporter: Reporter,
         call: tuple[CallId, int],
-        usage: dict[Stage, Usage],
         clock_s: Callable[[], float],
         opened_at_s: float,
     ) -> None:
@@ -75,7 +74,8 @@ class Narrator:
         self._heard_ms = 0.0  # how far the caller's audio has been listened to
         self._tools_at_work = 0
         self._key_s: float | None = None  # when the caller last pressed one
-        self.usage = usage
+        self._served: list[tuple[Stage, Usage]] = []
+        self.usage: dict[Stage, Usage] = {}  # of who serves each stage by now
         self.turn = 0
 
     @property
@@ -241,15 +241,21 @@ class Narrator:
         self._key_s = self._clock_s()
         self._reporter.report(DtmfReceived, digit=digit)
 
-    def vendor_failed(self, stage: Stage, detail: str, *, is_fatal: bool) -> None:
-        """A vendor refused, broke or went silent."""
+    def vendor_failed(self, stage: Stage, detail: str, *, is_fatal: bool, taken_over_by: str = "") -> None:
+        """The vendor of a stage refused, broke or went silent; ``taken_over_by`` is who serves it from here on."""
         self._reporter.report(
             VendorFailed,
             kind=stage,
             vendor=self.usage[stage].vendor,
             detail=detail[:LONGEST_DETAIL],
             is_fatal=is_fatal,
+            taken_over_by=taken_over_by,
         )
+
+    def serves(self, stage: Stage, vendor: str, model: str) -> None:
+        """This vendor serves the stage from here on; what others did before stays theirs."""
+        self.usage[stage] = Usage(vendor, model)
+        self._served.append((stage, self.usage[stage]))
 
     def recorded(self, recording: Recording) -> None:
         """The whole recording lies in the object store."""
@@ -257,7 +263,7 @@ class Narrator:
 
     def closed(self) -> None:
         """The epoch is over: what each vendor did for it."""
-        for stage, usage in self.usage.items():
+        for stage, usage in self._served:
             self._reporter.report(
                 UsageReported,
                 kind=stage,

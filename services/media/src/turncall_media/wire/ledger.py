@@ -99,6 +99,13 @@ class Ledger:
         else:
             last.end = position
 
+    def cut(self, position: int) -> None:
+        """The last announced sentence broke off at ``position``: only the words that were spoken by then remain."""
+        if self._stretches:
+            last = self._stretches[-1]
+            last.texts = [words] if (words := last.heard(position, position)) else []
+            last.end = position
+
     def complete(self, position: int) -> None:
         """No more audio or words follow; the utterance ends at ``position``."""
         self._end = position
