@@ -1,8 +1,10 @@
 """Credentials: kept, shown without their secrets, tried, used before the installation's, shredded."""
 
 from collections.abc import AsyncIterator
+from secrets import token_hex
 
 import pytest
+from twilio.request_validator import RequestValidator
 
 from turncall_control.envelope import CannotDecrypt
 from turncall_control.projects.signing import signing_secrets
@@ -174,6 +176,43 @@ async def test_numbers_are_bound_in_the_projects_own_account(two_accounts, a_con
     await api.done("DELETE", f"/v1/credentials/{stored['id']}")
     listed = (await api.done("GET", "/v1/numbers/available"))["items"]
     assert [number["e164"] for number in listed] == ["+15550200009"]
+
+
+async def rings(control, token, account_sid, to, call):
+    """Twilio's first webhook for a call, signed with a token."""
+    path = "/webhooks/twilio/voice/inbound"
+    form = {"CallSid": call, "AccountSid": account_sid, "From": "+15550001111", "To": to, "CallStatus": "ringing"}
+    signature = RequestValidator(token).compute_signature(control.config.public_url + path, form)
+    return await control.client.post(path, data=form, headers={"X-Twilio-Signature": signature})
+
+
+async def test_a_token_opens_the_numbers_of_those_who_hold_it(two_accounts, a_config):
+    """Either of an account's tokens lets its calls in; a token that another project made up for it reaches nobody."""
+    owner, intruder = await two_accounts.tenant(), await two_accounts.tenant()
+    await owner.done("PUT", "/v1/credentials", twilio(secondary_auth_token="the-next-token"))
+    agent = await owner.done("POST", "/v1/agents", {"name": "Owned", "config": a_config()})
+    await owner.done("POST", f"/v1/agents/{agent['id']}/publish")
+    routing = {"kind": "agent", "agent_id": agent["id"]}
+    bound = await owner.done("POST", "/v1/numbers", {"number": OWN.numbers[1], "routing": routing})
+    await intruder.done("PUT", "/v1/credentials", twilio(auth_token="made-up-by-the-intruder"))
+
+    async def calls():
+        return await two_accounts.sql("select provider_call_id from calls where number_id::text = %s", uuid_of(bound))
+
+    let_in = []
+    for token in (OWN.auth_token, "the-next-token"):
+        let_in.append(("CA" + token_hex(16),))
+        assert (await rings(two_accounts, token, OWN.sid, OWN.numbers[1], *let_in[-1])).status_code == 200
+    assert sorted(await calls()) == sorted(let_in)
+    answer = await rings(two_accounts, "made-up-by-the-intruder", OWN.sid, OWN.numbers[1], "CA" + token_hex(16))
+    assert "not in service" in answer.text
+    repeat = await rings(two_accounts, "made-up-by-the-intruder", OWN.sid, OWN.numbers[1], *let_in[0])
+    assert "not in service" in repeat.text
+    for token, account_sid in (("a-token-of-nobody", OWN.sid), (OWN.auth_token, "AC" + "9" * 32), ("", "garbage")):
+        forged = await rings(two_accounts, token, account_sid, OWN.numbers[1], "CA" + token_hex(16))
+        assert forged.status_code == 403
+    assert sorted(await calls()) == sorted(let_in)
+    await two_accounts.sql("update calls set over_at = now(), settled_at = now() where over_at is null")
 
 
 async def test_signing_secret_rotates_with_an_overlap(control, tenant):
