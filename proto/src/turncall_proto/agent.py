@@ -139,6 +139,17 @@ class AgentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     language: Annotated[
         str, Meta(pattern=r"^[a-z]{2}(-[A-Z]{2})?$", description="What is spoken, as BCP 47: en, en-US, de.")
     ] = "en-US"
+    pronunciations: Annotated[
+        dict[
+            Annotated[str, Meta(min_length=1, max_length=100)],
+            Annotated[str, Meta(min_length=1, max_length=200)],
+        ],
+        Meta(max_length=200, description="Words, in any case, and what the voice is given in their place."),
+    ] = field(default_factory=dict)
+    keyterms: Annotated[
+        tuple[Annotated[str, Meta(min_length=1, max_length=100)], ...],
+        Meta(max_length=100, description="Names and words that callers are likely to say, for the speech to text."),
+    ] = ()
     turn_taking: TurnTaking = field(default_factory=TurnTaking)
     max_duration_s: Annotated[int, Meta(ge=10, le=14_400, description="The call ends after this long.")] = 3600
     max_duration_warning: Annotated[

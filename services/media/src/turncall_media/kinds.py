@@ -34,7 +34,8 @@ class Capabilities(Struct, frozen=True, kw_only=True):
 class BuildContext(Struct, frozen=True, kw_only=True):
     """What one call gives to a vendor. ``rate_hz`` is the pipeline's rate, both ways: mono s16le.
 
-    ``expected_phrases`` are words that callers of this agent are likely to say, from the agent's own definition.
+    ``expected_phrases`` are words that callers of this agent are likely to say, by its model; ``keyterms`` those that
+    its author lists.
     ``egress_allow`` are the networks (CIDR) that the operator opened for URLs supplied by users.
     """
 
@@ -42,6 +43,7 @@ class BuildContext(Struct, frozen=True, kw_only=True):
     language: str
     secret: str | None = None
     expected_phrases: tuple[str, ...] = ()
+    keyterms: tuple[str, ...] = ()
     egress_allow: tuple[str, ...] = ()
 
 

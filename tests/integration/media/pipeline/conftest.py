@@ -475,6 +475,7 @@ class Stage:
     def __init__(self) -> None:
         self.script = Script()
         self.understudies: dict[str, Script] = {}  # of vendors that are not called "scripted"
+        self.built_with: dict[str, BuildContext] = {}
         self.an_agent = an_agent
         self.call = Call
 
@@ -518,14 +519,15 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
         module: Any = ModuleType(kind)
         module.CAPABILITIES = Capabilities(needs_secret=False)
         module.Options = Options
-        module.build = lambda options, context: _checked(services[kind](script), context)
+
+        def build_one(_: Options, context: BuildContext) -> FrameProcessor:
+            assert context.rate_hz == 8000
+            made.built_with[kind] = context
+            return services[kind](script)
+
+        module.build = build_one
         return module
 
     monkeypatch.setattr(registry, "load", load)
     monkeypatch.setattr(silero, "Ear", LoudEar)
     return made
-
-
-def _checked(service: FrameProcessor, context: BuildContext) -> FrameProcessor:
-    assert context.rate_hz == 8000
-    return service

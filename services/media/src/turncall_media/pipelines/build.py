@@ -139,7 +139,16 @@ def _conversation(
     each_service(vendors.llm, equip)
     protection = _protection(agent, story)
     worker = build_worker(
-        ends.caller, ends.output, vendors, agent.turn_taking, context, narrator, speech, ends.faults, protection
+        ends.caller,
+        ends.output,
+        vendors,
+        agent.turn_taking,
+        context,
+        narrator,
+        speech,
+        ends.faults,
+        protection,
+        agent.pronunciations,
     )
 
     async def opening() -> None:

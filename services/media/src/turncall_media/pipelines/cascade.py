@@ -4,6 +4,7 @@ Only the vendors and the caller's turns have queues and tasks of their own; ever
 The caller's audio ends at the speech-to-text, the agent's at the wire.
 """
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -32,6 +33,7 @@ from pipecat.processors.aggregators.llm_response_universal import LLMAssistantAg
 from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.services.tts_service import TTSService
 
+from turncall_media.pipelines.aloud import plain, pronounced
 from turncall_media.pipelines.faults import Faults
 from turncall_media.pipelines.listening import CallerInput
 from turncall_media.pipelines.patience import FIRST_SIGN_WITHIN_S, Patience
@@ -61,6 +63,7 @@ def build_worker(
     speech: Speech,
     faults: Faults,
     protection: Protection | None,
+    pronunciations: Mapping[str, str],
 ) -> PipelineWorker:
     """The pipeline of one call, not started. Pipecat's own extras (RTVI, turn tracking, idle watch) are off: they cost
     a third of the work for each frame (measured), and what they tell is told by ``narrator``."""
@@ -69,6 +72,7 @@ def build_worker(
     mouth = Tap("Mouth", _mouth(narrator, speech, faults, patience), up=asked)
     speech.mouth = mouth
     each_service(vendors.tts, partial(_count_characters, narrator))
+    each_service(vendors.tts, partial(_read_aloud, pronounced(pronunciations)))
     return _worker(
         [
             caller,
@@ -93,9 +97,9 @@ def build_excuse(caller: CallerInput, agent: AgentOutput, tts: FrameProcessor, s
     return _worker([caller, mouth, tts, agent])
 
 
-def _worker(processors: list[FrameProcessor]) -> PipelineWorker:
+def _worker(stages: list[FrameProcessor]) -> PipelineWorker:
     return PipelineWorker(
-        Pipeline(processors),
+        Pipeline(stages),
         params=PipelineParams(audio_in_sample_rate=RATE_HZ, audio_out_sample_rate=RATE_HZ, enable_usage_metrics=True),
         enable_rtvi=False,
         enable_turn_tracking=False,
@@ -174,6 +178,16 @@ def _report_silence(llm: FrameProcessor) -> None:
     """A model that says nothing has failed like one that says so; one with fallbacks is watched more closely there."""
     if not isinstance(llm, Succession):
         llm.create_task(llm.push_error(f"no sign of the model within {FIRST_SIGN_WITHIN_S:g} s"))
+
+
+def _read_aloud(say: Callable[[str], str], tts: FrameProcessor) -> None:
+    if not isinstance(tts, TTSService):
+        return
+
+    async def prepared(text: str, _: str) -> str:
+        return say(plain(text))
+
+    tts.add_text_transformer(prepared)
 
 
 def _count_characters(narrator: Narrator, tts: FrameProcessor) -> None:

@@ -33,6 +33,7 @@ from pipecat.frames.frames import (
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.utils.text.base_text_aggregator import TextType
 
+from turncall_media.pipelines.aloud import plain
 from turncall_media.report.events import Narrator
 from turncall_media.report.recorder import Recorder
 from turncall_media.seams import SocketClosed
@@ -126,9 +127,9 @@ class AgentOutput(FrameProcessor):
                 await self._put(frame)
             case TTSTextFrame():
                 if not frame.pts:  # a word with its own time belongs to a sentence that was announced
-                    self._open().ledger.spoken(frame.text, self._pacer.end)
+                    self._open().ledger.spoken(plain(frame.text), self._pacer.end)
             case AggregatedTextFrame(will_be_spoken=True):
-                self._open().ledger.announce(frame.raw_text or frame.text, self._pacer.end)
+                self._open().ledger.announce(plain(frame.raw_text or frame.text), self._pacer.end)
             case SpeechCutFrame():
                 self._open().ledger.cut(self._pacer.end)
             case _:

@@ -117,6 +117,7 @@ def _built(kind: Kind, ref: VendorRef, plan: CallStart, resources: Resources) ->
         language=plan.agent.language,
         secret=key_for(ref, module.CAPABILITIES, plan, resources.open_secret),
         expected_phrases=_expected_phrases(plan) if kind == "stt" else (),
+        keyterms=plan.agent.keyterms,
         egress_allow=resources.egress_allow,
     )
     return module.build(_options(module, kind, ref), context)

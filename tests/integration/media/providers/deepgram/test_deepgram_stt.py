@@ -43,7 +43,7 @@ async def test_the_socket_is_asked_for_as_the_call_needs_it(bench: Callable[...,
             "keyterms": ["Ána & Bo", "Zoë"],
             "smart_format": True,
         }
-        async with bench("stt", "deepgram", options, language="de").running() as running:
+        async with bench("stt", "deepgram", options, language="de", keyterms=("Zoë", "Ño")).running() as running:
             await running.utterance(0.2)
             await running.first(TranscriptionFrame)
     (opened,) = asked(fake, "/v1/listen")
@@ -57,7 +57,19 @@ async def test_the_socket_is_asked_for_as_the_call_needs_it(bench: Callable[...,
     }
     wanted |= {"interim_results": "true", "endpointing": "false", "smart_format": "true"}
     assert {name: opened.fields[name] for name in wanted} == {name: [value] for name, value in wanted.items()}
-    assert opened.fields["keyterm"] == ["Ána & Bo", "Zoë"]
+    assert opened.fields["keyterm"] == ["Ána & Bo", "Zoë", "Ño"]
+
+
+async def test_older_models_get_keyterms_as_keywords(bench: Callable[..., Any]) -> None:
+    """An agent's keyterms reach a model that has no keyterms of its own."""
+    async with deepgram_fake() as fake:
+        options = {**fake.options("stt"), "model": "nova-2"}
+        async with bench("stt", "deepgram", options, keyterms=("Zoë",)).running() as running:
+            await running.utterance(0.2)
+            await running.first(TranscriptionFrame)
+    (opened,) = asked(fake, "/v1/listen")
+    assert opened.fields["keywords"] == ["Zoë"]
+    assert "keyterm" not in opened.fields
 
 
 async def test_the_socket_is_closed_in_good_order(bench: Callable[..., Any]) -> None:

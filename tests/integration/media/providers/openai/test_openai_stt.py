@@ -49,14 +49,14 @@ async def test_the_agents_language_is_sent_as_the_server_knows_it(
 
 
 async def test_options_reach_the_server(bench: Callable[..., Any]) -> None:
-    """Model, prompt and temperature are what the agent says."""
+    """Model, prompt and temperature are what the agent says, and its keyterms follow the prompt."""
     async with openai_fake() as fake:
         options = {**fake.options("stt"), "model": "whisper-9", "prompt": "Ána, Bo", "temperature": 0.5}
-        async with bench("stt", "openai", options).running() as running:
+        async with bench("stt", "openai", options, keyterms=("Zoë", "Ño")).running() as running:
             await running.utterance(0.2)
             await running.first(TranscriptionFrame)
     fields = fake.journal[0].fields
-    assert (fields["model"], fields["prompt"], fields["temperature"]) == ("whisper-9", "Ána, Bo", "0.5")
+    assert (fields["model"], fields["prompt"], fields["temperature"]) == ("whisper-9", "Ána, Bo\nZoë, Ño", "0.5")
 
 
 async def test_silence_makes_no_transcript(bench: Callable[..., Any]) -> None:

@@ -291,7 +291,9 @@ def _query(options: Options, context: BuildContext) -> str:
         "punctuate": "true",
         "smart_format": str(options.smart_format).lower(),
     }
-    return urlencode([*told.items(), *(("keyterm", term) for term in options.keyterms)])
+    name = "keyterm" if options.model.startswith(_NOVA_3) else "keywords"  # older models know words only
+    terms = dict.fromkeys((*options.keyterms, *context.keyterms))
+    return urlencode([*told.items(), *((name, term) for term in terms)])
 
 
 def _refusal(error: InvalidStatus) -> str:

@@ -41,13 +41,16 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def build(options: Options, context: BuildContext) -> SegmentedSTTService:
-    """Listens for the phrases of options and context. Raises `VendorUnusable` without any, or for another language."""
+    """Listens for the phrases of options and context, and for each keyterm alone.
+
+    Raises `VendorUnusable` without any, or for another language.
+    """
     if context.language.split("-", maxsplit=1)[0] != "en":
         raise VendorUnusable(f"the local recogniser understands English only, not {context.language!r}")
     if MODEL_RATE_HZ % context.rate_hz:
         raise VendorUnusable(f"the local recogniser takes 8000 or 16000 Hz, not {context.rate_hz}")
     try:
-        expected = grammar((*context.expected_phrases, *options.phrases))
+        expected = grammar((*context.expected_phrases, *context.keyterms, *options.phrases))
     except ValueError as error:
         raise VendorUnusable(
             "the local recogniser understands only phrases that it expects: list them in options.phrases, "

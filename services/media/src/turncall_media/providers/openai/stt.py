@@ -56,7 +56,7 @@ class CompatibleSTTService(OpenAISTTService):
             settings=OpenAISTTSettings(
                 model=options.model or _MODEL,
                 language=context.language.split("-", maxsplit=1)[0],  # ISO 639-1: the servers know no regions
-                prompt=options.prompt or None,
+                prompt="\n".join(filter(None, (options.prompt, ", ".join(context.keyterms)))) or None,
                 temperature=options.temperature,
             ),
         )
