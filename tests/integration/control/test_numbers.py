@@ -50,6 +50,20 @@ async def test_bound_number_sends_its_calls_here(tenant, carrier, owned, agent_i
     assert (await tenant.done("GET", f"/v1/numbers?agent_id={agent_id}"))["items"] == [bound]
 
 
+async def test_limit_of_calls_is_given_changed_and_taken_away(tenant, owned, agent_id):
+    """A number is bound with a limit or without one; a change of something else leaves it, null takes it away."""
+    body = {"number": owned.sid, "routing": {"kind": "agent", "agent_id": agent_id}, "max_concurrent_calls": 2}
+    bound = await tenant.done("POST", "/v1/numbers", body)
+    assert bound["max_concurrent_calls"] == 2
+    path = f"/v1/numbers/{bound['id']}"
+    assert (await tenant.done("PATCH", path, {"max_concurrent_calls": 7}))["max_concurrent_calls"] == 7
+    assert (await tenant.done("PATCH", path, {"busy": {"kind": "hold"}}))["max_concurrent_calls"] == 7
+    problem = await tenant.refused(422, "PATCH", path, {"max_concurrent_calls": -1})
+    assert [fault["field"] for fault in problem["errors"]] == ["max_concurrent_calls"]
+    assert (await tenant.done("PATCH", path, {"max_concurrent_calls": None}))["max_concurrent_calls"] is None
+    assert (await tenant.done("GET", path))["max_concurrent_calls"] is None
+
+
 async def test_unbound_number_is_cleared_and_free_again(tenant, carrier, owned, agent_id):
     """Unbinding clears the addresses and forgets the number, which can then be bound again."""
     body = {"number": owned.sid, "routing": {"kind": "agent", "agent_id": agent_id}}

@@ -28,11 +28,9 @@ async def limit(desk: Any, scope: str, calls: int | None) -> None:
         project = ids.parsed(ids.PROJECT, desk.project_id)
         await desk.execute("update projects set settings = %s where id = %s", settings, project)
         return
-    table, id_ = {
-        "agent": ("agents", ids.parsed(ids.AGENT, desk.agent_id)),
-        "number": ("numbers", ids.parsed(ids.NUMBER, desk.number_id)),
-    }[scope]
-    await desk.execute(f"update {table} set max_concurrent_calls = %s where id = %s", calls, id_)
+    path = {"agent": f"/v1/agents/{desk.agent_id}", "number": f"/v1/numbers/{desk.number_id}"}[scope]
+    answer = await desk.http.patch(path, headers=desk.bearer, json={"max_concurrent_calls": calls})
+    assert answer.status_code == 200, answer.text
 
 
 @pytest_asyncio.fixture(loop_scope="session", autouse=True)

@@ -171,16 +171,20 @@ class TurnCall(Transport):
         """Makes the draft what answers calls."""
         return await self.request("POST", f"/v1/agents/{agent_id}/publish", VersionView)
 
-    async def bind_number(self, number: str, routing: Target, **settings: Fallback | Busy | Channels) -> NumberView:
+    async def bind_number(
+        self, number: str, routing: Target, **settings: Fallback | Busy | Channels | int | None
+    ) -> NumberView:
         """Takes calls of a number of the carrier's account (E.164 or the carrier's id).
 
-        ``settings`` are ``fallback``, ``busy`` and ``channels``.
+        ``settings`` are ``fallback``, ``busy``, ``channels`` and ``max_concurrent_calls``.
         """
         body = {"number": number, "routing": routing, **settings}
         return await self.request("POST", "/v1/numbers", NumberView, body=body)
 
-    async def change_number(self, number_id: NumberId, **settings: Target | Fallback | Busy | Channels) -> NumberView:
-        """Replaces ``routing``, ``fallback``, ``busy`` or ``channels`` of a number, from the next call on."""
+    async def change_number(
+        self, number_id: NumberId, **settings: Target | Fallback | Busy | Channels | int | None
+    ) -> NumberView:
+        """Replaces ``routing``, ``fallback``, ``busy``, ``channels`` or ``max_concurrent_calls`` from the next call."""
         return await self.request("PATCH", f"/v1/numbers/{number_id}", NumberView, body=settings)
 
     async def numbers(self, *, cursor: str | None = None) -> Page[NumberView]:

@@ -278,6 +278,7 @@ class NumberView(Struct, frozen=True, kw_only=True):
     fallback: Fallback
     busy: Busy
     channels: Channels
+    max_concurrent_calls: int | None
     created_at: datetime
     configured_at: datetime | None
 

@@ -36,7 +36,7 @@ async def bind_number(
 ) -> NumberView:
     """Binds a number of the carrier's account, and has the carrier send its calls here."""
     settings = Settings(routing=data.routing, fallback=data.fallback, busy=data.busy, channels=data.channels)
-    return _view(await service.bind(plane, caller.project_id, data.number, settings))
+    return _view(await service.bind(plane, caller.project_id, data.number, settings, data.max_concurrent_calls))
 
 
 @get("/v1/numbers", tags=["numbers"], opt=needs(_READ, IN_PROJECT))
@@ -99,7 +99,8 @@ async def change_number(
 ) -> NumberView:
     """Changes what answers, from the next call on; the carrier is not asked."""
     changes = {name: value for name, value in asdict(data).items() if value is not UNSET}
-    return _view(await service.change(plane, caller.project_id, NumberId(number_id), changes))
+    limit = changes.pop("max_concurrent_calls", UNSET)
+    return _view(await service.change(plane, caller.project_id, NumberId(number_id), changes, limit))
 
 
 @post(
@@ -134,6 +135,7 @@ def _view(row: NumberRow) -> NumberView:
         fallback=settings.fallback,
         busy=settings.busy,
         channels=settings.channels,
+        max_concurrent_calls=row.max_concurrent_calls,
         created_at=row.created_at,
         configured_at=row.configured_at,
     )

@@ -6,8 +6,14 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from turncall_control.http.fields import Moment
 from turncall_control.routing import E164, Busy, Channels, Fallback, Hold, Target
+from turncall_control.settings import CallCount
 from turncall_proto.ids import NumberId
 from turncall_proto.marks import PERSONAL
+
+CallLimit = Annotated[
+    CallCount | None,
+    Meta(description="Live calls at a time; further callers hear that all lines are busy. Null for no limit."),
+]
 
 
 class NumberNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,6 +32,7 @@ class NumberNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     fallback: Fallback = field(default_factory=Fallback)
     busy: Busy = field(default_factory=Hold)
     channels: Channels = field(default_factory=Channels)
+    max_concurrent_calls: CallLimit = None
 
 
 class NumberChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,6 +42,7 @@ class NumberChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     fallback: Fallback | UnsetType = UNSET
     busy: Busy | UnsetType = UNSET
     channels: Channels | UnsetType = UNSET
+    max_concurrent_calls: CallLimit | UnsetType = UNSET
 
 
 class NumberView(Struct, frozen=True, kw_only=True):
@@ -48,6 +56,7 @@ class NumberView(Struct, frozen=True, kw_only=True):
     fallback: Fallback
     busy: Annotated[Busy, Meta(description="What callers get while no worker is free.")]
     channels: Channels
+    max_concurrent_calls: CallLimit
     created_at: Moment
     configured_at: Annotated[
         Moment | None, Meta(description="When the carrier confirmed that it sends calls here; null until then.")

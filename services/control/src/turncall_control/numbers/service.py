@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -45,7 +46,9 @@ def urls(public_url: str, provider: str) -> NumberUrls:
     )
 
 
-async def bind(plane: Plane, project_id: ProjectId, wanted: str, settings: Settings) -> NumberRow:
+async def bind(
+    plane: Plane, project_id: ProjectId, wanted: str, settings: Settings, max_concurrent_calls: int | None
+) -> NumberRow:
     """Binds a number of the account and points it at us.
 
     Raises `Invalid` for an agent or a number that is not there or takes no calls, `NumberTaken`, `CarrierFailed`. When
@@ -58,6 +61,7 @@ async def bind(plane: Plane, project_id: ProjectId, wanted: str, settings: Setti
     try:
         async with in_project(plane.database, project_id) as session:
             row = await repository.add(session, project_id, settings, carrier, number)
+            row.max_concurrent_calls = max_concurrent_calls
     except IntegrityError as error:
         raise NumberTaken("unbind it first, or bind another one") from error
     try:
@@ -70,13 +74,21 @@ async def bind(plane: Plane, project_id: ProjectId, wanted: str, settings: Setti
         raise
 
 
-async def change(plane: Plane, project_id: ProjectId, number_id: NumberId, changes: Mapping[str, Any]) -> NumberRow:
-    """Replaces parts of what the number does with its calls. Raises `Invalid`, for an agent that is not there too."""
+async def change(
+    plane: Plane,
+    project_id: ProjectId,
+    number_id: NumberId,
+    changes: Mapping[str, Any],
+    max_concurrent_calls: int | UnsetType | None,
+) -> NumberRow:
+    """Replaces parts of what the number does with its calls, and their limit. Raises `Invalid`, for missing agents too."""
     async with in_project(plane.database, project_id) as session:
         row = await repository.lock(session, project_id, number_id)
         settings = replace(row.settings, **changes)
         await _check(session, project_id, settings)
         repository.change(row, settings)
+        if max_concurrent_calls is not UNSET:
+            row.max_concurrent_calls = max_concurrent_calls
     return row
 
 
