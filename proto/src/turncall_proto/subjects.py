@@ -20,6 +20,11 @@ def call_story(project: ProjectId, call_id: CallId) -> str:
     return f"{ROOT}.call.{project}.{call_id}.>"
 
 
+def project_story(project: ProjectId) -> str:
+    """Everything of all calls of a project, for purging."""
+    return f"{ROOT}.call.{project}.>"
+
+
 ALL_CALL_EVENTS: Final = f"{ROOT}.call.*.*.event"
 ALL_BEATS: Final = f"{ROOT}.beat.*.*"
 

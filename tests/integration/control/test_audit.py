@@ -149,7 +149,7 @@ async def test_change_past_the_session_leaves_an_entry(control, tenant, a_config
     body = {"number": "+15550100002", "routing": {"kind": "agent", "agent_id": agent["id"]}}
     number = await tenant.done("POST", "/v1/numbers", body)
 
-    async def by_bare_sql(plane, project_id, number_id, changes):
+    async def by_bare_sql(plane, project_id, number_id, *changes):
         row = ids.parsed(ids.NUMBER, number_id)
         async with plane.database.pool.connection() as connection:
             await connection.execute("update numbers set carrier_sid = carrier_sid where id = %s", (row,))

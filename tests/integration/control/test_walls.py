@@ -55,6 +55,7 @@ def bodies(a_config, agent_id):
         "validate_agent": {"config": a_config()},
         "import_agent": {"name": "Imported", "config": a_config()},
         "change_call": {"metadata": {"ticket": "1"}},
+        "delete_calls_of_number": {"number": "+15550109999"},
         "change_agent": {"name": "Other"},
         "put_draft": {"config": a_config()},
         "bind_number": {"number": "+15550100003", "routing": {"kind": "agent", "agent_id": agent_id}},

@@ -16,3 +16,8 @@ def recording(project_id: ProjectId, call_id: CallId) -> str:
 def recordings(project_id: ProjectId) -> str:
     """The prefix of every recording of a project."""
     return f"recordings/{project_id}/"
+
+
+def of_project(project_id: ProjectId) -> tuple[str, ...]:
+    """Every prefix under which something of a project is kept: what a purge deletes."""
+    return (recordings(project_id),)

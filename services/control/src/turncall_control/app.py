@@ -21,6 +21,7 @@ from turncall_control.config import ControlConfig
 from turncall_control.credentials.routes import CREDENTIALS
 from turncall_control.db.engine import in_project
 from turncall_control.docs.routes import DOCS
+from turncall_control.erasure.routes import ERASURE
 from turncall_control.fleet.routes import FLEET
 from turncall_control.health.routes import HEALTH
 from turncall_control.http import guard, problems
@@ -56,6 +57,7 @@ SLICES: Final[tuple[Slice, ...]] = (
     CREDENTIALS,
     INGRESS,
     FLEET,
+    ERASURE,
 )
 """Lower ones first: a slice may use those before it. Tasks start in this order and stop in reverse."""
 

@@ -105,6 +105,10 @@ class ControlConfig(Struct, frozen=True, kw_only=True):
     audit_keep_days: Annotated[
         int, Meta(ge=1, le=36_500, description="Days after which entries of the audit log are deleted.")
     ] = 400
+    project_grace_days: Annotated[
+        int,
+        Meta(ge=0, le=365, description="Days between the deletion of a project and the purge of everything in it."),
+    ] = 30
     twilio_account_sid: Annotated[str, Meta(description="Account of the carrier; empty leaves telephony off.")] = ""
     twilio_auth_token: Annotated[Secret, Meta(description="Token of that account; it also signs webhooks.")] = Secret(
         ""

@@ -101,6 +101,11 @@ class Keyring:
         for prefix in [prefix for prefix, known in self._known.items() if known.caller.key_id == key_id]:
             del self._known[prefix]
 
+    def forget_project(self, project_id: ProjectId) -> None:
+        """Drops the keys of a project that was deleted here."""
+        for prefix in [prefix for prefix, known in self._known.items() if known.caller.project_id == project_id]:
+            del self._known[prefix]
+
     async def _looked_up(self, prefix: str, text: str) -> _Known:
         asked_s = self._clock()
         async with self._pool.connection() as connection:

@@ -20,6 +20,7 @@ REMEMBER_S: Final = 30.0
 REMEMBERED: Final = 10_000
 
 CallCount = Annotated[int, Meta(ge=0, le=100_000)]
+KeptDays = Annotated[int, Meta(ge=1, le=3650)]
 RequestRate = Annotated[int, Meta(ge=1, le=10_000_000)]
 
 
@@ -35,10 +36,18 @@ class ProjectLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ] = None
 
 
+class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many days after a call began what is kept of it is deleted; null to keep it."""
+
+    recordings_days: Annotated[KeptDays | None, Meta(description="The recording. The rest of the call stays.")] = None
+    calls_days: Annotated[KeptDays | None, Meta(description="The call and everything that is known of it.")] = None
+
+
 class ProjectSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that a project sets for itself: one shape for the API and the column."""
 
     limits: ProjectLimits = ProjectLimits()
+    retention: Retention = Retention()
 
 
 def changed[T: Struct](value: T, change: Struct) -> T:

@@ -1,7 +1,7 @@
 """Every table of the control plane, imported in one place so that migrations see them all."""
 
 from turncall_control.agents.model import AgentRow, VersionRow
-from turncall_control.calls.model import CallEventRow, CallRow, CarrierCallbackRow, EpochRow
+from turncall_control.calls.model import CallEventRow, CallRow, CarrierCallbackRow, EpochRow, ErasedCallRow
 from turncall_control.credentials.model import CredentialRow
 from turncall_control.idempotency import KeyUse
 from turncall_control.keys.model import KeyRow
@@ -28,4 +28,5 @@ TABLES = (
     CallEventRow,
     EpochRow,
     CarrierCallbackRow,
+    ErasedCallRow,
 )

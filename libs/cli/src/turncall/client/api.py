@@ -22,8 +22,10 @@ from turncall.client.shapes import (
     EntryView,
     Fallback,
     KeyMade,
+    NumberErased,
     NumberView,
     Page,
+    ProjectDeletion,
     ProjectView,
     RecordingLink,
     Redelivering,
@@ -85,9 +87,17 @@ class TurnCall(Transport):
     async def change_project(
         self, project_id: ProjectId, *, name: str | None = None, settings: Mapping[str, Any] | None = None
     ) -> ProjectView:
-        """Changes what is given: ``settings={"limits": {"concurrent_calls": 20}}``. Needs an admin's key."""
+        """Changes what is given: ``settings={"retention": {"recordings_days": 30}}``. Needs an admin's key."""
         body = {key: value for key, value in (("name", name), ("settings", settings)) if value is not None}
         return await self.request("PATCH", f"/v1/projects/{project_id}", ProjectView, body=body)
+
+    async def delete_project(self, project_id: ProjectId) -> ProjectDeletion:
+        """Stops a project; it is purged after the installation's grace period. Needs the platform key."""
+        return await self.request("DELETE", f"/v1/projects/{project_id}", ProjectDeletion)
+
+    async def purge_project(self, project_id: ProjectId) -> ProjectDeletion:
+        """Deletes everything in a deleted project for good. Needs the platform key."""
+        return await self.request("POST", f"/v1/projects/{project_id}/purge", ProjectDeletion)
 
     async def create_first_key(self, project_id: ProjectId, name: str, role: Role) -> KeyMade:
         """A key for any project. Needs the platform key."""
@@ -252,6 +262,14 @@ class TurnCall(Transport):
         """What the project's calls used; the last 30 days unless told otherwise."""
         span = {name: moment.isoformat() for name, moment in (("since", since), ("until", until)) if moment}
         return await self.request("GET", "/v1/usage", UsageSummary, query={"by": by, **span})
+
+    async def delete_call(self, call_id: CallId) -> None:
+        """Deletes a settled call and everything known of it."""
+        await self.perform("DELETE", f"/v1/calls/{call_id}")
+
+    async def delete_calls_of_number(self, number: str) -> NumberErased:
+        """Deletes the settled calls from and to a person's number; ask again until nothing is left."""
+        return await self.request("POST", "/v1/calls/delete-by-number", NumberErased, body={"number": number})
 
     async def end_call(self, call_id: CallId) -> EndTaken:
         """Ends a live call."""

@@ -38,10 +38,18 @@ class ProjectLimits(Struct, frozen=True, kw_only=True):
     requests_per_minute: int | None
 
 
+class Retention(Struct, frozen=True, kw_only=True):
+    """How many days after a call began what is kept of it is deleted; None keeps it."""
+
+    recordings_days: int | None
+    calls_days: int | None
+
+
 class ProjectSettings(Struct, frozen=True, kw_only=True):
     """What a project sets for itself."""
 
     limits: ProjectLimits
+    retention: Retention
 
 
 class ProjectView(Struct, frozen=True, kw_only=True):
@@ -51,6 +59,14 @@ class ProjectView(Struct, frozen=True, kw_only=True):
     name: str
     settings: ProjectSettings
     created_at: datetime
+
+
+class ProjectDeletion(Struct, frozen=True, kw_only=True):
+    """A deleted project, and when everything in it begins to be deleted for good."""
+
+    project_id: ProjectId
+    deleted_at: datetime
+    purge_at: datetime
 
 
 class WorkerView(Struct, frozen=True, kw_only=True):
@@ -309,6 +325,15 @@ class CallView(Struct, frozen=True, kw_only=True):
     duration_ms: int | None
     event_count: int
     missing_events: int
+    recording_deleted_at: datetime | None
+
+
+class NumberErased(Struct, frozen=True, kw_only=True):
+    """What was deleted of a number's calls, and what is left for later."""
+
+    deleted: int
+    remaining: int
+    unsettled: int
 
 
 class Utterance(Struct, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ class CallRow(Row):
     ``concluded_at``: the last word was stated; ``settled_at``: nothing is awaited any more. ``hang_up_due``: when to
     see to it next that an intended end happens. ``left_epoch``: the last epoch that control has taken the call away
     from. ``looked_at``: when the reaper last took the call up. ``is_counted``: it counts against the limits of calls.
+    ``recording_swept_at``: its recording was due for deletion; ``recording_deleted_at``: and there was one.
     ``inline_agent``: a definition that came with the call; with neither that nor a version, no agent was found for it.
     ``forwarded_because``: why a person was given the call.
     """
@@ -34,6 +35,14 @@ class CallRow(Row):
         Index("ix_calls_project_id_created_at_id", "project_id", desc("created_at"), desc("id")),
         Index("ix_calls_over_at", "over_at", postgresql_where=text("over_at is not null and settled_at is null")),
         Index("ix_calls_counted", "project_id", "id", postgresql_where=text("is_counted")),
+        Index("ix_calls_project_id_from_number", "project_id", "from_number"),
+        Index("ix_calls_project_id_to_number", "project_id", "to_number"),
+        Index(
+            "ix_calls_unswept",
+            "project_id",
+            "created_at",
+            postgresql_where=text("recording_swept_at is null and settled_at is not null"),
+        ),
         Index("ix_calls_live", "created_at", postgresql_where=text("over_at is null")),
         Index(
             "ix_calls_metadata",
@@ -86,6 +95,8 @@ class CallRow(Row):
     is_counted: Mapped[bool] = mapped_column(server_default=text("false"))
     left_epoch: Mapped[int] = mapped_column(server_default=text("0"))
     looked_at: Mapped[datetime | None]
+    recording_swept_at: Mapped[datetime | None]
+    recording_deleted_at: Mapped[datetime | None]
     forwarded_because: Mapped[str | None]
 
 
@@ -153,3 +164,14 @@ class CarrierCallbackRow(Row):
     digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     project_id: Mapped[ProjectId] = mapped_column(Id(ids.PROJECT))
     received_at: Mapped[datetime] = created_at()
+
+
+class ErasedCallRow(Row):
+    """A call that was erased: what still comes of it is dropped. It refers to nothing, and outlives its project."""
+
+    __tablename__ = "erased_calls"
+    __table_args__ = (Index("ix_erased_calls_erased_at", "erased_at"),)
+
+    call_id: Mapped[CallId] = mapped_column(Id(ids.CALL), primary_key=True)
+    project_id: Mapped[ProjectId] = mapped_column(Id(ids.PROJECT))
+    erased_at: Mapped[datetime] = created_at()

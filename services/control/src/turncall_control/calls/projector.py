@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from prometheus_client import CollectorRegistry, Counter
 
 from turncall_bus.bus import Bus, Delivered, Subscription
-from turncall_control.calls import adoption, ledger, news
+from turncall_control.calls import adoption, erasing, ledger, news
 from turncall_control.calls.facts import Fact
 from turncall_control.calls.ledger import Appended, Connection
 from turncall_control.calls.settlement import conclude
@@ -61,6 +61,7 @@ class Projector:
         the messages one by one.
         """
         facts = [Fact(event=decode_event(message.data), data=message.data) for message in batch]
+        facts = await erasing.without_erased(self._pool, self._bus, facts)
         facts.sort(key=lambda fact: (fact.event.call_id, fact.event.epoch, fact.event.seq))
         async with self._pool.connection() as connection, connection.transaction():
             facts = await adoption.adopted(connection, self._account, facts)

@@ -119,6 +119,8 @@ async def served(
     """The answer to a request for a call's recording, whoever was allowed to make it."""
     async with in_project(plane.database, project_id) as session:
         call = await repository.get(session, project_id, call_id)
+        if call.recording_deleted_at is not None:
+            raise NotFound("the recording has been deleted")
         ready = await repository.facts_of(session, project_id, call.id, RecordingReady)
     try:
         whole = recording.assembled(ready)

@@ -1,18 +1,16 @@
 """/v1/calls: the calls of a project, and ending one."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Final
-from uuid import uuid4
 
 from litestar import get, patch, post
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from turncall_bus.bus import Away, NoAnswer, NobodyListens
 from turncall_control.auth import IN_PROJECT, Caller, Permission, in_path, needs
-from turncall_control.calls import duties, hangups, ledger, link_routes, news, record_routes, repository
+from turncall_control.calls import duties, ending, link_routes, record_routes, repository
 from turncall_control.calls.repository import CallsWanted
 from turncall_control.calls.schemas import CallChange, CallView, EndTaken
 from turncall_control.calls.views import call_view
@@ -20,15 +18,10 @@ from turncall_control.db.engine import in_project
 from turncall_control.errors import Conflict, Invalid
 from turncall_control.http.paging import Page, PageAsked, paged
 from turncall_control.plane import Plane, Slice
-from turncall_proto import ids, subjects
+from turncall_proto import ids
 from turncall_proto.call import FINAL, CallState, Channel, Direction, EndedReason
-from turncall_proto.codec import MalformedMessage, decode, encode
-from turncall_proto.command import CommandReply, EndCall
 from turncall_proto.ids import AgentId, CallId, NumberId, VersionId
 from turncall_proto.variables import MOST_METADATA
-
-END_WITHIN_S: Final = 2.0
-"""How long a worker has to confirm that it ends a call."""
 
 
 class CallOver(Conflict):
@@ -141,29 +134,14 @@ async def end_call(plane: NamedDependency[Plane], caller: NamedDependency[Caller
         row = await repository.get(session, caller.project_id, CallId(call_id))
     if row.status in FINAL:
         raise CallOver
-    reply = await _worker_ends(plane, row.id)
+    reply = await ending.asked(plane, row.id)
     if reply is not None and reply.outcome == "refused":
         raise EndRefused(reply.detail)
     if reply is not None and reply.outcome == "done":
         return EndTaken(taken_by="worker")
-    async with plane.database.pool.connection() as connection, connection.transaction():
-        call = (await ledger.lock(connection, [row.id]))[row.id]
-        if call.standing.is_final:
-            raise CallOver
-        intended = await hangups.intend(connection, call, EndedReason.API_ENDED_CALL, CallState.COMPLETED, due_in_s=0)
-    await news.publish(plane.bus, intended)
+    if not await ending.closed(plane, row.id):
+        raise CallOver
     return EndTaken(taken_by="carrier")
-
-
-async def _worker_ends(plane: Plane, call_id: CallId) -> CommandReply | None:
-    """What the call's worker says to the command; None when no worker answers in time."""
-    deadline = datetime.now(UTC) + timedelta(seconds=END_WITHIN_S)
-    command = EndCall(command_id=uuid4().hex, call_id=call_id, deadline=deadline)
-    try:
-        answer = await plane.bus.ask(subjects.command(call_id), encode(command), timeout_s=END_WITHIN_S)
-        return decode(answer, CommandReply)
-    except (Away, NobodyListens, NoAnswer, MalformedMessage):
-        return None
 
 
 def _marks(given: Sequence[str]) -> dict[str, str]:

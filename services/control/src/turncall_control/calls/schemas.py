@@ -38,6 +38,9 @@ class CallView(Struct, frozen=True, kw_only=True):
     duration_ms: Annotated[int | None, Meta(description="From the answer to the end; null while the call lives.")]
     event_count: Annotated[int, Meta(description="Facts stored so far, internal ones included.")]
     missing_events: Annotated[int, Meta(description="Facts known to have existed and lost for good.")]
+    recording_deleted_at: Annotated[
+        datetime | None, Meta(description="When the recording was deleted, because the project keeps it no longer.")
+    ]
 
 
 class CallChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

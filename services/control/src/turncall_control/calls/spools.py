@@ -6,6 +6,7 @@ from typing import Final
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
+from turncall_control.calls import erasing
 from turncall_control.db.engine import Pool
 from turncall_proto import ids
 from turncall_proto.codec import decode, encode
@@ -26,17 +27,22 @@ class Spools:
     async def answer(self, data: bytes) -> bytes:
         """Tells of each spooled epoch whether it is safe, or which of its facts have not been stored.
 
-        ``settled``: the call is settled and everything the worker holds is stored. ``missing``: facts without a row;
-        a worker asks about epochs it has ended, so all of them are published, and publishing again is harmless.
-        Epochs that are neither, and those of calls without a row, are left out: the worker keeps them and asks again.
+        ``settled``: the call is settled and everything the worker holds is stored, or the call was erased. ``missing``:
+        facts without a row; a worker asks about epochs it has ended, so all of them are published, and publishing again
+        is harmless. Epochs that are neither, and those of other calls without a row, are left out: the worker keeps
+        them and asks again.
         """
         asked = decode(data, SettlementAsked).epochs[:_EPOCHS_AT_ONCE]
         async with self._pool.connection() as connection:
             known = await _known(connection, asked)
+            strangers = {spooled.call_id for spooled in asked} - {call_id for call_id, _ in known}
+            erased = await erasing.erased_among(connection, strangers)
             settled, missing, room = [], [], NAMED_AT_ONCE
             for spooled in asked:
                 found = known.get((spooled.call_id, spooled.epoch))
                 if found is None:
+                    if spooled.call_id in erased:
+                        settled.append(spooled)
                     continue
                 is_settled, seen = found
                 if seen >= spooled.last_seq:

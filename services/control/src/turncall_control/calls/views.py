@@ -43,6 +43,7 @@ def call_view(row: CallRow) -> CallView:
         duration_ms=lasted_ms,
         event_count=row.event_count,
         missing_events=row.missing_events,
+        recording_deleted_at=row.recording_deleted_at,
     )
 
 

@@ -67,10 +67,10 @@ async def bind(
     try:
         return await _configured(plane, carrier, row)
     except NotFound as error:
-        await _delete(plane, project_id, row.id)
+        await forget(plane, project_id, row.id)
         raise Invalid.at("number", _NOT_OWNED) from error
     except ControlError:
-        await _delete(plane, project_id, row.id)
+        await forget(plane, project_id, row.id)
         raise
 
 
@@ -81,7 +81,7 @@ async def change(
     changes: Mapping[str, Any],
     max_concurrent_calls: int | UnsetType | None,
 ) -> NumberRow:
-    """Replaces parts of what the number does with its calls, and their limit. Raises `Invalid`, for missing agents too."""
+    """Replaces parts of what the number does with its calls, and their limit. Raises `Invalid`, for lost agents too."""
     async with in_project(plane.database, project_id) as session:
         row = await repository.lock(session, project_id, number_id)
         settings = replace(row.settings, **changes)
@@ -106,7 +106,7 @@ async def unbind(plane: Plane, project_id: ProjectId, number_id: NumberId) -> No
     carrier = await plane.carrier_of(project_id, row.carrier, row.account)
     with carrier_errors():
         await carrier.release_number(row.carrier_sid)
-    await _delete(plane, project_id, number_id)
+    await forget(plane, project_id, number_id)
 
 
 async def _configured(plane: Plane, carrier: Carrier, row: NumberRow) -> NumberRow:
@@ -118,7 +118,8 @@ async def _configured(plane: Plane, carrier: Carrier, row: NumberRow) -> NumberR
     return fresh
 
 
-async def _delete(plane: Plane, project_id: ProjectId, number_id: NumberId) -> None:
+async def forget(plane: Plane, project_id: ProjectId, number_id: NumberId) -> None:
+    """Deletes a number here; the carrier is not asked. Raises `NotFound`."""
     async with in_project(plane.database, project_id) as session:
         await session.delete(await repository.get(session, project_id, number_id))
 

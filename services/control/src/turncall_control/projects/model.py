@@ -13,9 +13,10 @@ from turncall_proto.ids import ProjectId
 
 
 class ProjectRow(Row):
-    """One tenant. A row with ``deleted_at`` is gone for everybody but the purge."""
+    """One tenant. A row with ``deleted_at`` is gone for everybody but the purge, which begins at ``purge_at``."""
 
     __tablename__ = "projects"
+    __table_args__ = (Index("ix_projects_deleted_at", "deleted_at", postgresql_where=text("deleted_at is not null")),)
 
     id: Mapped[ProjectId] = mapped_column(Id(ids.PROJECT), primary_key=True)
     name: Mapped[str]
@@ -24,6 +25,7 @@ class ProjectRow(Row):
     )
     created_at: Mapped[datetime] = created_at()
     deleted_at: Mapped[datetime | None]
+    purge_at: Mapped[datetime | None]
 
 
 class SigningSecretRow(Row):

@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from turncall_control.http.fields import Label, Moment
-from turncall_control.settings import CallCount, ProjectSettings, RequestRate
+from turncall_control.settings import CallCount, KeptDays, ProjectSettings, RequestRate
 from turncall_proto.ids import ProjectId
 
 
@@ -22,10 +22,18 @@ class LimitsChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     requests_per_minute: RequestRate | UnsetType | None = UNSET
 
 
+class RetentionChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to be kept for how long; null keeps it."""
+
+    recordings_days: KeptDays | UnsetType | None = UNSET
+    calls_days: KeptDays | UnsetType | None = UNSET
+
+
 class SettingsChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The settings to be changed; what is left out stays as it is."""
 
     limits: LimitsChange | UnsetType = UNSET
+    retention: RetentionChange | UnsetType = UNSET
 
 
 class ProjectChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

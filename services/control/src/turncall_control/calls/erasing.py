@@ -1,0 +1,103 @@
+"""Erasing calls that are settled: sound, rows, messages; and what is done about facts that come for one afterwards."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from functools import cache
+from typing import Final, LiteralString
+from uuid import UUID
+
+from psycopg import AsyncConnection, sql
+from psycopg.rows import TupleRow
+
+from turncall_blobs import BlobStore, keys
+from turncall_bus.bus import Bus
+from turncall_control.calls.facts import Fact
+from turncall_control.calls.model import CallRow, ErasedCallRow
+from turncall_control.db.base import Row
+from turncall_control.db.engine import Pool
+from turncall_proto import ids, subjects
+from turncall_proto.ids import CallId, ProjectId
+
+AT_ONCE: Final = 50
+"""Calls that one transaction erases at most."""
+REMEMBERED: Final = timedelta(days=30)
+"""How long after its erasure facts of a call are still expected: a worker's disk may come back."""
+
+Connection = AsyncConnection[TupleRow]
+
+
+@cache
+def tables() -> tuple[str, ...]:
+    """Every table with rows of single calls, whatever slice it belongs to; those that refer to others come first."""
+    kept = {CallRow.__tablename__, ErasedCallRow.__tablename__}
+    found = (table for table in reversed(Row.metadata.sorted_tables) if "call_id" in table.columns)
+    return tuple(table.name for table in found if table.name not in kept)
+
+
+async def erase(
+    pool: Pool, blobs: BlobStore, condition: LiteralString, values: Mapping[str, object], *, waits: bool = False
+) -> int:
+    """Erases up to `AT_ONCE` calls ``c`` that meet an SQL condition; the answer is how many.
+
+    Passes over calls that somebody else has locked, unless it ``waits`` for them. Blobs go first: what fails in between
+    leaves rows by which it is done again. Raises `BlobError`.
+    """
+    patience: LiteralString = "" if waits else "skip locked"
+    async with pool.connection() as connection, connection.transaction():
+        cursor = await connection.execute(
+            f"select c.id, c.project_id from calls c where {condition} limit {AT_ONCE} for update {patience}", values
+        )
+        calls: list[tuple[UUID, UUID]] = await cursor.fetchall()
+        for call, project in calls:
+            await blobs.delete_prefix(
+                keys.recording(
+                    ProjectId(ids.written(ids.PROJECT, project)),
+                    CallId(ids.written(ids.CALL, call)),
+                )
+            )
+        erased = [call for call, _ in calls]
+        await connection.execute(
+            "insert into erased_calls (call_id, project_id) select id, project_id from calls where id = any(%s)"
+            " on conflict do nothing",
+            (erased,),
+        )
+        for table in tables():
+            await connection.execute(
+                sql.SQL("delete from {} where call_id = any(%s)").format(sql.Identifier(table)), (erased,)
+            )
+        await connection.execute("delete from calls where id = any(%s)", (erased,))
+    return len(calls)
+
+
+async def erased_among(connection: Connection, call_ids: Iterable[CallId]) -> set[CallId]:
+    """Those of the calls that were erased."""
+    cursor = await connection.execute(
+        "select call_id from erased_calls where call_id = any(%s)",
+        ([ids.parsed(ids.CALL, call_id) for call_id in set(call_ids)],),
+    )
+    return {CallId(ids.written(ids.CALL, call)) for (call,) in await cursor.fetchall()}
+
+
+async def without_erased(pool: Pool, bus: Bus, facts: Sequence[Fact]) -> list[Fact]:
+    """The facts but for those of erased calls, whose messages are purged. Raises `BusError`."""
+    async with pool.connection() as connection:
+        erased = await erased_among(connection, (fact.event.call_id for fact in facts))
+    stories = {(fact.event.project_id, fact.event.call_id) for fact in facts if fact.event.call_id in erased}
+    for project_id, call_id in stories:
+        await bus.purge(subjects.call_story(project_id, call_id))
+    return [fact for fact in facts if fact.event.call_id not in erased]
+
+
+async def sweep(pool: Pool, blobs: BlobStore, bus: Bus) -> None:
+    """Forgets calls that were erased long ago, once what came of them meanwhile is erased too. Raises `BusError`."""
+    async with pool.connection() as connection, connection.transaction():
+        cursor = await connection.execute(
+            "select call_id, project_id from erased_calls where erased_at < now() - %s limit %s for update skip locked",
+            (REMEMBERED, AT_ONCE),
+        )
+        for call, project in await cursor.fetchall():
+            project_id = ProjectId(ids.written(ids.PROJECT, project))
+            call_id = CallId(ids.written(ids.CALL, call))
+            await blobs.delete_prefix(keys.recording(project_id, call_id))
+            await bus.purge(subjects.call_story(project_id, call_id))
+            await connection.execute("delete from erased_calls where call_id = %s", (call,))
