@@ -15,7 +15,7 @@ import loguru
 import msgspec
 import numpy as np
 import pytest
-from pipecat.adapters.schemas.tools_schema import ToolsSchema
+from pipecat.adapters.llm.schemas.tools_schema import ToolsSchema
 from pipecat.frames.frames import (
     ErrorFrame,
     Frame,
@@ -324,12 +324,13 @@ class ScriptedTts(TTSService):
             self._streams.append(asyncio.create_task(self._stream(text, context_id)))
             yield None
             return
-        for chunk in _tone(text):
+        breaks = bool(self._script.voice_breaks_in) and text.startswith(self._script.voice_breaks_in)
+        chunks = _tone(text)
+        for chunk in chunks[: len(chunks) // 2] if breaks else chunks:
             yield TTSAudioRawFrame(chunk, 8000, 1, context_id=context_id)
             await asyncio.sleep(0.001)
-            if self._script.voice_breaks_in and text.startswith(self._script.voice_breaks_in):
-                yield ErrorFrame("the voice broke off", exception=ConnectionError("reset"))
-                return
+        if breaks:
+            yield ErrorFrame("the voice broke off", exception=ConnectionError("reset"))
 
     async def _stream(self, text: str, context_id: str) -> None:
         await asyncio.sleep(0.1)

@@ -13,9 +13,12 @@ from turncall_testkit.vendors.tones import pitch_hz, tone
 FAKES: Final[dict[tuple[str, Kind], StartFake]] = {
     ("deepgram", "stt"): deepgram_fake,
     ("deepgram", "tts"): deepgram_fake,
+    ("groq", "llm"): openai_fake,
+    ("ollama", "llm"): openai_fake,
     ("openai", "llm"): openai_fake,
     ("openai", "stt"): openai_fake,
     ("openai", "tts"): openai_fake,
+    ("openrouter", "llm"): openai_fake,
 }
 
 __all__ = [

@@ -11,9 +11,11 @@ from pipecat.services.openai.stt import OpenAISTTService, OpenAISTTSettings
 from pipecat.utils.errors import ErrorCategory
 from pipecat.utils.time import time_now_iso8601
 
+from turncall_media import compatible
+from turncall_media.compatible import TimeoutMs
 from turncall_media.kinds import BuildContext, Capabilities
 from turncall_media.providers.openai import server
-from turncall_media.providers.openai.server import BaseUrl, Model, TimeoutMs
+from turncall_media.providers.openai.server import BaseUrl, Model
 
 CAPABILITIES = Capabilities(needs_secret=True, takes_base_url=True, secret_optional_with=("base_url",))
 OPTIONS_RULES = server.NAMED_IF_COMPATIBLE
@@ -42,7 +44,7 @@ def build(options: Options, context: BuildContext) -> OpenAISTTService:
 
 def warm() -> None:
     """Loads what all clients share."""
-    server.warm()
+    compatible.warm()
 
 
 class CompatibleSTTService(OpenAISTTService):
@@ -81,4 +83,4 @@ class CompatibleSTTService(OpenAISTTService):
             yield TranscriptionFrame(said, self._user_id, time_now_iso8601(), finalized=True)
 
     def _classify_error(self, exception: Exception) -> ErrorCategory | None:
-        return server.category(exception)
+        return compatible.category(exception)

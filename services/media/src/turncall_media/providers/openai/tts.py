@@ -11,9 +11,11 @@ from pipecat.services.openai.tts import VALID_VOICES, OpenAITTSSettings
 from pipecat.services.tts_service import TTSService
 from pipecat.utils.errors import ErrorCategory
 
+from turncall_media import compatible
+from turncall_media.compatible import TimeoutMs
 from turncall_media.kinds import BuildContext, Capabilities
 from turncall_media.providers.openai import server
-from turncall_media.providers.openai.server import BaseUrl, Model, TimeoutMs
+from turncall_media.providers.openai.server import BaseUrl, Model
 from turncall_media.resampling import Resampler
 
 CAPABILITIES = Capabilities(needs_secret=True, takes_base_url=True, secret_optional_with=("base_url",))
@@ -59,7 +61,7 @@ def build(options: Options, context: BuildContext) -> TTSService:
 
 def warm() -> None:
     """Loads what all clients share."""
-    server.warm()
+    compatible.warm()
 
 
 class CompatibleTTSService(TTSService):
@@ -131,7 +133,7 @@ class CompatibleTTSService(TTSService):
             yield resampler.end()
 
     def _classify_error(self, exception: Exception) -> ErrorCategory | None:
-        return server.category(exception)
+        return compatible.category(exception)
 
 
 class NotPcm(Exception):

@@ -1,0 +1,1 @@
+"""Ollama: open models on a machine of one's own."""
