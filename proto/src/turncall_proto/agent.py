@@ -4,7 +4,8 @@ Unknown fields are refused, so nothing is accepted that changes nothing. A vendo
 that vendor's own schema (``schema/vendors.json``), which the control plane checks without importing a pipeline.
 """
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -12,6 +13,13 @@ from turncall_proto.variables import Variables
 
 Line = Annotated[str, Meta(min_length=1, max_length=500, description="One thing that the agent says.")]
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$", description="Lower snake case, 64 characters at most.")]
+
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
+_RESERVED_HEADERS: Final = re.compile(
+    r"host|content-.*|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect|accept-encoding"
+    r"|idempotency-key|webhook-.*"
+)
+_SECRET_HEADERS: Final = re.compile(r"(proxy-)?authorization|cookie|.*(secret|token|password|api[-_]?key|signature).*")
 
 
 class VendorRef(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,10 +113,50 @@ class WebhookTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     parameters: Annotated[dict[str, Any], Meta(description="JSON Schema of the arguments; an object.")] = field(
         default_factory=lambda: {"type": "object", "properties": {}}
     )
-    timeout_ms: Annotated[int, Meta(ge=100, le=60_000)] = 10_000
+    timeout_ms: Annotated[int, Meta(ge=100, le=60_000, description="For each attempt.")] = 10_000
+    headers: Annotated[
+        dict[str, Annotated[str, Meta(max_length=1024, pattern=r"^[\t\x20-\x7e]*$")]],
+        Meta(
+            max_length=20, description="Sent as they stand, and shown to everybody who may read the agent: no secrets."
+        ),
+    ] = field(default_factory=dict)
+    max_retries: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=5,
+            description="After no answer, 408, 429 or 5xx; each with the same Idempotency-Key.",
+        ),
+    ] = 0
+    execution: Annotated[
+        Literal["sync", "async"],
+        Meta(description="sync: the model waits, and an interruption cancels. async: it goes on, and learns later."),
+    ] = "sync"
+    filler: Annotated[
+        str, Meta(max_length=500, description="Said when there is no answer soon and the model said nothing itself.")
+    ] = ""
+    max_result_bytes: Annotated[
+        int, Meta(ge=256, le=32_768, description="Of the answer, the model gets so much, and is told what is missing.")
+    ] = 32_768
+
+    def __post_init__(self) -> None:
+        for name in self.headers:
+            if not _HEADER_NAME.fullmatch(name) or _RESERVED_HEADERS.fullmatch(name.lower()):
+                raise ValueError(f"header {name!r} is no name that a tool may set")
+            if _SECRET_HEADERS.fullmatch(name.lower()):
+                raise ValueError(f"header {name!r} would hold a secret, which an agent's definition is no place for")
 
 
 Tool = EndCallTool | WebhookTool
+
+
+class Guardrails(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the model may not do, whatever it is told or tells itself."""
+
+    max_tool_calls_per_turn: Annotated[
+        int,
+        Meta(ge=1, le=50, description="Tools used for one utterance of the caller; what is asked beyond is not run."),
+    ] = 10
 
 
 class AgentServer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -160,6 +208,7 @@ class AgentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 30
     recording: Annotated[Literal["off", "on"], Meta(description="Whether both sides are recorded.")] = "on"
     tools: Annotated[tuple[Tool, ...], Meta(max_length=64, description="Names are unique.")] = ()
+    guardrails: Guardrails = field(default_factory=Guardrails)
     variables: Annotated[
         Variables,
         Meta(description="What {{name}} in prompt, first message and tool descriptions is unless the call says more."),

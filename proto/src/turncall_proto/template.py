@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 from msgspec.structs import replace
 
-from turncall_proto.agent import AgentSpec
+from turncall_proto.agent import AgentSpec, Tool, WebhookTool
 from turncall_proto.call import CallStart
 
 _PLACE: Final = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]{0,63}(?:\.[a-z_]{1,63})?)\s*\}\}")
@@ -62,6 +62,8 @@ def texts(agent: AgentSpec) -> Iterator[Text]:
         yield Text(path=f"turn_taking.idle_prompts[{index}]", text=line)
     for index, tool in enumerate(agent.tools):
         yield Text(path=f"tools[{index}].description", text=tool.description)
+        if isinstance(tool, WebhookTool):
+            yield Text(path=f"tools[{index}].filler", text=tool.filler)
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -96,7 +98,12 @@ def rendered(plan: CallStart) -> Rendered:
             first_message=filled(agent.first_message, known),
             max_duration_warning=filled(agent.max_duration_warning, known),
             turn_taking=replace(agent.turn_taking, idle_prompts=lines),
-            tools=tuple(replace(tool, description=filled(tool.description, known)) for tool in agent.tools),
+            tools=tuple(_tool(tool, known) for tool in agent.tools),
         ),
         missing=tuple(name for name in met if name not in known),
     )
+
+
+def _tool(tool: Tool, values: Mapping[str, str]) -> Tool:
+    told = replace(tool, description=filled(tool.description, values))
+    return replace(told, filler=filled(told.filler, values)) if isinstance(told, WebhookTool) else told

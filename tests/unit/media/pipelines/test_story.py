@@ -396,3 +396,14 @@ def test_no_word_is_lost_or_doubled_wherever_a_worker_dies(steps: list[int], los
     )
     ids = {message["tool_call_id"] for message in story.messages if message["role"] == "tool"}
     assert ids.isdisjoint(pending.tool_call_id for pending in story.repeat_tools)
+
+
+def test_a_tool_that_survives_is_used_again_and_holds_nobody_up() -> None:
+    """What no interruption cancels is still owed after the caller's next words, which are answered meanwhile."""
+    survives = frozenset({"search"})
+    told = begun().caller("Search.", 1).calls("search").caller("And tea?", 2)
+    story = continuation(told.facts, ENDS, survives)
+    assert actions(story) == {"repeat_tools", "run_model"}
+    cut = told.add(UtteranceBegun, speaker="caller", text="", turn=3, start_ms=0)
+    assert [call.tool for call in continuation(cut.facts, ENDS, survives).repeat_tools] == ["search"]
+    assert continuation(cut.facts, ENDS).repeat_tools == ()

@@ -21,7 +21,10 @@ class Untouched:
 async def test_a_tool_is_not_used_once_the_conversation_is_over() -> None:
     """A worker that stood still would use it on words that another worker has acted on since."""
     handlers: dict[str, Any] = {}
-    llm: Any = SimpleNamespace(register_function=handlers.__setitem__)
+    llm: Any = SimpleNamespace(register_function=lambda name, handler, **_: handlers.setdefault(name, handler))
     nobody: Any = Untouched()
-    toolbox.register((TOOL,), llm, nobody, nobody, is_over=lambda: True)
+    shared = toolbox.Shared(
+        reach=nobody, narrator=nobody, speech=nobody, allowance=nobody, is_over=lambda: True, way_out=""
+    )
+    toolbox.register((TOOL,), llm, shared)
     await handlers["book"](SimpleNamespace(tool_call_id="t", arguments={}, result_callback=nobody))

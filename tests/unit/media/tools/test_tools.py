@@ -73,3 +73,17 @@ def test_model_gets_to_know_tools_by_their_names() -> None:
     shown = [tool.to_default_dict() for tool in schemas((EndCallTool(name="bye"), hook)).standard_tools]
     assert [tool["name"] for tool in shown] == ["bye", "book"]
     assert shown[1]["description"] == "Books a table."
+
+
+@pytest.mark.parametrize("name", ["Authorization", "X-Api-Key", "cookie", "X-Auth-Token", "client_secret"])
+def test_headers_that_would_hold_secrets_are_refused(name: str) -> None:
+    """Whoever may read an agent reads its headers."""
+    with pytest.raises(ValueError, match="secret"):
+        WebhookTool(name="a", description="b", url="http://x.example/", headers={name: "x"})
+
+
+@pytest.mark.parametrize("name", ["Host", "content-length", "Webhook-Id", "Idempotency-Key", "no name", ""])
+def test_headers_that_are_ours_are_refused(name: str) -> None:
+    """What says who asks, and how long the request is, is not the agent's to say."""
+    with pytest.raises(ValueError, match="may set"):
+        WebhookTool(name="a", description="b", url="http://x.example/", headers={name: "x"})

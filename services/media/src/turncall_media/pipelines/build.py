@@ -16,6 +16,7 @@ from turncall_blobs.keys import recording_part
 from turncall_egress import EgressClient, Wall
 from turncall_media.errors import VendorUnusable
 from turncall_media.pipelines import toolbox
+from turncall_media.pipelines.apologies import please_repeat
 from turncall_media.pipelines.cascade import build_excuse, build_worker
 from turncall_media.pipelines.conversation import Conversation, Parts
 from turncall_media.pipelines.ending import Ending
@@ -132,9 +133,18 @@ def _conversation(
     messages: list[Any] = [*prompt, *story.messages]
     context = LLMContext(messages=messages, tools=toolbox.schemas(agent.tools))
 
+    shared = toolbox.Shared(
+        reach=reach,
+        narrator=narrator,
+        speech=speech,
+        allowance=toolbox.Allowance(agent.guardrails.max_tool_calls_per_turn),
+        is_over=lambda: ends.ending.outcome is not None,
+        way_out=please_repeat(agent.language),
+    )
+
     def equip(llm: FrameProcessor) -> None:
         if isinstance(llm, LLMService):
-            toolbox.register(agent.tools, llm, reach, narrator, lambda: ends.ending.outcome is not None)
+            toolbox.register(agent.tools, llm, shared)
 
     each_service(vendors.llm, equip)
     protection = _protection(agent, story)
@@ -198,7 +208,8 @@ def _story(plan: CallStart, past: Past | None, now: datetime) -> Continuation:
         return Continuation(greet=True)
     if not past.is_known:
         return UNKNOWN
-    told = continuation(past.facts, toolbox.end_replies(plan.agent.tools))
+    tools = plan.agent.tools
+    told = continuation(past.facts, toolbox.end_replies(tools), toolbox.surviving(tools))
     return told if plan.resume is None else unheard(told, (now - plan.resume.lost_at).total_seconds())
 
 

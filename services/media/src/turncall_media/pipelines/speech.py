@@ -7,6 +7,7 @@ from pipecat.frames.frames import (
     InterruptionFrame,
     LLMFullResponseEndFrame,
     LLMFullResponseStartFrame,
+    LLMTextFrame,
     TTSSpeakFrame,
 )
 from pipecat.processors.frame_processor import FrameProcessor
@@ -20,6 +21,7 @@ class Speech:
     def __init__(self) -> None:
         self.mouth: FrameProcessor | None = None
         self.lines = 0  # said so far, besides the model's replies
+        self.has_model_spoken = False  # in its latest reply
         self._no_reply_under_way = asyncio.Event()
         self._no_reply_under_way.set()
 
@@ -32,6 +34,9 @@ class Speech:
         """Follows the model's replies."""
         if isinstance(frame, LLMFullResponseStartFrame):
             self._no_reply_under_way.clear()
+            self.has_model_spoken = False
+        elif isinstance(frame, LLMTextFrame):
+            self.has_model_spoken = self.has_model_spoken or bool(frame.text.strip())
         elif isinstance(frame, LLMFullResponseEndFrame | InterruptionFrame):
             self._no_reply_under_way.set()
 

@@ -80,10 +80,11 @@ def unheard(story: Continuation, for_s: float) -> Continuation:
     return replace(story, ask_again=True) if story.is_listening and for_s >= UNHEARD_S else story
 
 
-def continuation(facts: Iterable[Event], ends_reply: Set[str]) -> Continuation:
+def continuation(facts: Iterable[Event], ends_reply: Set[str], survives: Set[str] = frozenset()) -> Continuation:
     """What the facts mean, in any order and doubled or not. ``ends_reply`` names tools after whose answer the model
-    does not go on: one that succeeded meant the end of the call, and the call is still there, so it is done again."""
-    reader = _Reader(ends_reply)
+    does not go on: one that succeeded meant the end of the call, and the call is still there, so it is done again.
+    ``survives`` names those that no interruption cancels, and that the conversation does not wait for."""
+    reader = _Reader(ends_reply, survives)
     known = {(fact.epoch, fact.seq): fact for fact in facts}
     for number in sorted(known):
         reader.read(known[number])
@@ -100,8 +101,9 @@ class _Cut(Struct, frozen=True, kw_only=True):
 class _Reader:
     """Follows a call fact by fact."""
 
-    def __init__(self, ends_reply: Set[str]) -> None:
+    def __init__(self, ends_reply: Set[str], survives: Set[str]) -> None:
         self._ends_reply = ends_reply
+        self._survives = survives
         self._messages: list[Message] = []
         self._epoch = 0
         self._turn = 0
@@ -151,9 +153,9 @@ class _Reader:
         self._break_off()
         is_callers = self._is_caller_speaking or bool(self._keys)
         if is_callers:  # whoever speaks cancels what the agent says and does
-            for call in self._pending.values():
+            for call in [call for call in self._pending.values() if call.tool not in self._survives]:
                 self._messages += _used(call, INTERRUPTED)
-            self._pending.clear()
+                del self._pending[call.tool_call_id]
         pending = tuple(self._pending.values())
         return Continuation(
             messages=tuple(self._messages),
@@ -162,7 +164,7 @@ class _Reader:
             say="" if is_callers else self._say,
             keys=self._keys,
             repeat_tools=pending,
-            run_model=self._awaits_reply and not is_callers and not pending,
+            run_model=self._awaits_reply and not is_callers and all(call.tool in self._survives for call in pending),
             turn=self._turn,
             answered_at=self._answered_at,
         )

@@ -2,22 +2,24 @@
 
 The body is ``{"call_id", "tool_call_id", "tool", "arguments"}``. It is signed by Standard Webhooks 1.0, and its
 ``Idempotency-Key`` is the id of the tool call, so that a server that sees it twice can tell. What the server answers
-with a 2xx goes to the model: JSON as it is, other text as a string.
+with a 2xx goes to the model: JSON as it is, other text as a string, and of what is too long the beginning, named so.
 """
 
+import asyncio
 import time
 from typing import Any, Final
 
 from msgspec import DecodeError, json
 
-from turncall_egress import EgressAnswer, EgressError, Refused, TimedOut, TooLarge
+from turncall_egress import EgressAnswer, EgressError, Refused, TimedOut
 from turncall_egress.signing import signed_headers
-from turncall_media.tools.shape import Invocation, ToolFailed
+from turncall_media.tools.shape import CallReach, Invocation, ToolFailed
 from turncall_proto.agent import WebhookTool
 
 ENDS_REPLY: Final = False
-LARGEST_ANSWER_BYTES: Final = 32 * 1024
-"""More would not fit a model's attention, nor a message between the planes."""
+PAUSES_S: Final = (0.2, 0.4, 0.8, 1.6, 3.2)
+"""Before each attempt after the first."""
+_PASSING: Final = frozenset({408, 429})
 
 
 def parameters(tool: WebhookTool) -> dict[str, Any]:
@@ -39,36 +41,52 @@ async def run(tool: WebhookTool, invocation: Invocation) -> Any:
             "arguments": invocation.arguments,
         }
     )
-    headers = signed_headers(reach.signing_secrets, message_id, int(time.time()), body)
-    try:
-        answer = await reach.egress.request(
-            "POST",
-            tool.url,
-            body=body,
-            headers=headers | {"Content-Type": "application/json", "Idempotency-Key": message_id},
-            timeout_s=tool.timeout_ms / 1000,
-            max_bytes=LARGEST_ANSWER_BYTES,
-        )
-    except EgressError as error:
-        raise ToolFailed(_apology(error)) from error
-    return _content(answer)
+    for attempt in range(tool.max_retries + 1):
+        if attempt:
+            await asyncio.sleep(PAUSES_S[attempt - 1])
+        is_last = attempt == tool.max_retries
+        try:
+            answer = await _ask(tool, reach, message_id, body)
+        except EgressError as error:
+            if is_last or isinstance(error, Refused):
+                raise ToolFailed(_apology(error)) from error
+            continue
+        if is_last or not (answer.status in _PASSING or answer.status >= 500):
+            break
+    return _content(answer, tool.max_result_bytes)
+
+
+async def _ask(tool: WebhookTool, reach: CallReach, message_id: str, body: bytes) -> EgressAnswer:
+    """One attempt: the same message, signed at this moment. One byte more than wanted shows that there is more."""
+    signed = signed_headers(reach.signing_secrets, message_id, int(time.time()), body)
+    return await reach.egress.request(
+        "POST",
+        tool.url,
+        body=body,
+        headers={**tool.headers, **signed, "Content-Type": "application/json", "Idempotency-Key": message_id},
+        timeout_s=tool.timeout_ms / 1000,
+        max_bytes=tool.max_result_bytes + 1,
+        is_cut=True,
+    )
 
 
 def _apology(error: EgressError) -> str:
     match error:
         case TimedOut():
             return "The function did not answer in time. It may have done its work."
-        case TooLarge():
-            return "The function answered with more than can be read."
         case Refused():
             return "The address of this function is not allowed."
         case _:
             return "The function could not be reached."
 
 
-def _content(answer: EgressAnswer) -> Any:
+def _content(answer: EgressAnswer, max_bytes: int) -> Any:
     if not 200 <= answer.status < 300:
         raise ToolFailed(f"The function refused with status {answer.status}.")
+    if len(answer.body) > max_bytes:
+        beginning = answer.body[:max_bytes].decode("utf-8", errors="ignore")
+        note = f"The answer was longer than {max_bytes} bytes: this is its beginning, the rest is unknown."
+        return {"is_truncated": True, "note": note, "beginning": beginning}
     try:
         return json.decode(answer.body) if answer.body else {}
     except (DecodeError, RecursionError):
