@@ -12,7 +12,7 @@ from turncall_bus.bus import Delivered
 from turncall_control.calls import erasing
 from turncall_control.calls.projector import Projector
 from turncall_control.calls.spools import Spools
-from turncall_control.erasure import retention
+from turncall_control.erasure import purge, retention
 from turncall_proto import ids, subjects
 from turncall_proto.call import CallState, EndedReason
 from turncall_proto.codec import decode, encode
@@ -20,9 +20,11 @@ from turncall_proto.command import SettlementAnswered, SettlementAsked, SpooledE
 from turncall_proto.events import RecordingPart, RecordingReady, TranscriptFinal
 from turncall_proto.ids import CallId
 from turncall_runtime.metrics import new_registry
+from turncall_runtime.secret import Secret
 
 ACCOUNT = "AC" + "a" * 32
 CALLER = "+15550001111"
+SAID = {"speaker": "caller", "text": "My name is Ada.", "start_ms": 0, "end_ms": 900, "turn": 1}
 
 
 def part_of(desk: Any, call_id: CallId) -> str:
@@ -36,8 +38,7 @@ async def settled(desk: Any, worker: Any, *, caller: str = CALLER, has_recording
     await desk.rings(sid, From=caller)
     plan = worker.offers[-1].plan
     await worker.opens(plan)
-    said = {"speaker": "caller", "text": "My name is Ada.", "start_ms": 0, "end_ms": 900, "turn": 1}
-    await worker.publish(worker.fact(TranscriptFinal, plan, **said))
+    await worker.publish(worker.fact(TranscriptFinal, plan, **SAID))
     if has_recording:
         key = part_of(desk, plan.call_id)
         await desk.plane.blobs.put(key, bytes(364), "audio/wav")
@@ -119,8 +120,7 @@ async def test_what_comes_of_an_erased_call_is_dropped(desk: Any, worker: Any) -
     """Facts that a worker's disk brings back make no row and stay in no stream; the worker is told to delete them."""
     plan = await settled(desk, worker)
     await asked(desk, "DELETE", f"/v1/calls/{plan.call_id}")
-    said = {"speaker": "caller", "text": "My name is Ada.", "start_ms": 0, "end_ms": 900, "turn": 1}
-    late = worker.fact(TranscriptFinal, plan, **said)
+    late = worker.fact(TranscriptFinal, plan, **SAID)
     await worker.publish(late)
     event = subjects.call(desk.project_id, plan.call_id, "event")
     await desk.comes_true(lambda: _is_empty(desk, event))
@@ -253,3 +253,35 @@ def test_every_table_of_calls_is_covered() -> None:
     """Whatever table has rows of single calls is emptied by an erasure, referring ones first."""
     assert {"call_events", "epochs", "carrier_callbacks", "webhook_deliveries"} <= set(erasing.tables())
     assert not {"calls", "erased_calls"} & set(erasing.tables())
+
+
+async def test_calls_of_a_deleted_project_end_before_it_is_purged(
+    open_desk: Any, open_worker: Any, rest_face: Any, sid: str, call_id: CallId
+) -> None:
+    """A live call's line is closed at the carrier; the purge waits for its last word, and no fact brings it back."""
+    async with open_desk(rest_face, platform_key=Secret("the-operators")) as desk, open_worker(desk) as worker:
+        operator = {"X-Platform-Key": "the-operators"}
+        path = f"/v1/projects/{desk.project_id}"
+        await desk.rings(sid)
+        plan = worker.offers[-1].plan
+        await worker.opens(plan)
+        await desk.becomes(call_id, status="in_progress")
+        assert (await desk.http.delete(path, headers=operator)).status_code == 200
+        assert (await desk.http.post(f"{path}/purge", headers=operator)).status_code == 202
+        assert (await desk.get(f"/v1/calls/{call_id}")).status_code == 401
+        await desk.comes_true(lambda: rest_face.ended(sid), timeout_s=10)
+        assert (await desk.rings("CA" + uuid4().hex)).status_code == 200
+        assert len(worker.offers) == 1, "its number no longer answers"
+        await purge.sweep(desk.plane)
+        assert await rows_of(desk, call_id) != {}, "the carrier has not said that the call is over"
+        await worker.closes(plan, CallState.COMPLETED, EndedReason.API_ENDED_CALL)
+        await desk.says(sid, "completed", CallDuration="2")
+        await desk.comes_true(lambda: _is_purged(desk), timeout_s=20)
+        await worker.publish(worker.fact(TranscriptFinal, plan, **SAID))
+        event = subjects.call(desk.project_id, call_id, "event")
+        await desk.comes_true(lambda: _is_empty(desk, event))
+        assert await rows_of(desk, call_id) == {}
+
+
+async def _is_purged(desk: Any) -> bool:
+    return not await desk.rows("select 1 from projects where id = %s", ids.parsed(ids.PROJECT, desk.project_id))
