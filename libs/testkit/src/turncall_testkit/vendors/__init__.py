@@ -6,6 +6,7 @@
 from typing import Final
 
 from turncall_testkit.vendors.deepgram import DeepgramFake, deepgram_fake
+from turncall_testkit.vendors.elevenlabs import ElevenLabsFake, elevenlabs_fake
 from turncall_testkit.vendors.manners import Asked, Fake, Fault, Kind, Manners, StartFake
 from turncall_testkit.vendors.openai import Call, OpenAIFake, Reply, openai_fake
 from turncall_testkit.vendors.tones import pitch_hz, tone
@@ -13,6 +14,7 @@ from turncall_testkit.vendors.tones import pitch_hz, tone
 FAKES: Final[dict[tuple[str, Kind], StartFake]] = {
     ("deepgram", "stt"): deepgram_fake,
     ("deepgram", "tts"): deepgram_fake,
+    ("elevenlabs", "tts"): elevenlabs_fake,
     ("groq", "llm"): openai_fake,
     ("ollama", "llm"): openai_fake,
     ("openai", "llm"): openai_fake,
@@ -26,6 +28,7 @@ __all__ = [
     "Asked",
     "Call",
     "DeepgramFake",
+    "ElevenLabsFake",
     "Fake",
     "Fault",
     "Kind",
@@ -34,6 +37,7 @@ __all__ = [
     "Reply",
     "StartFake",
     "deepgram_fake",
+    "elevenlabs_fake",
     "openai_fake",
     "pitch_hz",
     "tone",

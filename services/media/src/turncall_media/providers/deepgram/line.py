@@ -1,88 +1,14 @@
-"""Sockets to Deepgram: to its own servers directly, to one that the user names through the wall."""
+"""Sockets to Deepgram."""
 
-import ssl
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Final
+from typing import Final
 
-from msgspec import Meta, Struct
-from pipecat.utils.errors import ErrorCategory
-from websockets.asyncio.client import ClientConnection
-
-from turncall_egress import EgressError, Refused, Wall, checked_url
-from turncall_egress.dialling import dial
-from turncall_egress.httpx2_transport import trusted
-from turncall_media.errors import VendorUnusable
+from turncall_media import lines
 from turncall_media.kinds import BuildContext
+from turncall_media.lines import Line
 
 DEEPGRAM: Final = "https://api.deepgram.com"
-CLOSE_WITHIN_S: Final = 1.0
-"""A peer that does not say goodbye holds up no end of a call."""
-
-BaseUrl = Annotated[
-    str,
-    Meta(
-        pattern=r"^(https?://.+)?$",
-        max_length=2048,
-        description="A Deepgram of your own, without a path; empty for the hosted one. It never gets the key of this "
-        "installation.",
-    ),
-]
-TimeoutMs = Annotated[
-    int, Meta(ge=100, le=60_000, description="Silence of the server that is a failure, when something is due.")
-]
-
-
-class Line(Struct, frozen=True, kw_only=True):
-    """Where to connect and how. ``base_url`` is a ``ws(s)://`` without a path; ``wall`` is None for Deepgram's own."""
-
-    base_url: str
-    key: str
-    timeout_s: float
-    wall: Wall | None
-
-    async def open(self, url: str, connect: Callable[..., Awaitable[ClientConnection]]) -> ClientConnection:
-        """What ``connect`` opens: it is called with the arguments for websockets' own connect that this line needs.
-
-        Raises what ``connect`` raises, and for a user's server `Refused` and `Failed`.
-        """
-        known: dict[str, Any] = {"open_timeout": self.timeout_s}
-        if url.startswith("wss:"):
-            known["ssl"] = trusted()
-        if self.wall is None:
-            return await connect(**known)
-        target = checked_url("http" + url.removeprefix("ws"))
-
-        async def at(address: str) -> ClientConnection:
-            # With a host of its own, websockets follows no redirect to another one.
-            return await connect(host=address, port=target.port, proxy=None, **known)
-
-        return await dial(self.wall, target.raw_host or "", self.timeout_s, at, (OSError, TimeoutError))
 
 
 def line(base_url: str, timeout_ms: int, context: BuildContext) -> Line:
-    """The line for these options. Raises `VendorUnusable` for the URL's form, or without a key for Deepgram's own."""
-    if base_url:
-        try:
-            checked_url(base_url)
-        except Refused as error:
-            raise VendorUnusable(f"the base_url of vendor deepgram is {error}") from error
-    elif context.secret is None:
-        raise VendorUnusable("vendor deepgram needs a key, or a base_url of a server that needs none")
-    return Line(
-        base_url="ws" + (base_url or DEEPGRAM).removeprefix("http").rstrip("/"),
-        key=context.secret or "none",
-        timeout_s=timeout_ms / 1000,
-        wall=Wall(context.egress_allow) if base_url else None,
-    )
-
-
-def warm() -> ssl.SSLContext:
-    """Loads the trusted certificates."""
-    return trusted()
-
-
-def category(error: Exception) -> ErrorCategory | None:
-    """Why a connection failed when no HTTP status says so; None leaves the verdict to Pipecat."""
-    if isinstance(error, Refused):
-        return ErrorCategory.INVALID_REQUEST
-    return ErrorCategory.CONNECTIVITY if isinstance(error, EgressError) else None
+    """As `lines.line`."""
+    return lines.line("deepgram", DEEPGRAM, base_url, timeout_ms, context)

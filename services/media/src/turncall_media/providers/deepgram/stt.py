@@ -26,9 +26,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from turncall_egress import EgressError
+from turncall_media import lines
 from turncall_media.kinds import BuildContext, Capabilities
+from turncall_media.lines import CLOSE_WITHIN_S, BaseUrl, Line, TimeoutMs
 from turncall_media.providers.deepgram import line
-from turncall_media.providers.deepgram.line import CLOSE_WITHIN_S, BaseUrl, Line, TimeoutMs
 
 CAPABILITIES = Capabilities(
     needs_secret=True, takes_base_url=True, secret_optional_with=("base_url",), interim_results=True
@@ -76,7 +77,7 @@ def build(options: Options, context: BuildContext) -> STTService:
 
 def warm() -> None:
     """Loads what all connections share."""
-    line.warm()
+    lines.warm()
 
 
 class _Alternative(Struct, frozen=True):
@@ -275,7 +276,7 @@ class DeepgramLiveSTTService(STTService):
             await self.cancel_task(serving, timeout=2 * CLOSE_WITHIN_S)
 
     def _classify_error(self, exception: Exception) -> ErrorCategory | None:
-        return line.category(exception)
+        return lines.category(exception)
 
 
 def _query(options: Options, context: BuildContext) -> str:

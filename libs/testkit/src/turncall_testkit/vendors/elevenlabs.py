@@ -1,0 +1,101 @@
+"""ElevenLabs' websocket for speech in several contexts: v1/text-to-speech/{voice}/multi-stream-input."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from turncall_testkit.vendors.manners import Asked, Kind, Manners
+from turncall_testkit.vendors.serving import Stalls, cut, serving
+from turncall_testkit.vendors.tones import tone
+
+PIECE_S: Final = 0.1
+"""Of speech in one message."""
+UNKNOWN_VOICE: Final = "nobody"
+
+
+class ElevenLabsFake:
+    """Speaks a tone of ``tone_hz`` for ``speech_s`` for each text that it is sent, with its characters spread over it.
+    Takes any key, or only ``key`` if given; knows every voice but `UNKNOWN_VOICE`."""
+
+    def __init__(self, *, tone_hz: float = 440.0, speech_s: float = 1.0, key: str = "") -> None:
+        self.base_url = ""
+        self.manners = Manners()
+        self.journal: list[Asked] = []
+        self.stalls = Stalls()
+        self._tone_hz = tone_hz
+        self._speech_s = speech_s
+        self._key = key
+
+    def options(self, kind: Kind) -> dict[str, Any]:
+        """Options for `turncall_media.providers.elevenlabs`."""
+        return {"base_url": self.base_url, "timeout_ms": 500}
+
+    async def speak(self, request: web.Request) -> web.StreamResponse:
+        """GET /v1/text-to-speech/{voice}/multi-stream-input."""
+        key = request.headers.get("xi-api-key", "")
+        self.journal.append(Asked(name=request.path, key=key, fields=dict(request.query)))
+        if self.manners.fault == "refuse_key" or not key or (self._key and key != self._key):
+            return web.json_response({"detail": {"status": "invalid_api_key"}}, status=401)
+        if self.manners.fault == "fail":
+            return web.json_response({"detail": "Internal Server Error"}, status=500)
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        if request.match_info["voice"] == UNKNOWN_VOICE:
+            await socket.close(code=1008, message=b"A voice for the voice_id was not found.")
+            return socket
+        rate_hz = int(request.query["output_format"].removeprefix("pcm_"))
+        async for message in socket:
+            asked = msgspec.json.decode(message.data, type=dict[str, Any])
+            self.journal.append(Asked(name="message", fields=asked))
+            context = asked.get("context_id")
+            if asked.get("close_socket"):
+                await socket.close()
+            elif asked.get("close_context"):
+                await socket.send_json({"isFinal": True, "contextId": context})
+            elif asked.get("text", "").strip():
+                await self._speak(request, socket, asked["text"], context, rate_hz)
+        return socket
+
+    async def _speak(
+        self, request: web.Request, socket: web.WebSocketResponse, text: str, context: str | None, rate_hz: int
+    ) -> None:
+        """The tone in pieces; a fault comes after half of them."""
+        manners = self.manners
+        if manners.fault == "stall":
+            await self.stalls.stall()
+        await asyncio.sleep(manners.first_byte_after_s)
+        speech, step = tone(self._tone_hz, rate_hz, self._speech_s), int(2 * PIECE_S * rate_hz)
+        pieces = [speech[start : start + step] for start in range(0, len(speech), step)]
+        faulty = manners.fault in ("break", "cut")
+        share = -(-len(text) // len(pieces))
+        for index, piece in enumerate(pieces[: len(pieces) // 2] if faulty else pieces):
+            chars = list(text[index * share : (index + 1) * share])
+            each_ms = round(1000 * PIECE_S / max(1, len(chars)))
+            alignment = {
+                "chars": chars,
+                "charStartTimesMs": [each_ms * place for place in range(len(chars))],
+                "charDurationsMs": [each_ms] * len(chars),
+            }
+            audio = base64.b64encode(piece).decode()
+            await socket.send_json({"audio": audio, "contextId": context, "alignment": alignment})
+            await asyncio.sleep(manners.pace_s)
+        if manners.fault == "break":
+            await socket.close(code=1011, message=b"internal error")
+        elif manners.fault == "cut":
+            cut(request)
+
+
+@asynccontextmanager
+async def elevenlabs_fake(**answers: Any) -> AsyncIterator[ElevenLabsFake]:
+    """The fake on loopback. ``answers`` are the keyword arguments of `ElevenLabsFake`."""
+    fake = ElevenLabsFake(**answers)
+    app = web.Application()
+    app.router.add_get("/v1/text-to-speech/{voice}/multi-stream-input", fake.speak)
+    async with serving(app, fake.stalls) as address:
+        fake.base_url = f"http://{address}"
+        yield fake
