@@ -147,7 +147,25 @@ class WebhookTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
                 raise ValueError(f"header {name!r} would hold a secret, which an agent's definition is no place for")
 
 
-Tool = EndCallTool | WebhookTool
+class SendDtmfTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="send_dtmf"):
+    """Lets the model press keys: the other side hears their tones, once it has heard what the agent was saying."""
+
+    name: Name = "send_dtmf"
+    description: Annotated[str, Meta(min_length=1, max_length=1024)] = (
+        "Press keys on the telephone keypad, such as to go through the menu of another system."
+    )
+
+
+Tool = EndCallTool | WebhookTool | SendDtmfTool
+
+
+class Keypad(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When the keys that a caller presses are complete: they reach the model together, as the caller's words."""
+
+    timeout_ms: Annotated[int, Meta(ge=500, le=30_000, description="After the last key.")] = 2_000
+    terminator: Annotated[
+        str, Meta(pattern=r"^[0-9*#]$", description="The key that completes them at once; it is passed on with them.")
+    ] = "#"
 
 
 class Guardrails(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -208,6 +226,7 @@ class AgentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 30
     recording: Annotated[Literal["off", "on"], Meta(description="Whether both sides are recorded.")] = "on"
     tools: Annotated[tuple[Tool, ...], Meta(max_length=64, description="Names are unique.")] = ()
+    keypad: Keypad = field(default_factory=Keypad)
     guardrails: Guardrails = field(default_factory=Guardrails)
     variables: Annotated[
         Variables,

@@ -123,12 +123,13 @@ def _conversation(
     reach = CallReach(
         call_id=plan.call_id,
         speech_heard=speech.heard,
+        play=speech.play,
         end=ends.ending.because,
         egress=ends.egress,
         signing_secrets=_signing_secrets(plan, resources),
     )
     story = _story(plan, past, resources.now())
-    narrator.turn = story.turn
+    narrator.turn, narrator.keys_s = story.turn, agent.keypad.timeout_ms / 1000
     prompt = [{"role": "system", "content": agent.prompt}] if agent.prompt else []
     messages: list[Any] = [*prompt, *story.messages]
     context = LLMContext(messages=messages, tools=toolbox.schemas(agent.tools))
@@ -158,6 +159,7 @@ def _conversation(
         speech,
         ends.faults,
         protection,
+        agent.keypad,
         agent.pronunciations,
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from pipecat.audio.dtmf.types import KeypadEntry
 from pipecat.frames.frames import (
     ErrorFrame,
     Frame,
@@ -46,7 +47,7 @@ from turncall_media.report.events import Narrator
 from turncall_media.sound import BYTES_PER_MS, RATE_HZ
 from turncall_media.turns import policy
 from turncall_media.turns.interruption import Protection
-from turncall_proto.agent import TurnTaking
+from turncall_proto.agent import Keypad, TurnTaking
 
 CONNECT_WITHIN_S = 10.0
 """For all vendors together, before the first word."""
@@ -63,6 +64,7 @@ def build_worker(
     speech: Speech,
     faults: Faults,
     protection: Protection | None,
+    keypad: Keypad,
     pronunciations: Mapping[str, str],
 ) -> PipelineWorker:
     """The pipeline of one call, not started. Pipecat's own extras (RTVI, turn tracking, idle watch) are off: they cost
@@ -78,7 +80,7 @@ def build_worker(
             caller,
             vendors.stt,
             Tap("Ear", _ear(narrator, faults), swallows=(InputAudioRawFrame,)),
-            DTMFAggregator(enable_direct_mode=True),
+            _keys(keypad),
             LLMUserAggregator(context, params=policy.user_params(taking, protection)),
             Tap("Floor", _floor(narrator, patience), up=by_class({ErrorFrame: lambda _: patience.answered()})),
             vendors.llm,
@@ -108,6 +110,12 @@ def _worker(stages: list[FrameProcessor]) -> PipelineWorker:
         setup_timeout_secs=CONNECT_WITHIN_S,
         start_timeout_secs=CONNECT_WITHIN_S,
         cancel_timeout_secs=CANCEL_WITHIN_S,
+    )
+
+
+def _keys(keypad: Keypad) -> DTMFAggregator:
+    return DTMFAggregator(
+        timeout=keypad.timeout_ms / 1000, termination_digit=KeypadEntry(keypad.terminator), enable_direct_mode=True
     )
 
 

@@ -64,6 +64,13 @@ class SpeechCutFrame(ControlFrame):
     """The sentence that is being spoken breaks off behind its last audio; another voice begins it again."""
 
 
+@dataclass
+class SoundFrame(ControlFrame):
+    """Sent down behind speech, it is played: ``pcm`` is mono s16le at 8 kHz. An utterance without words."""
+
+    pcm: bytes = b""
+
+
 class Utterance:
     """One reply of the agent on its way to the caller. Positions are those of `Playout`."""
 
@@ -123,6 +130,9 @@ class AgentOutput(FrameProcessor):
                 await self._cancel(frame)
             case SystemFrame():
                 await self.push_frame(frame)
+            case SoundFrame():
+                await self._put(OutputAudioRawFrame(frame.pcm, RATE_HZ, 1))
+                self._follow(frame)
             case OutputAudioRawFrame():
                 await self._put(frame)
             case TTSTextFrame():
@@ -149,7 +159,11 @@ class AgentOutput(FrameProcessor):
     def _follow(self, frame: Frame) -> None:
         if isinstance(frame, TTSStartedFrame):
             self._open().is_kept = frame.append_to_context
-        if isinstance(frame, _ENDS_UTTERANCE) and self._utterances and not self._utterances[-1].is_complete:
+        if (
+            isinstance(frame, (*_ENDS_UTTERANCE, SoundFrame))
+            and self._utterances
+            and not self._utterances[-1].is_complete
+        ):
             utterance = self._utterances[-1]
             utterance.is_complete = True
             utterance.ledger.complete(utterance.end)

@@ -12,7 +12,7 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.frame_processor import FrameProcessor
 
-from turncall_media.pipelines.speaking import HeardFrame
+from turncall_media.pipelines.speaking import HeardFrame, SoundFrame
 
 
 class Speech:
@@ -44,6 +44,11 @@ class Speech:
         """Has ``text`` spoken behind what is being said. ``is_kept``: the model is to remember it."""
         self.lines += 1
         await self._push(TTSSpeakFrame(text, append_to_context=is_kept))
+
+    async def play(self, pcm: bytes) -> None:
+        """Has sound (mono s16le, 8 kHz) played behind what is being said."""
+        self.lines += 1
+        await self._push(SoundFrame(pcm=pcm))
 
     async def heard(self) -> None:
         """Returns when the caller has heard all that is being said, or has interrupted it."""

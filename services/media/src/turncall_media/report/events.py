@@ -34,8 +34,6 @@ from turncall_proto.live import TranscriptPartial
 
 Stage = Literal["stt", "llm", "tts"]
 LONGEST_DETAIL: Final = 500
-KEYS_S: Final = 2.0
-"""After a key, in which the next one may come."""
 BEHIND_MS: Final = 400
 """Audio that comes later than this waits somewhere; a network's jitter is less."""
 
@@ -77,11 +75,12 @@ class Narrator:
         self._served: list[tuple[Stage, Usage]] = []
         self.usage: dict[Stage, Usage] = {}  # of who serves each stage by now
         self.turn = 0
+        self.keys_s = 0.0  # after a key, in which the next one may come
 
     @property
     def is_busy(self) -> bool:
         """Whether the caller speaks, presses keys or has the floor, or a tool is at work."""
-        is_typing = self._key_s is not None and self._clock_s() - self._key_s < KEYS_S
+        is_typing = self._key_s is not None and self._clock_s() - self._key_s < self.keys_s
         return is_typing or self._is_voice_on or self._has_caller_the_floor or self._tools_at_work > 0
 
     @property

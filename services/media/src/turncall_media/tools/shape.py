@@ -19,13 +19,14 @@ class ToolFailed(Exception):
 class CallReach(Struct, frozen=True, kw_only=True):
     """What tools may reach of their call.
 
-    ``speech_heard`` returns when the caller has heard all that the agent is saying. ``end`` ends the conversation, and
-    with it the call. ``egress`` is open for as long as the conversation runs. ``signing_secrets`` sign requests to the
-    user's server (Standard Webhooks).
+    ``speech_heard`` returns when the caller has heard all that the agent is saying. ``play`` has sound (mono s16le at
+    8 kHz) played behind that. ``end`` ends the conversation, and with it the call. ``egress`` is open for as long as
+    the conversation runs. ``signing_secrets`` sign requests to the user's server (Standard Webhooks).
     """
 
     call_id: CallId
     speech_heard: Callable[[], Awaitable[None]]
+    play: Callable[[bytes], Awaitable[None]]
     end: Callable[[EndedReason], None]
     egress: EgressClient
     signing_secrets: tuple[str, ...]

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from pipecat.processors.aggregators import async_tool_messages
 
 from turncall_media.pipelines.story import continuation
 from turncall_media.providers.local.dialogue import Call, Reply, reply, unknown_places
@@ -205,6 +206,18 @@ def test_another_tools_answer_is_passed_over(talk: Conversation) -> None:
     talk.tool_answers({"number": 1})
     talk.says("goodbye")
     assert talk.tool_answers({"ended": True}, tool="end_call") == Reply()
+
+
+def test_a_late_answer_is_reported_and_words_are_not_answered_twice(talk: Conversation) -> None:
+    """What an async tool found comes as a message of its own, behind what was said meanwhile."""
+    talk.says("book an appointment Tuesday at ten")
+    running = async_tool_messages.build_started_message("call_1")
+    assert talk.tool_answers(str(running["content"])) == Reply()
+    talk.messages.append(dict(async_tool_messages.build_final_result_message("call_1", '{"number": 7}')))
+    assert reply(SCRIPT, talk.messages).text == "Booked Tuesday at ten o'clock, number 7. Anything else?"
+    talk.says("when are you open")
+    talk.messages.append(dict(async_tool_messages.build_final_result_message("call_1", '{"number": 7}')))
+    assert reply(SCRIPT, talk.messages) == Reply()
 
 
 def test_words_after_a_tools_answer_are_what_is_answered() -> None:

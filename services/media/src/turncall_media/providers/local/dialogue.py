@@ -3,10 +3,12 @@
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
+from pipecat.processors.aggregators.async_tool_messages import parse_message
+from pipecat.processors.aggregators.llm_context import LLMStandardMessage
 
 from turncall_media.providers.local.script import Intent, Script, Slot, Value
 from turncall_media.providers.local.words import words
@@ -55,6 +57,8 @@ def reply(script: Script, messages: Sequence[Mapping[str, Any]]) -> Reply:
         role, text = message.get("role"), _text(message.get("content"))
         if role == "user" and text:
             state, result = _heard(script, state or _State(), text), None
+        elif late := parse_message(cast(LLMStandardMessage, message)):  # of a tool that nobody waited for
+            result = ("", "") if late.result is None else (tools.get(late.tool_call_id, ""), late.result)
         elif role == "tool":
             result = (tools.get(str(message.get("tool_call_id")), ""), text)
     if state is None:
