@@ -5,6 +5,7 @@
 
 from typing import Final
 
+from turncall_testkit.vendors.cartesia import CartesiaFake, cartesia_fake
 from turncall_testkit.vendors.deepgram import DeepgramFake, deepgram_fake
 from turncall_testkit.vendors.elevenlabs import ElevenLabsFake, elevenlabs_fake
 from turncall_testkit.vendors.manners import Asked, Fake, Fault, Kind, Manners, StartFake
@@ -12,6 +13,7 @@ from turncall_testkit.vendors.openai import Call, OpenAIFake, Reply, openai_fake
 from turncall_testkit.vendors.tones import pitch_hz, tone
 
 FAKES: Final[dict[tuple[str, Kind], StartFake]] = {
+    ("cartesia", "tts"): cartesia_fake,
     ("deepgram", "stt"): deepgram_fake,
     ("deepgram", "tts"): deepgram_fake,
     ("elevenlabs", "tts"): elevenlabs_fake,
@@ -27,6 +29,7 @@ __all__ = [
     "FAKES",
     "Asked",
     "Call",
+    "CartesiaFake",
     "DeepgramFake",
     "ElevenLabsFake",
     "Fake",
@@ -36,6 +39,7 @@ __all__ = [
     "OpenAIFake",
     "Reply",
     "StartFake",
+    "cartesia_fake",
     "deepgram_fake",
     "elevenlabs_fake",
     "openai_fake",

@@ -1,0 +1,97 @@
+"""Cartesia's websocket for speech: tts/websocket."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from turncall_testkit.vendors.manners import Asked, Kind, Manners
+from turncall_testkit.vendors.serving import Stalls, cut, serving
+from turncall_testkit.vendors.tones import tone
+
+PIECE_S: Final = 0.1
+"""Of speech in one message."""
+UNKNOWN_VOICE: Final = "nobody"
+
+
+class CartesiaFake:
+    """Speaks a tone of ``tone_hz`` for ``speech_s`` for each transcript that it is sent, with its words' times. Takes
+    any key, or only ``key`` if given; knows every voice but `UNKNOWN_VOICE`."""
+
+    def __init__(self, *, tone_hz: float = 440.0, speech_s: float = 1.0, key: str = "") -> None:
+        self.base_url = ""
+        self.manners = Manners()
+        self.journal: list[Asked] = []
+        self.stalls = Stalls()
+        self._tone_hz = tone_hz
+        self._speech_s = speech_s
+        self._key = key
+
+    def options(self, kind: Kind) -> dict[str, Any]:
+        """Options for `turncall_media.providers.cartesia`."""
+        return {"base_url": self.base_url, "timeout_ms": 500}
+
+    async def speak(self, request: web.Request) -> web.StreamResponse:
+        """GET /tts/websocket."""
+        key = request.headers.get("X-API-Key", "")
+        self.journal.append(Asked(name=request.path, key=key))
+        if self.manners.fault == "refuse_key" or not key or (self._key and key != self._key):
+            return web.Response(status=401, text="Unauthorized")
+        if self.manners.fault == "fail":
+            return web.Response(status=500, text="Internal Server Error")
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for message in socket:
+            asked = msgspec.json.decode(message.data, type=dict[str, Any])
+            self.journal.append(Asked(name="message", fields=asked))
+            if asked.get("cancel"):
+                continue
+            context = {"context_id": asked["context_id"], "status_code": 206, "done": False}
+            if asked["voice"]["id"] == UNKNOWN_VOICE:
+                await socket.send_json({**context, "type": "error", "error": "voice not found", "status_code": 404})
+                continue
+            if asked["transcript"].strip():
+                await self._speak(request, socket, asked, context)
+            if not asked["continue"]:
+                await socket.send_json({**context, "type": "done", "status_code": 200, "done": True})
+        return socket
+
+    async def _speak(
+        self, request: web.Request, socket: web.WebSocketResponse, asked: dict[str, Any], context: dict[str, Any]
+    ) -> None:
+        """The words and the tone in pieces; a fault comes after half of them."""
+        manners = self.manners
+        if manners.fault == "stall":
+            await self.stalls.stall()
+        await asyncio.sleep(manners.first_byte_after_s)
+        rate_hz = asked["output_format"]["sample_rate"]
+        speech, step = tone(self._tone_hz, rate_hz, self._speech_s), int(2 * PIECE_S * rate_hz)
+        pieces = [speech[start : start + step] for start in range(0, len(speech), step)]
+        words = asked["transcript"].split()
+        starts = [self._speech_s * index / len(words) for index in range(len(words))]
+        ends = [*starts[1:], self._speech_s]
+        times = {"words": words, "start": starts, "end": ends}
+        await socket.send_json({**context, "type": "timestamps", "word_timestamps": times})
+        faulty = manners.fault in ("break", "cut")
+        for piece in pieces[: len(pieces) // 2] if faulty else pieces:
+            await socket.send_json({**context, "type": "chunk", "data": base64.b64encode(piece).decode()})
+            await asyncio.sleep(manners.pace_s)
+        if manners.fault == "break":
+            await socket.send_json({**context, "type": "error", "error": "model failed", "status_code": 500})
+        elif manners.fault == "cut":
+            cut(request)
+
+
+@asynccontextmanager
+async def cartesia_fake(**answers: Any) -> AsyncIterator[CartesiaFake]:
+    """The fake on loopback. ``answers`` are the keyword arguments of `CartesiaFake`."""
+    fake = CartesiaFake(**answers)
+    app = web.Application()
+    app.router.add_get("/tts/websocket", fake.speak)
+    async with serving(app, fake.stalls) as address:
+        fake.base_url = f"http://{address}"
+        yield fake
