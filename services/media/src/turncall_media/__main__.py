@@ -1,4 +1,4 @@
-"""``python -m turncall_media run | schema | env-example``."""
+"""``python -m turncall_media run | schema | vendors | env-example``."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ import turncall_proto
 from turncall_blobs import BlobError
 from turncall_bus.bus import BusError
 from turncall_bus.spool import SpoolInUse
-from turncall_media import app, config, registry
+from turncall_media import app, config, registry, vendor_table
 from turncall_media.errors import MediaError
 from turncall_media.kinds import Kind
 from turncall_media.pipelines.build import build_conversation
@@ -72,13 +72,24 @@ def schema() -> int:
     return 0
 
 
+def show_vendors() -> int:
+    """Prints the table of vendors that the README holds."""
+    sys.stdout.write(vendor_table.table(registry.vendors_schema()))
+    return 0
+
+
 def show_example() -> int:
     """Prints the commented environment of a worker."""
     sys.stdout.write(env_example(config.MediaConfig))
     return 0
 
 
-COMMANDS: Final[dict[str, Callable[[], int]]] = {"run": run, "schema": schema, "env-example": show_example}
+COMMANDS: Final[dict[str, Callable[[], int]]] = {
+    "run": run,
+    "schema": schema,
+    "vendors": show_vendors,
+    "env-example": show_example,
+}
 
 
 def main(arguments: Sequence[str]) -> int:
