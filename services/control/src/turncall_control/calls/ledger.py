@@ -22,7 +22,7 @@ from turncall_proto import ids
 from turncall_proto.call import CallState, EndedReason
 from turncall_proto.codec import UnknownEvent
 from turncall_proto.events import EpochClosed, EpochOpened, Event
-from turncall_proto.ids import CallId, ProjectId
+from turncall_proto.ids import CallId, ProjectId, WorkerId
 
 Connection = AsyncConnection[TupleRow]
 
@@ -279,76 +279,123 @@ async def _insert(connection: Connection, pages: Sequence[_Page]) -> None:
         raise UnlockedWriter(f"of {len(rows)} facts {counted} were stored, the rest by somebody else")
 
 
+class _CallRow(Struct, frozen=True, kw_only=True):
+    """What facts change of a row of ``calls``, as `_UPDATE_CALLS` reads it."""
+
+    id: UUID
+    status: CallState
+    ended_reason: EndedReason | None
+    epoch: int
+    live_mark: tuple[int, int]
+    end_mark: tuple[int, int, int]
+    reason_mark: tuple[int, int, int]
+    end_intended: bool
+    answered_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    carrier_duration_s: int | None
+    control_seq: int
+    event_count: int
+    over_at: datetime | None
+    has_carriers_word: bool
+
+
+_UPDATE_CALLS: Final[LiteralString] = """
+    update calls c set status = new.status, ended_reason = new.ended_reason, epoch = new.epoch,
+        live_mark = new.live_mark, end_mark = new.end_mark, reason_mark = new.reason_mark,
+        end_intended = new.end_intended, answered_at = new.answered_at, started_at = new.started_at,
+        ended_at = new.ended_at, carrier_duration_s = new.carrier_duration_s, control_seq = new.control_seq,
+        event_count = new.event_count, over_at = new.over_at,
+        hang_up_due = case when new.has_carriers_word then null else c.hang_up_due end
+    from json_to_recordset(%s::json) as new (
+        id uuid, status text, ended_reason text, epoch int, live_mark int[], end_mark int[], reason_mark int[],
+        end_intended boolean, answered_at timestamptz, started_at timestamptz, ended_at timestamptz,
+        carrier_duration_s int, control_seq int, event_count int, over_at timestamptz, has_carriers_word boolean)
+    where c.id = new.id
+"""
+
+
 async def _update_calls(connection: Connection, pages: Sequence[_Page]) -> None:
-    async with connection.cursor() as cursor:
-        await cursor.executemany(
-            "update calls set status = %s, ended_reason = %s, epoch = %s, live_mark = %s, end_mark = %s,"
-            " reason_mark = %s, end_intended = %s, answered_at = %s, started_at = %s, ended_at = %s,"
-            " carrier_duration_s = %s, control_seq = %s, event_count = %s, over_at = %s,"
-            " hang_up_due = case when %s then null else hang_up_due end where id = %s",
-            [(*_call_values(page.ledger), page.call) for page in pages],
-        )
+    rows = [_call_row(page.call, page.ledger) for page in pages]
+    await connection.execute(_UPDATE_CALLS, (msgspec.json.encode(rows).decode(),))
 
 
-def _call_values(ledger: Ledger) -> tuple[object, ...]:
+def _call_row(call: UUID, ledger: Ledger) -> _CallRow:
     standing = ledger.standing
-    return (
-        standing.status.value,
-        standing.ended_reason.value if standing.ended_reason else None,
-        standing.epoch,
-        list(standing.live_mark),
-        [standing.end_mark.authority, standing.end_mark.epoch, standing.end_mark.seq],
-        [standing.reason_mark.authority, standing.reason_mark.epoch, standing.reason_mark.seq],
-        standing.end_intended,
-        standing.answered_at,
-        standing.started_at,
-        standing.ended_at,
-        standing.carrier_duration_s,
-        ledger.control_seq,
-        ledger.event_count,
-        ledger.over_at,
-        standing.has_carriers_word,
+    return _CallRow(
+        id=call,
+        status=standing.status,
+        ended_reason=standing.ended_reason,
+        epoch=standing.epoch,
+        live_mark=standing.live_mark,
+        end_mark=_numbers(standing.end_mark),
+        reason_mark=_numbers(standing.reason_mark),
+        end_intended=standing.end_intended,
+        answered_at=standing.answered_at,
+        started_at=standing.started_at,
+        ended_at=standing.ended_at,
+        carrier_duration_s=standing.carrier_duration_s,
+        control_seq=ledger.control_seq,
+        event_count=ledger.event_count,
+        over_at=ledger.over_at,
+        has_carriers_word=standing.has_carriers_word,
     )
+
+
+def _numbers(mark: Mark) -> tuple[int, int, int]:
+    return mark.authority, mark.epoch, mark.seq
+
+
+class _EpochRow(Struct, frozen=True, kw_only=True):
+    """What a page knows of an epoch, as `_UPDATE_EPOCHS` reads it; of one epoch there may be two."""
+
+    call_id: UUID
+    project_id: UUID
+    epoch: int
+    worker: WorkerId | None = None
+    opened_at: datetime | None = None
+    closed_seq: int | None = None
+    seen: int = 0
+    known_seq: int
+
+
+_UPDATE_EPOCHS: Final[LiteralString] = """
+    insert into epochs (call_id, project_id, epoch, worker, opened_at, closed_seq, seen, known_seq)
+    select call_id, project_id, epoch, max(worker), max(opened_at), max(closed_seq), sum(seen), max(known_seq)
+    from json_to_recordset(%s::json) as new (
+        call_id uuid, project_id uuid, epoch int, worker text, opened_at timestamptz, closed_seq int, seen int,
+        known_seq int)
+    group by call_id, project_id, epoch
+    on conflict (call_id, epoch) do update set
+        worker = coalesce(excluded.worker, epochs.worker), opened_at = coalesce(excluded.opened_at, epochs.opened_at),
+        closed_seq = coalesce(excluded.closed_seq, epochs.closed_seq),
+        seen = epochs.seen + excluded.seen, known_seq = greatest(epochs.known_seq, excluded.known_seq)
+"""
 
 
 async def _update_epochs(connection: Connection, pages: Sequence[_Page]) -> None:
     """Counts what was seen of each epoch, and how many facts of it are known to exist."""
-    rows = [
-        values
-        for page in pages
-        for epoch, events in page.epochs.items()
-        for values in _epoch_values(page, epoch, events)
-    ]
-    if not rows:
-        return
-    async with connection.cursor() as cursor:
-        await cursor.executemany(
-            "insert into epochs (call_id, project_id, epoch, worker, opened_at, closed_seq, seen, known_seq)"
-            " values (%s, %s, %s, %s, %s, %s, %s, %s) on conflict (call_id, epoch) do update set"
-            " worker = coalesce(excluded.worker, epochs.worker),"
-            " opened_at = coalesce(excluded.opened_at, epochs.opened_at),"
-            " closed_seq = coalesce(excluded.closed_seq, epochs.closed_seq),"
-            " seen = epochs.seen + excluded.seen, known_seq = greatest(epochs.known_seq, excluded.known_seq)",
-            rows,
-        )
+    rows = [row for page in pages for epoch, events in page.epochs.items() for row in _epoch_rows(page, epoch, events)]
+    if rows:
+        await connection.execute(_UPDATE_EPOCHS, (msgspec.json.encode(rows).decode(),))
 
 
-def _epoch_values(page: _Page, epoch: int, events: Sequence[Event | UnknownEvent]) -> list[tuple[object, ...]]:
+def _epoch_rows(page: _Page, epoch: int, events: Sequence[Event | UnknownEvent]) -> list[_EpochRow]:
     opened = next((event for event in events if isinstance(event, EpochOpened)), None)
     closed = next((event for event in events if isinstance(event, EpochClosed)), None)
-    last = max(event.seq for event in events)
-    rows: list[tuple[object, ...]] = [
-        (
-            page.call,
-            page.project,
-            epoch,
-            opened.worker if opened else None,
-            opened.at if opened else None,
-            closed.seq if closed else None,
-            len(events),
-            last,
+    rows = [
+        _EpochRow(
+            call_id=page.call,
+            project_id=page.project,
+            epoch=epoch,
+            worker=opened.worker if opened else None,
+            opened_at=opened.at if opened else None,
+            closed_seq=closed.seq if closed else None,
+            seen=len(events),
+            known_seq=max(event.seq for event in events),
         )
     ]
     if opened is not None and opened.previous_seq and epoch > 1:
-        rows.append((page.call, page.project, epoch - 1, None, None, None, 0, opened.previous_seq))
+        before = _EpochRow(call_id=page.call, project_id=page.project, epoch=epoch - 1, known_seq=opened.previous_seq)
+        rows.append(before)
     return rows
