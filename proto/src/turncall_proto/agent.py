@@ -67,6 +67,13 @@ class TurnTaking(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int,
         Meta(ge=100, le=5000, description="Silence after the caller's words that ends the caller's turn."),
     ] = 600
+    end_of_turn: Annotated[
+        Literal["silence", "smart"],
+        Meta(
+            description="smart: at each pause a model listens whether the caller is done; if so the turn ends at once, "
+            "otherwise after silence_timeout_ms, which may be longer then (1500)."
+        ),
+    ] = "silence"
     barge_in: Annotated[bool, Meta(description="Whether the caller's speech silences the agent.")] = True
     vad_confidence: Annotated[float, Meta(gt=0, lt=1, description="Speech probability that counts as speech.")] = 0.7
     vad_start_ms: Annotated[int, Meta(ge=20, le=1000, description="Speech this long begins a turn.")] = 200

@@ -35,6 +35,7 @@ from turncall_media.seams import Past, Reporter, Resources
 from turncall_media.tools.shape import CallReach
 from turncall_media.turns import policy, silero
 from turncall_media.turns.interruption import Protection
+from turncall_media.turns.smart import Words
 from turncall_media.turns.voice import VoiceDetector
 from turncall_media.wire.twilio import TwilioWire
 from turncall_proto.agent import AgentSpec
@@ -82,6 +83,7 @@ class _Ends(Struct, frozen=True, kw_only=True):
     """What every conversation has: its two ends, and what hangs on them."""
 
     caller: CallerInput
+    words: Words | None
     output: AgentOutput
     narrator: Narrator
     recorder: Recorder | None
@@ -96,6 +98,7 @@ def _ends(plan: CallStart, wire: TwilioWire, narrator: Narrator, resources: Reso
     recorder = _recorder(plan, resources) if plan.agent.recording == "on" else None
     output = AgentOutput(wire, recorder, narrator, ending.stream_ended)
     voice = VoiceDetector(policy.voice_settings(plan.agent.turn_taking), silero.Ear(silero.load()))
+    words = policy.words(plan.agent.turn_taking)
     return _Ends(
         caller=CallerInput(
             wire,
@@ -105,7 +108,9 @@ def _ends(plan: CallStart, wire: TwilioWire, narrator: Narrator, resources: Reso
             output.mark_returned,
             ending.stream_ended,
             is_midway=plan.resume is not None,
+            words=words,
         ),
+        words=words,
         output=output,
         narrator=narrator,
         recorder=recorder,
@@ -153,12 +158,11 @@ def _conversation(
         ends.caller,
         ends.output,
         vendors,
-        agent.turn_taking,
+        policy.user_params(agent.turn_taking, protection, ends.words),
         context,
         narrator,
         speech,
         ends.faults,
-        protection,
         agent.keypad,
         agent.pronunciations,
     )

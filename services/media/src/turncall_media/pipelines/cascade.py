@@ -30,7 +30,11 @@ from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.aggregators.dtmf_aggregator import DTMFAggregator
 from pipecat.processors.aggregators.llm_context import LLMContext
-from pipecat.processors.aggregators.llm_response_universal import LLMAssistantAggregator, LLMUserAggregator
+from pipecat.processors.aggregators.llm_response_universal import (
+    LLMAssistantAggregator,
+    LLMUserAggregator,
+    LLMUserAggregatorParams,
+)
 from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.services.tts_service import TTSService
 
@@ -45,9 +49,7 @@ from turncall_media.pipelines.tap import Tap, by_class
 from turncall_media.pipelines.vendors import Vendors
 from turncall_media.report.events import Narrator
 from turncall_media.sound import BYTES_PER_MS, RATE_HZ
-from turncall_media.turns import policy
-from turncall_media.turns.interruption import Protection
-from turncall_proto.agent import Keypad, TurnTaking
+from turncall_proto.agent import Keypad
 
 CONNECT_WITHIN_S = 10.0
 """For all vendors together, before the first word."""
@@ -58,12 +60,11 @@ def build_worker(
     caller: CallerInput,
     agent: AgentOutput,
     vendors: Vendors,
-    taking: TurnTaking,
+    turns: LLMUserAggregatorParams,
     context: LLMContext,
     narrator: Narrator,
     speech: Speech,
     faults: Faults,
-    protection: Protection | None,
     keypad: Keypad,
     pronunciations: Mapping[str, str],
 ) -> PipelineWorker:
@@ -81,7 +82,7 @@ def build_worker(
             vendors.stt,
             Tap("Ear", _ear(narrator, faults), swallows=(InputAudioRawFrame,)),
             _keys(keypad),
-            LLMUserAggregator(context, params=policy.user_params(taking, protection)),
+            LLMUserAggregator(context, params=turns),
             Tap("Floor", _floor(narrator, patience), up=by_class({ErrorFrame: lambda _: patience.answered()})),
             vendors.llm,
             mouth,

@@ -24,6 +24,7 @@ from turncall_media.report.recorder import Recorder
 from turncall_media.seams import SocketClosed
 from turncall_media.sound import BYTES_PER_MS, RATE_HZ
 from turncall_media.turns.fragment import Fragment
+from turncall_media.turns.smart import Words
 from turncall_media.turns.voice import VoiceChange, VoiceDetector
 from turncall_media.wire.stream import CallerAudio, KeyPressed, MarkReturned, StreamStopped, Wire
 
@@ -41,7 +42,7 @@ class CallerInput(FrameProcessor):
     """Reads the wire while the pipeline runs; says once, through ``ended``, how the stream ended.
 
     Runs within its neighbours (direct mode): its own reading task pushes the frames. ``marks`` gets each mark that the
-    carrier returned. ``is_midway``: another worker had the call before.
+    carrier returned. ``is_midway``: another worker had the call before. ``words`` gets what is to be heard, if given.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class CallerInput(FrameProcessor):
         ended: Callable[[StreamEnd], None],
         *,
         is_midway: bool,
+        words: Words | None = None,
     ) -> None:
         super().__init__(name="CallerInput", enable_direct_mode=True)
         self._wire = wire
@@ -63,6 +65,7 @@ class CallerInput(FrameProcessor):
         self._marks = marks
         self._ended = ended
         self._fragment = Fragment(voice.settings.start_ms, is_midway=is_midway)
+        self._words = words
         self._joined = bytearray()
         self._fed_ms = 0.0
         self._offset_ms = 0.0  # the audio clock ahead of what was fed: gaps, and a stream that began with silence
@@ -122,6 +125,8 @@ class CallerInput(FrameProcessor):
         for change in noticed:
             self._note(change)
         pcm, changes = self._fragment.take(audio.pcm, noticed)
+        if self._words is not None:
+            self._words.hear(pcm)
         self._joined += pcm
         if changes or len(self._joined) >= JOIN_MS * BYTES_PER_MS:
             await self._pass_on()

@@ -16,6 +16,7 @@ from pipecat.turns.user_start import (
 from pipecat.turns.user_stop import SpeechTimeoutUserTurnStopStrategy
 from pipecat.turns.user_turn_strategies import UserTurnStrategies
 
+from turncall_media.turns import smart
 from turncall_media.turns.interruption import EnoughWords, Protection
 from turncall_media.turns.voice import VoiceSettings
 from turncall_proto.agent import TurnTaking
@@ -24,6 +25,9 @@ STOP_WINDOW_MS: Final = 200
 """What speech services expect before they are asked for a final transcript (Pipecat's own figure)."""
 LOST_TRANSCRIPT_S: Final = 3.0
 """A voice without words, such as a cough: how long the turn waits for a transcript that does not come."""
+
+LATE_TRANSCRIPT_S: Final = 1.0
+"""Behind a silence timeout that is longer than that."""
 
 
 def voice_settings(taking: TurnTaking) -> VoiceSettings:
@@ -35,10 +39,20 @@ def voice_settings(taking: TurnTaking) -> VoiceSettings:
     )
 
 
-def user_params(taking: TurnTaking, protection: Protection | None = None) -> LLMUserAggregatorParams:
+def words(taking: TurnTaking) -> smart.Words | None:
+    """Where the caller's voice is kept for the model that judges ends of turns; None if none is asked."""
+    if taking.end_of_turn == "silence":
+        return None
+    smart.warm()
+    return smart.Words()
+
+
+def user_params(
+    taking: TurnTaking, protection: Protection | None = None, words: smart.Words | None = None
+) -> LLMUserAggregatorParams:
     """When the caller's turn begins and ends, and whether the caller is heard while the agent speaks.
 
-    Under ``protection`` the caller is not heard at all until it is lifted.
+    Under ``protection`` the caller is not heard at all until it is lifted. ``words`` are what a model judges.
     """
     mutes: list[BaseUserMuteStrategy] = [] if protection is None else [protection]
     if not taking.barge_in:
@@ -47,10 +61,14 @@ def user_params(taking: TurnTaking, protection: Protection | None = None) -> LLM
     return LLMUserAggregatorParams(
         user_turn_strategies=UserTurnStrategies(
             start=_starts(taking.min_words),
-            stop=[SpeechTimeoutUserTurnStopStrategy(user_speech_timeout=rest_s)],
+            stop=[
+                SpeechTimeoutUserTurnStopStrategy(user_speech_timeout=rest_s)
+                if words is None
+                else smart.SmartStop(rest_s, words, smart.is_done)
+            ],
         ),
         user_mute_strategies=mutes,
-        user_turn_stop_timeout=LOST_TRANSCRIPT_S,
+        user_turn_stop_timeout=max(LOST_TRANSCRIPT_S, rest_s + LATE_TRANSCRIPT_S),
     )
 
 
