@@ -105,6 +105,24 @@ async def test_barge_in_can_be_switched_off(house: House, agent: AgentSpec) -> N
     assert (first.text, first.is_interrupted) == (greeting, False)
 
 
+async def test_silent_caller_is_asked_and_then_left(house: House, agent: AgentSpec) -> None:
+    """The agent asks, waits, and hangs up; the record says that the customer was silent, and the transcript what was
+    asked. On the way a turn was judged by the model that listens."""
+    taking = TurnTaking(
+        idle_timeout_s=2, idle_prompts=("Hello, {{name}}?",), end_of_turn="smart", silence_timeout_ms=1500
+    )
+    patient = replace(agent, first_message="Good day.", turn_taking=taking, variables={"name": "caller"})
+    _, number = await house.answering(patient, name="patient")
+    call = await house.dial(number, [WaitForAgent(), said("hours"), WaitForAgent(), WaitForHangUp()])
+    assert await call.ended(timeout_s=60) == CallStatus.COMPLETED
+    view = await house.record_of(call)
+    assert (view.status, view.ended_reason) == ("completed", "customer_silent")
+    spoken = (await house.api.transcript(view.id)).utterances
+    assert [words.speaker for words in spoken] == ["agent", "caller", "agent", "agent"]
+    assert (spoken[0].text, spoken[-1].text) == ("Good day.", "Hello, caller?")
+    assert 2000 <= spoken[-1].start_ms - spoken[-2].end_ms <= 4000
+
+
 async def test_caller_who_hangs_up_during_the_greeting_leaves_a_finished_call(house: House, agent: AgentSpec) -> None:
     """The call is completed by the customer, and the greeting is recorded as far as it was heard."""
     _, number = await house.answering(replace(agent, first_message=LONG_STORY), name="hung up on")
