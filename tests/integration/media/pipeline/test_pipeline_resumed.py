@@ -362,3 +362,35 @@ def test_caller_who_speaks_when_the_socket_is_lost(stage: Any) -> None:
     scene = stage.play(stage.an_agent(silence_timeout_ms=2000), act)
     (words,) = scene.facts.of(TranscriptFinal)
     assert (words.speaker, words.text, words.is_interrupted) == ("caller", "I would like", True)
+
+
+@pytest.mark.parametrize("is_warned", [True, False])
+def test_next_worker_asks_and_warns_where_the_lost_one_stopped(stage: Any, resumed: Any, is_warned: bool) -> None:
+    """A warning that was due while nobody served the call is said, one that was said is not; nor is a question."""
+    warning, first, second = "Half a minute left.", "Hello?", "Anybody?"
+
+    async def act(scene: Any) -> None:
+        assert (await scene.outcome()).reason is EndedReason.CUSTOMER_SILENT
+
+    known = past(agent_said(GREETING), *([agent_said(warning)] if is_warned else []), agent_said(first))
+    agent = stage.an_agent(GREETING, max_duration_s=60, idle_timeout_s=3, idle_prompts=(first, second))
+    agent = msgspec.structs.replace(agent, max_duration_warning=warning, max_duration_warning_s=45)
+    scene = resumed(agent, known, act)
+    told = [text for _, text in scene.transcript()]
+    assert told == ([] if is_warned else [warning]) + [second]
+
+
+def test_protected_first_message_is_protected_where_it_is_said_again(stage: Any, resumed: Any) -> None:
+    """The rest of a greeting that another worker was cut off in is heard whole too."""
+    stage.script.caller = ["Not heard."]
+
+    async def act(scene: Any) -> None:
+        await scene.carrier.until(lambda: scene.carrier.is_agent_heard)
+        await scene.carrier.speak(0.6)
+        await scene.carrier.until(scene.transcript)
+        scene.carrier.hang_up()
+        await scene.outcome()
+
+    scene = resumed(stage.an_agent(GREETING, protect_first_message=True), past(agent_begins(GREETING, "", 0)), act)
+    assert scene.transcript() == [("agent", GREETING)]
+    assert not scene.facts.of(TranscriptFinal)[0].is_interrupted

@@ -125,28 +125,13 @@ def _conversation(
     plan: CallStart, ends: _Ends, vendors: Vendors, resources: Resources, past: Past | None
 ) -> Conversation:
     agent, narrator, speech = plan.agent, ends.narrator, ends.speech
-    reach = CallReach(
-        call_id=plan.call_id,
-        speech_heard=speech.heard,
-        play=speech.play,
-        end=ends.ending.because,
-        egress=ends.egress,
-        signing_secrets=_signing_secrets(plan, resources),
-    )
     story = _story(plan, past, resources.now())
     narrator.turn, narrator.keys_s = story.turn, agent.keypad.timeout_ms / 1000
     prompt = [{"role": "system", "content": agent.prompt}] if agent.prompt else []
     messages: list[Any] = [*prompt, *story.messages]
     context = LLMContext(messages=messages, tools=toolbox.schemas(agent.tools))
 
-    shared = toolbox.Shared(
-        reach=reach,
-        narrator=narrator,
-        speech=speech,
-        allowance=toolbox.Allowance(agent.guardrails.max_tool_calls_per_turn),
-        is_over=lambda: ends.ending.outcome is not None,
-        way_out=please_repeat(agent.language),
-    )
+    shared = _shared(plan, ends, resources)
 
     def equip(llm: FrameProcessor) -> None:
         if isinstance(llm, LLMService):
@@ -183,6 +168,26 @@ def _conversation(
         partial(warn_of_the_end, agent, story.messages, lasts_s, speech, narrator),
     )
     return Conversation(replace(_parts(agent, ends, worker, vendors.stages(), lasts_s), watches=watches), opening)
+
+
+def _shared(plan: CallStart, ends: _Ends, resources: Resources) -> toolbox.Shared:
+    """What the call's tools have in common."""
+    reach = CallReach(
+        call_id=plan.call_id,
+        speech_heard=ends.speech.heard,
+        play=ends.speech.play,
+        end=ends.ending.because,
+        egress=ends.egress,
+        signing_secrets=_signing_secrets(plan, resources),
+    )
+    return toolbox.Shared(
+        reach=reach,
+        narrator=ends.narrator,
+        speech=ends.speech,
+        allowance=toolbox.Allowance(plan.agent.guardrails.max_tool_calls_per_turn),
+        is_over=lambda: ends.ending.outcome is not None,
+        way_out=please_repeat(plan.agent.language),
+    )
 
 
 def _excuse(plan: CallStart, ends: _Ends, built: Built) -> Conversation:
