@@ -37,6 +37,7 @@ def arguments() -> argparse.ArgumentParser:
     phone = verbs.add_parser("phone", help="the emulated carrier").add_subparsers(dest="phone_verb", required=True)
     dial = phone.add_parser("dial", help="phone an agent of the running installation from this terminal")
     dial.add_argument("number", nargs="?", default=local.NUMBER, help="a number that the carrier owns")
+    dial.add_argument("--key-file", type=Path, help="a file with an API key, when the number is another project's")
     fleet.declare(verbs.add_parser("workers", help="the media workers of an installation"))
     _add_agents(verbs.add_parser("agents", help="agents as code: files in, files out"))
     return parser
@@ -44,7 +45,7 @@ def arguments() -> argparse.ArgumentParser:
 
 def _add_agents(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", help="the installation; the one that runs in --folder unless given")
-    parser.add_argument("--key-file", type=Path, help="a file with the API key; needed with --url")
+    parser.add_argument("--key-file", type=Path, help="a file with another API key; needed with --url")
     verbs = parser.add_subparsers(dest="agents_verb", required=True)
     verbs.add_parser("list", help="the project's agents")
     export = verbs.add_parser("export", help="print an agent as a file")
@@ -88,10 +89,10 @@ async def up(folder: Path, port: int) -> int:
     return 0
 
 
-async def dial(folder: Path, number: str) -> int:
+async def dial(folder: Path, number: str, key_file: Path | None) -> int:
     """Lets the person at the terminal be the caller; returns when the call is over."""
     state = local.found(folder)
-    async with CarrierClient(state.phone_url) as carrier, TurnCall(state.control_url, key=state.api_key) as api:
+    async with CarrierClient(state.phone_url) as carrier, _keyed(state.control_url, state.api_key, key_file) as api:
         remote = await carrier.dial(to=number, from_=local.CALLER)
         call = await appeared(api, remote)
 
@@ -134,11 +135,15 @@ async def agents_as_code(folder: Path, options: argparse.Namespace) -> int:
 def _project(folder: Path, url: str | None, key_file: Path | None) -> TurnCall:
     if url is None:
         state = local.found(folder)
-        return TurnCall(state.control_url, key=state.api_key)
+        return _keyed(state.control_url, state.api_key, key_file)
     if key_file is None:
         raise agents.FileRefused("--url needs --key-file")
+    return _keyed(url, "", key_file)
+
+
+def _keyed(url: str, key: str, key_file: Path | None) -> TurnCall:
     try:
-        return TurnCall(url, key=key_file.read_text().strip())
+        return TurnCall(url, key=key if key_file is None else key_file.read_text().strip())
     except OSError as error:
         raise agents.FileRefused(f"--key-file: {error}") from error
 
@@ -164,7 +169,7 @@ async def run(options: argparse.Namespace) -> int:
         case "agents":
             return await agents_as_code(folder, options)
         case _:
-            return await dial(folder, options.number)
+            return await dial(folder, options.number, options.key_file)
 
 
 EXPECTED = (

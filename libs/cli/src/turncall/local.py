@@ -20,6 +20,8 @@ from turncall_devstack.stack import DevStack
 FOLDER: Final = Path(".turncall")
 STATE_FILE: Final = "running.json"
 NUMBER: Final = "+15550100100"
+SPARE_NUMBER: Final = "+15550100101"
+"""Nobody's yet, for agents of one's own."""
 CALLER: Final = "+15550100200"
 ACCOUNT_SID: Final = "AC" + "0" * 31 + "1"
 PHONE_READY_S: Final = 15.0
@@ -61,7 +63,8 @@ async def running(folder: Path, tell: Tell, *, control_port: int | None = None) 
     async with _phone(folder) as (phone, carrier), DevStack(folder / "stack") as stack:
         tell(f"servers   Postgres, NATS, Valkey, S3 ({monotonic() - began:.1f} s)")
         await phone.until_ready(f"{carrier.base_url}/emulator/numbers", PHONE_READY_S)
-        tell(f"carrier   {carrier.base_url}, an emulated Twilio that owns {NUMBER} ({monotonic() - began:.1f} s)")
+        owned = f"{NUMBER} and {SPARE_NUMBER}"
+        tell(f"carrier   {carrier.base_url}, an emulated Twilio that owns {owned} ({monotonic() - began:.1f} s)")
         async with Installation(folder, stack.urls, stack.keys, carrier, control_port=control_port) as installation:
             tell(f"TurnCall  {installation.control_url}, one media worker ({monotonic() - began:.1f} s)")
             state = State(
@@ -78,8 +81,9 @@ async def running(folder: Path, tell: Tell, *, control_port: int | None = None) 
 async def _phone(folder: Path) -> AsyncIterator[tuple[Process, Carrier]]:
     """The emulator, started but not waited for: it comes up beside the servers."""
     port, token = free_port(), token_hex(16)
-    arguments = ("serve", "--port", str(port), "--account-sid", ACCOUNT_SID, "--auth-token", token, "--number", NUMBER)
-    process = Process("carrier", ("turncall_phone", *arguments), os.environ, folder / "logs" / "carrier.log")
+    arguments = ("serve", "--port", str(port), "--account-sid", ACCOUNT_SID, "--auth-token", token)
+    numbers = ("--number", NUMBER, "--number", SPARE_NUMBER)
+    process = Process("carrier", ("turncall_phone", *arguments, *numbers), os.environ, folder / "logs" / "carrier.log")
     await process.start()
     try:
         yield process, Carrier(base_url=f"http://127.0.0.1:{port}", account_sid=ACCOUNT_SID, auth_token=token)

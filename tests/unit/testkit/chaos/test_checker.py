@@ -168,10 +168,10 @@ def test_time_without_a_worker_is_counted_to_the_next_one_or_to_the_end(call: Ca
 def test_a_caller_is_turned_away_only_with_both_sentences(call: CallHistory) -> None:
     """Held first, told at last, and recorded so; an agent who spoke turned nobody away."""
     ids = dict.fromkeys(("project_id", "agent_id", "version_id", "number_id", "provider_call_id", "variant"), "x")
-    times = dict.fromkeys(("answered_at", "started_at", "ended_at", "duration_ms"), None)
+    nothing = dict.fromkeys(CallView.__struct_fields__)
     row = {"id": CALL, "channel": "phone", "direction": "inbound", "from_number": "", "to_number": "", "provider": "x"}
     ended = {"status": "failed", "ended_reason": "no_capacity", "created_at": NOON, "variables": {}, "metadata": {}}
-    view = msgspec.convert(row | ids | times | ended | {"event_count": 4, "missing_events": 0}, CallView)
+    view = msgspec.convert(nothing | row | ids | ended | {"event_count": 4, "missing_events": 0}, CallView)
     away = replace(call, told=Told(failure="the line was closed at all"), heard_texts=(PLEASE_HOLD, ALL_BUSY))
     assert is_turned_away(replace(away, view=view))
     assert not is_turned_away(away)
