@@ -119,7 +119,7 @@ async def test_another_agent_answers_without_asking_the_carrier(tenant, carrier,
 
 
 @pytest.mark.parametrize(
-    ("carriers_status", "status"), [(500, 503), (503, 503), (429, 503), (400, 502), (401, 502), (404, 422)]
+    ("carriers_status", "status"), [(500, 503), (503, 503), (429, 503), (400, 502), (401, 409), (404, 422)]
 )
 async def test_failed_bind_leaves_the_number_free(tenant, carrier, owned, agent_id, carriers_status, status):
     """When the carrier does not configure the number nothing is bound, and the next try succeeds."""
@@ -204,3 +204,41 @@ async def test_installation_without_a_carrier_says_so(control, run, environ, ten
         problem = await without.anybody.refused(503, "POST", "/v1/numbers", body, headers=tenant.headers)
         assert "twilio" in problem["detail"]
         await without.anybody.done("GET", "/v1/numbers", headers=tenant.headers)
+
+
+def faults_of(checked):
+    """What a check found wrong, by name."""
+    return {finding["check"]: finding for finding in checked["findings"] if not finding["is_ok"]}
+
+
+async def test_check_finds_what_would_keep_a_number_from_working(tenant, carrier, owned, agent_id):
+    """Addresses changed at the carrier and an unpublished agent are found and told, and gone once mended."""
+    bound = await tenant.done(
+        "POST", "/v1/numbers", {"number": owned.sid, "routing": {"kind": "agent", "agent_id": agent_id}}
+    )
+    path = f"/v1/numbers/{bound['id']}"
+    unpublished = faults_of(await tenant.done("GET", f"{path}/check"))
+    assert list(unpublished) == ["agent"]
+    assert unpublished["agent"]["found"] == "routing.agent_id: no version is published"
+    await tenant.done("POST", f"/v1/agents/{agent_id}/publish")
+    well = await tenant.done("GET", f"{path}/check")
+    assert well["is_ok"], well
+    assert {finding["check"] for finding in well["findings"]} >= {"carrier_account", "voice_url", "status_url"}
+
+    carrier.configure(owned.phone_number, voice_url="https://elsewhere.example.com/voice")
+    moved = faults_of(await tenant.done("GET", f"{path}/check"))
+    assert set(moved) == {"voice_url", "voice_fallback_url", "status_url"}, "the others were cleared"
+    assert moved["voice_url"]["found"] == "https://elsewhere.example.com/voice"
+    assert moved["voice_url"]["expected"] == f"{OURS}/inbound"
+    await tenant.done("POST", f"{path}/configure")
+    assert (await tenant.done("GET", f"{path}/check"))["is_ok"]
+
+
+async def test_credentials_that_the_carrier_refuses_are_a_conflict(tenant, agent_id):
+    """A project's own account with a wrong token is told as such, by lists and by single requests, and is no 5xx."""
+    own = {"kind": "twilio", "account_sid": "AC" + "e" * 32, "auth_token": "f" * 32}
+    await tenant.done("PUT", "/v1/credentials", own)
+    listed = await tenant.refused(409, "GET", "/v1/numbers/available")
+    body = {"number": "PN" + "0" * 32, "routing": {"kind": "agent", "agent_id": agent_id}}
+    single = await tenant.refused(409, "POST", "/v1/numbers", body)
+    assert listed["type"] == single["type"] == "urn:turncall:problem:carrier-credentials-refused"

@@ -80,7 +80,7 @@ async def test_unknown_command_shows_the_usage(arguments):
     process = await command(*arguments, environ={})
     _, errors = await process.communicate()
     assert process.returncode == 2
-    assert "serve | migrate | schema" in errors.decode()
+    assert "serve | migrate | rotate-master-key" in errors.decode()
 
 
 async def test_example_environment_names_every_variable():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from turncall import agents, fleet, local
+from turncall import agents, doctor, fleet, local
 from turncall.client import ApiError, TurnCall, Unreachable
 from turncall.demo.desk import desk_at_work
 from turncall.demo.provision import provisioned
@@ -39,13 +39,18 @@ def arguments() -> argparse.ArgumentParser:
     dial.add_argument("number", nargs="?", default=local.NUMBER, help="a number that the carrier owns")
     dial.add_argument("--key-file", type=Path, help="a file with an API key, when the number is another project's")
     fleet.declare(verbs.add_parser("workers", help="the media workers of an installation"))
+    _add_project(verbs.add_parser("doctor", help="whether each number of a project would work; exit code 1 if not"))
     _add_agents(verbs.add_parser("agents", help="agents as code: files in, files out"))
     return parser
 
 
-def _add_agents(parser: argparse.ArgumentParser) -> None:
+def _add_project(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", help="the installation; the one that runs in --folder unless given")
     parser.add_argument("--key-file", type=Path, help="a file with another API key; needed with --url")
+
+
+def _add_agents(parser: argparse.ArgumentParser) -> None:
+    _add_project(parser)
     verbs = parser.add_subparsers(dest="agents_verb", required=True)
     verbs.add_parser("list", help="the project's agents")
     export = verbs.add_parser("export", help="print an agent as a file")
@@ -166,6 +171,9 @@ async def run(options: argparse.Namespace) -> int:
             return await down(folder)
         case "workers":
             return await fleet.run(options, folder, tell)
+        case "doctor":
+            async with _project(folder, options.url, options.key_file) as api:
+                return await doctor.examined(api, tell)
         case "agents":
             return await agents_as_code(folder, options)
         case _:

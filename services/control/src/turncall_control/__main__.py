@@ -1,4 +1,4 @@
-"""``python -m turncall_control serve | migrate | rotate-… | schema | env-example | event-table``; `COMMANDS` has all.
+"""``python -m turncall_control`` and one of `COMMANDS`.
 
 Each command imports what it needs: the parent of the serving processes stays small, and a refusal comes at once.
 """
@@ -136,7 +136,7 @@ COMMANDS: Final[dict[str, Callable[[], None]]] = {
 def main(arguments: Sequence[str]) -> int:
     """Runs one command; 2 for an unknown one, 1 when the environment is refused, with every reason."""
     if len(arguments) != 1 or arguments[0] not in COMMANDS:
-        sys.stderr.write((__doc__ or "").partition("\n")[0] + "\n")
+        sys.stderr.write(f"python -m turncall_control {' | '.join(COMMANDS)}\n")
         return 2
     try:
         COMMANDS[arguments[0]]()

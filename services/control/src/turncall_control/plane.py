@@ -1,6 +1,6 @@
 """What one process of the control plane holds open, and what a slice adds to the application."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 
 from litestar.types import ControllerRouterHandler
@@ -88,6 +88,10 @@ class Plane(Struct, frozen=True, kw_only=True):
         if found is None:
             raise Unavailable(f"the {provider} account {account} is not among the credentials", retry_after_s=60)
         return found
+
+    async def held_keys(self, project_id: ProjectId) -> Collection[str]:
+        """The vendors whose key the installation or the project holds."""
+        return {*self.config.vendor_keys, *await self.wallets.vendors(project_id)}
 
 
 Task = Callable[[Plane], AbstractAsyncContextManager[None]]

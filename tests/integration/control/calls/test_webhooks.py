@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from turncall_control.projects.signing import signing_secret
+from turncall_control.projects.signing import derived_secret
 from turncall_proto import ids
 from turncall_proto.call import CallState, EndedReason
 from turncall_proto.events import PUBLIC_TAGS, EpochClosed, Event, TranscriptFinal, UtteranceBegun
@@ -341,7 +341,7 @@ async def test_agents_own_server_is_told_of_the_end(
     desk: Any, worker: Any, sid: str, call_id: CallId, receiver: Receiver
 ) -> None:
     """The agent's call_end_url gets one call-end per call, signed with the project's secret, with the transcript."""
-    receiver.secrets.append(signing_secret(desk.plane.config.key_pepper, desk.project_id).reveal())
+    receiver.secrets.append(derived_secret(desk.plane.config.key_pepper, desk.project_id).reveal())
     receiver.deeds.append(500)
     await desk.execute(
         "update agent_versions set config = config || jsonb_build_object('server', jsonb_build_object("

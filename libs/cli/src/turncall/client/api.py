@@ -22,6 +22,7 @@ from turncall.client.shapes import (
     EntryView,
     Fallback,
     KeyMade,
+    NumberCheck,
     NumberErased,
     NumberView,
     Page,
@@ -200,6 +201,10 @@ class TurnCall(Transport):
     async def numbers(self, *, cursor: str | None = None) -> Page[NumberView]:
         """The project's numbers, newest first."""
         return await self.request("GET", "/v1/numbers", Page[NumberView], query={"cursor": cursor})
+
+    async def check_number(self, number_id: NumberId) -> NumberCheck:
+        """Whether the number would work if it were called; nothing is changed."""
+        return await self.request("GET", f"/v1/numbers/{number_id}/check", NumberCheck)
 
     async def configure_number(self, number_id: NumberId) -> NumberView:
         """Tells the carrier once more where the number's calls go."""

@@ -299,6 +299,25 @@ class NumberView(Struct, frozen=True, kw_only=True):
     configured_at: datetime | None
 
 
+class Finding(Struct, frozen=True, kw_only=True):
+    """One thing that was looked at about a number; ``what_to_do`` is empty when all is well."""
+
+    check: str
+    is_ok: bool
+    found: str
+    expected: str
+    what_to_do: str
+
+
+class NumberCheck(Struct, frozen=True, kw_only=True):
+    """Whether a number would work if it were called."""
+
+    number_id: NumberId
+    e164: str
+    is_ok: bool
+    findings: tuple[Finding, ...]
+
+
 class CallView(Struct, frozen=True, kw_only=True):
     """A call as it stands."""
 

@@ -1,6 +1,5 @@
 """/v1/agents: agents, their drafts and versions."""
 
-from collections.abc import Collection
 from typing import Annotated, Final, Literal
 
 from litestar import delete, get, patch, post, put
@@ -101,7 +100,7 @@ async def validate_agent(
 ) -> Verdict:
     """Checks a config without storing it: 422 names every field that is wrong."""
     check(plane.vendors, data.config)
-    held = await _held_keys(plane, caller)
+    held = await plane.held_keys(caller.project_id)
     return Verdict(
         missing_vendor_keys=tuple(missing_keys(plane.vendors, data.config, held)),
         undefined_variables=template.undefined(data.config),
@@ -169,7 +168,7 @@ async def publish_agent(
     """
     return _version_view(
         await service.publish(
-            session, caller.project_id, AgentId(agent_id), plane.vendors, await _held_keys(plane, caller)
+            session, caller.project_id, AgentId(agent_id), plane.vendors, await plane.held_keys(caller.project_id)
         )
     )
 
@@ -221,7 +220,7 @@ async def restore_version(
             AgentId(agent_id),
             VersionId(version_id),
             plane.vendors,
-            await _held_keys(plane, caller),
+            await plane.held_keys(caller.project_id),
         )
     )
 
@@ -238,11 +237,6 @@ async def _compared_with(session: AsyncSession, agent: AgentRow, since: str | No
         return await repository.get_version(session, agent.project_id, agent.id, VersionId(since))
     except (ids.MalformedId, NotFound) as error:
         raise Invalid.at("since", "The agent has no such version") from error
-
-
-async def _held_keys(plane: Plane, caller: Caller) -> Collection[str]:
-    """The vendors whose key the project has, or the installation."""
-    return {*plane.config.vendor_keys, *await plane.wallets.vendors(caller.project_id)}
 
 
 def _name_taken(name: str, environment: Environment) -> NameTaken:
@@ -320,7 +314,7 @@ async def import_agent(
             caller.project_id,
             data,
             plane.vendors,
-            await _held_keys(plane, caller),
+            await plane.held_keys(caller.project_id),
             publish=publish,
             dry_run=dry_run,
         )

@@ -312,7 +312,13 @@ def _translated() -> Iterator[None]:
         raise _ours(error.status, error.code, error.msg) from error
     except TwilioServiceException as error:
         raise _ours(error.status, error.code, error.detail or error.title) from error
-    except (TwilioException, ValueError, KeyError, TypeError) as error:
+    except TwilioException as error:
+        refused = next((part for part in error.args if isinstance(part, Response)), None)
+        if refused is None:
+            raise Unavailable("Twilio gave an answer that is not understood") from error
+        # Lists raise this one, with the response for its second argument (twilio.base.page).
+        raise _ours(refused.status_code, None, "the list was refused") from error
+    except (ValueError, KeyError, TypeError) as error:
         raise Unavailable(f"Twilio gave an answer that is not understood: {type(error).__name__}") from error
 
 
@@ -322,7 +328,7 @@ def _ours(status: int, code: int | None, message: str) -> CarrierError:
     if status == 404:
         return Gone(f"Twilio {code}: no such resource in this account", code=code)
     if status in (401, 403):
-        return NotAuthorised(f"Twilio {code}: the account id or the auth token is not accepted", code=code)
+        return NotAuthorised("Twilio does not accept the account id or the auth token", code=code)
     if status == 429:
         return LimitReached(f"Twilio {code}: too many requests for this account", code=code)
     if status >= 500:

@@ -13,16 +13,16 @@ from turncall_control.auth import IN_PROJECT, Caller, Finds, Permission, in_path
 from turncall_control.db.engine import in_project
 from turncall_control.errors import CarrierFailed, Unavailable
 from turncall_control.http.paging import Page, PageAsked, paged
-from turncall_control.numbers import repository, service
+from turncall_control.numbers import check, repository, service
 from turncall_control.numbers.model import NumberRow
-from turncall_control.numbers.schemas import NumberChange, NumberNew, NumberView, OwnedNumber, OwnedNumbers
+from turncall_control.numbers.schemas import NumberChange, NumberCheck, NumberNew, NumberView, OwnedNumber, OwnedNumbers
 from turncall_control.plane import Plane, Slice
 from turncall_control.routing import Settings
 from turncall_proto import ids
 from turncall_proto.ids import AgentId, NumberId
 
 _NUMBER: Final[Finds] = in_path("number_id", ids.NUMBER)
-_CARRIER: Final = (CarrierFailed, Unavailable)
+_CARRIER: Final = (CarrierFailed, service.CredentialsRefused, Unavailable)
 _READ, _WRITE = Permission.NUMBERS_READ, Permission.NUMBERS_WRITE
 
 
@@ -116,6 +116,14 @@ async def configure_number(
     return _view(await service.configure(plane, caller.project_id, NumberId(number_id)))
 
 
+@get("/v1/numbers/{number_id:str}/check", tags=["numbers"], opt=needs(_READ, _NUMBER))
+async def check_number(
+    plane: NamedDependency[Plane], caller: NamedDependency[Caller], number_id: FromPath[str]
+) -> NumberCheck:
+    """Whether the number would work if it were called: asks the carrier, changes nothing."""
+    return await check.check(plane, caller.project_id, NumberId(number_id))
+
+
 @delete("/v1/numbers/{number_id:str}", tags=["numbers"], opt=needs(_WRITE, _NUMBER, fails=_CARRIER))
 async def unbind_number(
     plane: NamedDependency[Plane], caller: NamedDependency[Caller], number_id: FromPath[str]
@@ -143,5 +151,14 @@ def _view(row: NumberRow) -> NumberView:
 
 NUMBERS: Final = Slice(
     name="numbers",
-    routes=(bind_number, list_numbers, list_owned_numbers, get_number, change_number, configure_number, unbind_number),
+    routes=(
+        bind_number,
+        list_numbers,
+        list_owned_numbers,
+        get_number,
+        change_number,
+        configure_number,
+        check_number,
+        unbind_number,
+    ),
 )

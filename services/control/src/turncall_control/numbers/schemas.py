@@ -1,6 +1,6 @@
 """A phone number as the API takes and shows it."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
@@ -79,3 +79,31 @@ class OwnedNumbers(Struct, frozen=True, kw_only=True):
     """The numbers that the carrier's account owns, 200 at most."""
 
     items: tuple[OwnedNumber, ...]
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One thing that was looked at. ``what_to_do`` is empty when all is well."""
+
+    check: Literal[
+        "public_url",
+        "carrier_account",
+        "carrier_owns_number",
+        "voice_url",
+        "voice_fallback_url",
+        "status_url",
+        "not_diverted",
+        "agent",
+    ]
+    is_ok: bool
+    found: str
+    expected: str
+    what_to_do: str
+
+
+class NumberCheck(Struct, frozen=True, kw_only=True):
+    """Whether a number would work if it were called."""
+
+    number_id: NumberId
+    e164: E164
+    is_ok: bool
+    findings: tuple[Finding, ...]

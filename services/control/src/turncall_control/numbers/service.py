@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.agents import repository as agents
-from turncall_control.carriers.base import Carrier, CarrierError, CarrierNumber, Gone, NumberUrls
+from turncall_control.carriers.base import Carrier, CarrierError, CarrierNumber, Gone, NotAuthorised, NumberUrls
 from turncall_control.db.engine import in_project
 from turncall_control.errors import CarrierFailed, Conflict, ControlError, Fault, Invalid, NotFound, Unavailable
 from turncall_control.numbers import repository
@@ -34,6 +34,12 @@ class NumberTaken(Conflict):
     """The number is bound already, in this project or in another one; which is not said."""
 
     name, title = "number-taken", "The number is bound already"
+
+
+class CredentialsRefused(Conflict):
+    """The carrier does not accept the account's credentials, the project's own or the installation's."""
+
+    name, title = "carrier-credentials-refused", "The carrier does not accept the credentials"
 
 
 def urls(public_url: str, provider: str) -> NumberUrls:
@@ -156,6 +162,8 @@ def carrier_errors() -> Iterator[None]:
         yield
     except Gone as error:
         raise NotFound("the carrier's account no longer owns the number") from error
+    except NotAuthorised as error:
+        raise CredentialsRefused(str(error)) from error
     except CarrierError as error:
         if error.is_retryable:
             raise Unavailable(f"the carrier: {error}", retry_after_s=RETRY_AFTER_S) from error
