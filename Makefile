@@ -3,6 +3,8 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 PY := $(BIN)/python
+# Many calls in real time: they get both cores to themselves.
+ALONE := tests/chaos tests/system/test_inbound_call.py tests/system/test_survival.py
 
 .PHONY: help setup fmt check test fuzz chaos soak bench figures demo up down schema migrate
 
@@ -22,8 +24,8 @@ down: ## Stop what `make up` started
 	@$(BIN)/turncall down
 
 test: setup ## Run every test over real Postgres, NATS, Valkey and S3 (no Docker needed)
-	@$(PY) -m pytest tests -n 3 --dist loadfile --ignore tests/system --ignore tests/chaos; rest=$$?; \
-	$(PY) -m pytest tests/system tests/chaos && exit $$rest
+	@$(PY) -m pytest tests -n 3 --dist loadfile $(ALONE:%=--ignore %); rest=$$?; \
+	$(PY) -m pytest $(ALONE) && exit $$rest
 
 fuzz: setup ## Make requests up from the API's reference for longer than `make test` does (FUZZ_SECONDS=600)
 	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) $(PY) -m pytest tests/integration/control/test_fuzzing.py
