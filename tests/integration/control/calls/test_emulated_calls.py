@@ -48,7 +48,10 @@ class Media:
             await socket.receive()
         await worker.opens(plan)
         deed = self.deeds.pop(0)
-        if deed == "is lost":
+        if deed == "is lost for good":
+            # Before the socket breaks: whatever it is offered from here on is refused, so the caller waits.
+            worker.answer, worker.is_frozen = "full", True
+        if deed.startswith("is lost"):
             assert request.transport is not None
             request.transport.abort()
             return socket
@@ -195,11 +198,9 @@ async def test_the_only_worker_is_restarted(house: tuple[Any, Carrier, Media], o
         async with open_worker(desk) as first:
             first.media_url = media.worker.media_url
             await first.beat()
-            media.deeds, media.epochs, media.workers = ["is lost", "hangs up"], [], [first]
+            media.deeds, media.epochs, media.workers = ["is lost for good", "hangs up"], [], [first]
             call = await carrier.dial(to=NUMBER, from_=PERSON, script=[WaitForHangUp(timeout_s=20)])
             await desk.comes_true(lambda: media.epochs == [1])
-            # Whatever is offered to it from here on is refused, so the caller waits however busy the machine is.
-            first.answer, first.is_frozen = "full", True
             await desk.comes_true(lambda: _is_held(desk, call), timeout_s=10)
             assert media.epochs == [1], "the caller waits"
             async with open_worker(desk) as second:
