@@ -111,6 +111,19 @@ class EndCallTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     )
 
 
+BoundText = Annotated[
+    str, Meta(min_length=1, max_length=1000, description="Sent as it is once {{name}} and {{call.…}} are filled in.")
+]
+Bound = Annotated[
+    dict[Annotated[str, Meta(min_length=1, max_length=128)], BoundText],
+    Meta(
+        max_length=20,
+        description="Arguments that we set and the model neither sees nor sets: who is calling, which account. While "
+        "one of them is empty, as the number of a caller who withholds it, the tool is not used.",
+    ),
+]
+
+
 class WebhookTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="webhook"):
     """A function of the user's own server: a signed POST with the model's arguments, answered with JSON."""
 
@@ -120,6 +133,7 @@ class WebhookTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     parameters: Annotated[dict[str, Any], Meta(description="JSON Schema of the arguments; an object.")] = field(
         default_factory=lambda: {"type": "object", "properties": {}}
     )
+    bound: Bound = field(default_factory=dict)
     timeout_ms: Annotated[int, Meta(ge=100, le=60_000, description="For each attempt.")] = 10_000
     headers: Annotated[
         dict[str, Annotated[str, Meta(max_length=1024, pattern=r"^[\t\x20-\x7e]*$")]],

@@ -171,12 +171,16 @@ class TranscriptFinal(CallEvent, frozen=True, kw_only=True, tag="transcript.fina
 
 
 class ToolCalled(CallEvent, frozen=True, kw_only=True, tag="tool.called"):
-    """The model asked for a tool. Stated before the tool is run."""
+    """The model asked for a tool. Stated before the tool is run.
+
+    ``arguments`` are the model's; ``bound`` those that the agent's definition sets beside them.
+    """
 
     tool_call_id: str
     tool: str
     arguments: Annotated[dict[str, Any], PERSONAL]
     turn: int
+    bound: Annotated[dict[str, str], PERSONAL] = field(default_factory=dict)
 
 
 class ToolReturned(CallEvent, frozen=True, kw_only=True, tag="tool.result"):

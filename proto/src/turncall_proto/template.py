@@ -64,6 +64,8 @@ def texts(agent: AgentSpec) -> Iterator[Text]:
         yield Text(path=f"tools[{index}].description", text=tool.description)
         if isinstance(tool, WebhookTool):
             yield Text(path=f"tools[{index}].filler", text=tool.filler)
+            for name, text in tool.bound.items():
+                yield Text(path=f"tools[{index}].bound.{name}", text=text)
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -106,4 +108,7 @@ def rendered(plan: CallStart) -> Rendered:
 
 def _tool(tool: Tool, values: Mapping[str, str]) -> Tool:
     told = replace(tool, description=filled(tool.description, values))
-    return replace(told, filler=filled(told.filler, values)) if isinstance(told, WebhookTool) else told
+    if not isinstance(told, WebhookTool):
+        return told
+    bound = {name: filled(text, values) for name, text in told.bound.items()}
+    return replace(told, filler=filled(told.filler, values), bound=bound)

@@ -173,6 +173,9 @@ def acme(**options):
     return {"vendor": "acme", "options": {"model": "small"} | options}
 
 
+AMOUNT = {"type": "object", "properties": {"amount": {"type": "integer"}}}
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
@@ -208,6 +211,11 @@ def acme(**options):
         ({"tools": [TOOL | {"name": "Look Up"}]}, "config.tools[0].name"),
         ({"tools": [TOOL | {"parameters": {"type": "array"}}]}, "config.tools[0].parameters.type"),
         ({"tools": [TOOL | {"parameters": {}}]}, "config.tools[0].parameters.type"),
+        ({"tools": [TOOL | {"bound": {"phone": "{{call.caller_number}}"}}]}, "config.tools[0].bound.phone"),
+        (
+            {"tools": [TOOL | {"parameters": AMOUNT, "bound": {"amount": "{{amount}}"}}]},
+            "config.tools[0].bound.amount",
+        ),
         (
             {"tools": [TOOL | {"parameters": {"type": "object", "properties": {"day": {"type": "date"}}}}]},
             "config.tools[0].parameters.properties.day.type",

@@ -1,6 +1,7 @@
 """Webhook tools: what is sent again, what the caller hears meanwhile, what survives, and how many there may be."""
 
 import asyncio
+import json
 import time
 from typing import Any
 
@@ -82,6 +83,47 @@ async def test_a_quick_answer_needs_no_filler(stage: Any, monkeypatch: pytest.Mo
     server = UsersServer(web.json_response({}))
     await use_webhook(stage, server, new_secret(), monkeypatch, filler="One moment.")
     assert "One moment." not in stage.script.spoken
+
+
+@pytest.mark.proves("agent.tools.webhook.bound")
+async def test_who_is_calling_is_not_the_models_to_say(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that was talked into another number reaches nobody; one that asks plainly sends the caller's."""
+    stage.script.replies = [stage.call("weather", {"city": "Oslo", "phone": "+15559999"}), "Done."]
+    server = UsersServer(web.json_response({"sky": "grey"}))
+    parameters = {"type": "object", "properties": {"city": {"type": "string"}, "phone": {"type": "string"}}}
+    scene = await use_webhook(
+        stage,
+        server,
+        new_secret(),
+        monkeypatch,
+        lambda scene: len(scene.facts.of(ToolReturned)) == 2,
+        parameters=parameters,
+        bound={"phone": "{{call.caller_number}}"},
+    )
+    ((_, body),) = server.requests
+    assert json.loads(body)["arguments"] == {"city": "Oslo", "phone": "+15550001"}
+    plain, forged = scene.facts.of(ToolCalled)
+    assert (plain.arguments, plain.bound) == ({"city": "Oslo"}, {"phone": "+15550001"})
+    assert forged.arguments["phone"] == "+15559999"
+    assert [fact.is_ok for fact in scene.facts.of(ToolReturned)] == [True, False]
+    assert "+15550001" not in str(stage.script.contexts)
+
+
+def test_function_that_was_never_offered_is_an_answer_and_a_fact(stage: Any) -> None:
+    """A model that makes one up is told so and goes on; the record shows what it wanted."""
+    stage.script.caller = ["Refund me."]
+    stage.script.replies = [stage.call("refund", {"amount": 100}), "I cannot."]
+
+    async def act(scene: Any) -> None:
+        await scene.carrier.speak(0.6)
+        await scene.carrier.until(lambda: ("agent", "I cannot.") in scene.transcript())
+        scene.carrier.hang_up()
+        await scene.outcome()
+
+    scene = stage.play(stage.an_agent(), act)
+    (called,), (returned,) = scene.facts.of(ToolCalled), scene.facts.of(ToolReturned)
+    assert (called.tool, called.arguments) == ("refund", {"amount": 100})
+    assert (returned.is_ok, returned.output) == (False, {"error": "There is no such function."})
 
 
 @pytest.mark.parametrize("execution", ["sync", "async"])

@@ -45,7 +45,7 @@ class UsersServer:
 def a_webhook(url: str, **fields: Any) -> WebhookTool:
     """A tool that needs a city."""
     parameters = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-    return WebhookTool(name="weather", description="The weather.", url=url, parameters=parameters, **fields)
+    return WebhookTool(name="weather", description="The weather.", url=url, **{"parameters": parameters} | fields)
 
 
 async def use_webhook(

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from turncall_media.pipelines import toolbox
+from turncall_media.tools.shape import function
 from turncall_proto.agent import WebhookTool
 
 TOOL = WebhookTool(name="book", description="Books.", url="http://127.0.0.1:9/", parameters={"type": "object"})
@@ -26,5 +27,5 @@ async def test_a_tool_is_not_used_once_the_conversation_is_over() -> None:
     shared = toolbox.Shared(
         reach=nobody, narrator=nobody, speech=nobody, allowance=nobody, is_over=lambda: True, way_out=""
     )
-    toolbox.register((TOOL,), llm, shared)
+    toolbox.register([function(TOOL)], llm, shared)
     await handlers["book"](SimpleNamespace(tool_call_id="t", arguments={}, result_callback=nobody))

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 import turncall_media.tools
-from turncall_media.pipelines.toolbox import LARGEST_ARGUMENTS_CHARACTERS, WholeSchema, check, schemas
-from turncall_media.tools.shape import ToolFailed, load
+from turncall_media.pipelines.toolbox import LARGEST_ARGUMENTS_CHARACTERS, WholeSchema, check, checked, schemas
+from turncall_media.tools.shape import ToolFailed, function, load
 from turncall_proto.agent import EndCallTool, Tool, WebhookTool
 
 SCHEMA = {
@@ -63,16 +63,54 @@ def test_every_kind_is_one_file(tool: Tool) -> None:
 def test_model_sees_the_whole_schema() -> None:
     """Definitions and closedness reach the model, not only properties."""
     tool = WebhookTool(name="book", description="Books a table.", url="http://x.example/", parameters=SCHEMA)
-    assert WholeSchema(tool, SCHEMA).to_default_dict()["parameters"] == SCHEMA
+    assert WholeSchema(function(tool)).to_default_dict()["parameters"] == SCHEMA
 
 
 @pytest.mark.proves("agent.tools.end_call.name", "agent.tools.webhook.name", "agent.tools.webhook.description")
 def test_model_gets_to_know_tools_by_their_names() -> None:
     """Name and description of each tool are the agent's, whatever their kind."""
     hook = WebhookTool(name="book", description="Books a table.", url="http://x.example/")
-    shown = [tool.to_default_dict() for tool in schemas((EndCallTool(name="bye"), hook)).standard_tools]
+    shown = [
+        tool.to_default_dict() for tool in schemas([function(EndCallTool(name="bye")), function(hook)]).standard_tools
+    ]
     assert [tool["name"] for tool in shown] == ["bye", "book"]
     assert shown[1]["description"] == "Books a table."
+
+
+def bound_to(value: str) -> WebhookTool:
+    return WebhookTool(
+        name="book",
+        description="Books a table.",
+        url="http://x.example/",
+        parameters={
+            "type": "object",
+            "properties": {"seats": {"type": "integer"}, "phone": {"type": "string"}},
+            "required": ["seats", "phone"],
+            "additionalProperties": False,
+        },
+        bound={"phone": value},
+    )
+
+
+def test_model_does_not_see_what_is_bound() -> None:
+    """The argument is neither offered nor wanted from the model, and is there all the same."""
+    shown = WholeSchema(function(bound_to("+15550001"))).to_default_dict()["parameters"]
+    assert (list(shown["properties"]), shown["required"]) == (["seats"], ["seats"])
+    assert checked(function(bound_to("+15550001")), {"seats": 2}) == {"seats": 2, "phone": "+15550001"}
+
+
+@pytest.mark.parametrize(
+    ("value", "arguments", "complaint"),
+    [
+        ("+15550001", {"seats": 2, "phone": "+15559999"}, "phone is not yours to set"),
+        ("+15550001", {"seats": 2, "phone": "+15550001"}, "phone is not yours to set"),
+        ("", {"seats": 2}, "phone is not known"),
+    ],
+)
+def test_model_cannot_set_what_is_bound(value: str, arguments: dict[str, Any], complaint: str) -> None:
+    """Not even to the same value; and without a value nobody is passed for somebody."""
+    with pytest.raises(ToolFailed, match=complaint):
+        checked(function(bound_to(value)), arguments)
 
 
 @pytest.mark.parametrize("name", ["Authorization", "X-Api-Key", "cookie", "X-Auth-Token", "client_secret"])

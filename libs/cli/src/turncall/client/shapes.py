@@ -381,6 +381,7 @@ class ToolUse(Struct, frozen=True, kw_only=True):
     epoch: int
     turn: int
     arguments: dict[str, Any]
+    bound: dict[str, str]
     called_at: datetime
     returned_at: datetime | None
     is_ok: bool | None

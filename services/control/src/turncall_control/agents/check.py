@@ -46,6 +46,21 @@ def _tool_faults(spec: AgentSpec) -> Iterator[Fault]:
     for index, tool in enumerate(spec.tools):
         if isinstance(tool, WebhookTool):
             yield from _parameter_faults(tool.parameters, f"{ROOT}.tools[{index}].parameters")
+            yield from _bound_faults(tool, f"{ROOT}.tools[{index}].bound")
+
+
+def _bound_faults(tool: WebhookTool, at: str) -> Iterator[Fault]:
+    """What is bound is an argument of the tool, and takes text."""
+    properties = tool.parameters.get("properties", {})
+    for name in tool.bound:
+        if not isinstance(properties, dict) or name not in properties:
+            yield Fault(field=f"{at}.{name}", message="The parameters have no property of this name")
+        elif not _takes_text(properties[name]):
+            yield Fault(field=f"{at}.{name}", message='It is text: the property\'s type must be "string"')
+
+
+def _takes_text(schema: object) -> bool:
+    return isinstance(schema, dict) and schema.get("type", "string") == "string"
 
 
 def _parameter_faults(schema: dict[str, Any], at: str) -> Iterator[Fault]:

@@ -83,7 +83,8 @@ class ToolUse(Struct, frozen=True, kw_only=True):
     tool: str
     epoch: int
     turn: int
-    arguments: dict[str, Any]
+    arguments: Annotated[dict[str, Any], Meta(description="As the model set them.")]
+    bound: Annotated[dict[str, str], Meta(description="Arguments that the agent's definition sets.")]
     called_at: datetime
     returned_at: datetime | None
     is_ok: bool | None

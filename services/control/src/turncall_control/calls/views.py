@@ -82,6 +82,7 @@ def tool_uses(called: Sequence[ToolCalled], returned: Sequence[ToolReturned]) ->
             epoch=fact.epoch,
             turn=fact.turn,
             arguments=fact.arguments,
+            bound=fact.bound,
             called_at=fact.at,
             returned_at=result.at if result else None,
             is_ok=result.is_ok if result else None,

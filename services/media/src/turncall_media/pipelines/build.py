@@ -32,7 +32,7 @@ from turncall_media.pipelines.watches import ask_when_idle, warn_of_the_end
 from turncall_media.report.events import Narrator, Stage
 from turncall_media.report.recorder import Recorder
 from turncall_media.seams import Past, Reporter, Resources
-from turncall_media.tools.shape import CallReach
+from turncall_media.tools.shape import CallReach, function
 from turncall_media.turns import policy, silero
 from turncall_media.turns.interruption import Protection
 from turncall_media.turns.smart import Words
@@ -129,13 +129,14 @@ def _conversation(
     narrator.turn, narrator.keys_s = story.turn, agent.keypad.timeout_ms / 1000
     prompt = [{"role": "system", "content": agent.prompt}] if agent.prompt else []
     messages: list[Any] = [*prompt, *story.messages]
-    context = LLMContext(messages=messages, tools=toolbox.schemas(agent.tools))
+    functions = [function(tool) for tool in agent.tools]
+    context = LLMContext(messages=messages, tools=toolbox.schemas(functions))
 
     shared = _shared(plan, ends, resources)
 
     def equip(llm: FrameProcessor) -> None:
         if isinstance(llm, LLMService):
-            toolbox.register(agent.tools, llm, shared)
+            toolbox.register(functions, llm, shared)
 
     each_service(vendors.llm, equip)
     protection = _protection(agent, story)
@@ -219,8 +220,8 @@ def _story(plan: CallStart, past: Past | None, now: datetime) -> Continuation:
         return Continuation(greet=True)
     if not past.is_known:
         return UNKNOWN
-    tools = plan.agent.tools
-    told = continuation(past.facts, toolbox.end_replies(tools), toolbox.surviving(tools))
+    functions = [function(tool) for tool in plan.agent.tools]
+    told = continuation(past.facts, toolbox.end_replies(functions), toolbox.surviving(functions))
     return told if plan.resume is None else unheard(told, (now - plan.resume.lost_at).total_seconds())
 
 

@@ -1,7 +1,7 @@
 """An agent's tools as functions that Pipecat's models can call. Whatever goes wrong becomes an answer, not an error."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -18,8 +18,7 @@ from referencing.exceptions import Unresolvable
 from turncall_media.pipelines.speech import Speech
 from turncall_media.pipelines.story import INTERRUPTED
 from turncall_media.report.events import Narrator
-from turncall_media.tools.shape import CallReach, Invocation, ToolFailed, ToolModule, load
-from turncall_proto.agent import Tool, WebhookTool
+from turncall_media.tools.shape import CallReach, Function, Invocation, ToolFailed
 from turncall_runtime import logs
 
 LARGEST_ARGUMENTS_CHARACTERS: Final = 16_000
@@ -28,6 +27,8 @@ FILLER_AFTER_S: Final = 0.5
 _NOTHING_REMOTE: Final = Registry[Any]()
 """A ``$ref`` to a URL would otherwise be fetched, past the egress wall."""
 _BROKEN: Final = "The function failed."
+_NO_SUCH: Final = "There is no such function."
+_ANYTHING: Final[dict[str, Any]] = {"type": "object"}
 WARNINGS: Final = 2
 """How often a model is told that it has used enough tools, before it is not asked any more."""
 _ENOUGH: Final = "Not done: too many functions were used for this. Answer with what you know, and ask the caller."
@@ -64,40 +65,41 @@ class Shared(Struct, frozen=True, kw_only=True):
     way_out: str
 
 
-def schemas(tools: tuple[Tool, ...]) -> ToolsSchema:
-    """One function for each tool, as the model gets to know it."""
-    return ToolsSchema(standard_tools=[WholeSchema(tool, load(tool).parameters(tool)) for tool in tools])
+def schemas(functions: Iterable[Function]) -> ToolsSchema:
+    """The functions as the model gets to know them."""
+    return ToolsSchema(standard_tools=[WholeSchema(function) for function in functions])
 
 
-def register(tools: tuple[Tool, ...], llm: LLMService[Any], shared: Shared) -> None:
-    """Has ``llm`` run the tools, until the conversation is over: what the model still asks for while the pipeline
-    comes to its end is another worker's to do, or nobody's.
+def register(functions: Iterable[Function], llm: LLMService[Any], shared: Shared) -> None:
+    """Has ``llm`` run the functions, until the conversation is over: what the model still asks for while the pipeline
+    comes to its end is another worker's to do, or nobody's. A function that there is not is an answer like any other.
 
     Not left to the schemas, which Pipecat looks at only when the model is first asked: a call that is gone on with may
     begin with a tool.
     """
-    for tool in tools:
-        is_cancelled = tool.name not in surviving(tools)
-        llm.register_function(tool.name, _handler(tool, shared), cancel_on_interruption=is_cancelled)
+    for function in functions:
+        llm.register_function(function.name, _handler(function, shared), cancel_on_interruption=not function.survives)
+    llm.register_function(None, _unknown(shared))
 
 
-def surviving(tools: tuple[Tool, ...]) -> frozenset[str]:
+def surviving(functions: Iterable[Function]) -> frozenset[str]:
     """The names of those that an interruption does not cancel."""
-    return frozenset(tool.name for tool in tools if isinstance(tool, WebhookTool) and tool.execution == "async")
+    return frozenset(function.name for function in functions if function.survives)
 
 
-def end_replies(tools: tuple[Tool, ...]) -> frozenset[str]:
+def end_replies(functions: Iterable[Function]) -> frozenset[str]:
     """The names of those after whose answer the model is not asked to go on."""
-    return frozenset(tool.name for tool in tools if load(tool).ENDS_REPLY)
+    return frozenset(function.name for function in functions if function.ends_reply)
 
 
 class WholeSchema(FunctionSchema):
     """Pipecat's function, with everything that the user's JSON Schema says (``$defs``, ``additionalProperties``…)."""
 
-    def __init__(self, tool: Tool, parameters: dict[str, Any]) -> None:
+    def __init__(self, function: Function) -> None:
+        parameters = function.shown
         super().__init__(
-            name=tool.name,
-            description=tool.description,
+            name=function.name,
+            description=function.description,
             properties=parameters.get("properties", {}),
             required=parameters.get("required", []),
         )
@@ -112,32 +114,42 @@ class WholeSchema(FunctionSchema):
         }
 
 
-def _handler(tool: Tool, shared: Shared) -> Callable[[FunctionCallParams], Awaitable[None]]:
+def _unknown(shared: Shared) -> Callable[[FunctionCallParams], Awaitable[None]]:
+    """A model may ask for what it was never offered; it is told so, and the record shows it."""
+
+    async def nothing(_: Invocation) -> Any:
+        raise ToolFailed(_NO_SUCH)
+
+    async def handle(params: FunctionCallParams) -> None:
+        made_up = Function(name=params.function_name, description="", parameters=_ANYTHING, run=nothing)
+        await _handler(made_up, shared)(params)
+
+    return handle
+
+
+def _handler(function: Function, shared: Shared) -> Callable[[FunctionCallParams], Awaitable[None]]:
     narrator, speech = shared.narrator, shared.speech
-    module = load(tool)
-    parameters = module.parameters(tool)
 
     async def handle(params: FunctionCallParams) -> None:
         if shared.is_over():
             return
         arguments = dict(params.arguments)
-        invocation = Invocation(tool_call_id=params.tool_call_id, arguments=arguments, reach=shared.reach)
         clock = asyncio.get_running_loop().time
         began_s, is_ok = clock(), False
         output: Any = INTERRUPTED
         excess = shared.allowance.take(narrator.turn)
-        narrator.tool_called(params.tool_call_id, tool.name, arguments)
+        narrator.tool_called(params.tool_call_id, function.name, arguments, function.bound)
         try:
             if excess:
                 output = {"error": _ENOUGH}
             else:
-                async with _filled(tool, speech):
-                    is_ok, output = await _answer(tool, module, parameters, invocation)
+                async with _filled(function, speech):
+                    is_ok, output = await _answer(function, params.tool_call_id, arguments, shared.reach)
         finally:
-            narrator.tool_returned(params.tool_call_id, tool.name, output, clock() - began_s, is_ok=is_ok)
+            narrator.tool_returned(params.tool_call_id, function.name, output, clock() - began_s, is_ok=is_ok)
         if excess == WARNINGS + 1:
             await speech.say(shared.way_out, is_kept=True)
-        goes_on = excess <= WARNINGS and not (is_ok and module.ENDS_REPLY)
+        goes_on = excess <= WARNINGS and not (is_ok and function.ends_reply)
         result = output or {"result": output}  # Pipecat does not go on after an empty one
         await params.result_callback(result, properties=FunctionCallResultProperties(run_llm=goes_on))
 
@@ -145,12 +157,12 @@ def _handler(tool: Tool, shared: Shared) -> Callable[[FunctionCallParams], Await
 
 
 @asynccontextmanager
-async def _filled(tool: Tool, speech: Speech) -> AsyncIterator[None]:
-    """Has the tool's filler said when what is done inside takes its time."""
-    if not isinstance(tool, WebhookTool) or not tool.filler:
+async def _filled(function: Function, speech: Speech) -> AsyncIterator[None]:
+    """Has the function's filler said when what is done inside takes its time."""
+    if not function.filler:
         yield
         return
-    filling = asyncio.create_task(_fill(tool.filler, speech))
+    filling = asyncio.create_task(_fill(function.filler, speech))
     try:
         yield
     finally:
@@ -165,17 +177,33 @@ async def _fill(filler: str, speech: Speech) -> None:
 
 
 async def _answer(
-    tool: Tool, module: ToolModule, parameters: dict[str, Any], invocation: Invocation
+    function: Function, tool_call_id: str, arguments: dict[str, Any], reach: CallReach
 ) -> tuple[bool, Any]:
     """Whether it worked, and the answer or the reason, for the model."""
     try:
-        check(parameters, invocation.arguments)
-        return True, await module.run(tool, invocation)
+        whole = checked(function, arguments)
+        return True, await function.run(Invocation(tool_call_id=tool_call_id, arguments=whole, reach=reach))
     except ToolFailed as failure:
         return False, {"error": str(failure)}
     except Exception:  # noqa: BLE001 - the boundary of one tool: the conversation goes on
-        _log.exception("tool.broke", tool=tool.name)
+        _log.exception("tool.broke", tool=function.name)
         return False, {"error": _BROKEN}
+
+
+def checked(function: Function, arguments: dict[str, Any]) -> dict[str, Any]:
+    """All arguments of one use: the model's ``arguments`` and those that are bound.
+
+    Raises `ToolFailed` with what is wrong, so that the model can call again: also when it set what is bound, for then
+    somebody has talked it into that.
+    """
+    for name, text in function.bound.items():
+        if name in arguments:
+            raise ToolFailed(f"The arguments do not fit: {name} is not yours to set.")
+        if not text:
+            raise ToolFailed(f"This function cannot be used in this call: {name} is not known.")
+    whole = arguments | dict(function.bound)
+    check(function.parameters, whole)
+    return whole
 
 
 def check(parameters: dict[str, Any], arguments: dict[str, Any]) -> None:

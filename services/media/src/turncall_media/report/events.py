@@ -4,7 +4,7 @@ Turns are counted here: 0 is the greeting, each utterance of the caller opens th
 milliseconds since the stream began; times in seconds are the event loop's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -212,10 +212,12 @@ class Narrator:
             is_interrupted=is_interrupted,
         )
 
-    def tool_called(self, tool_call_id: str, tool: str, arguments: dict[str, Any]) -> None:
-        """The model asked for a tool, which has not run yet."""
+    def tool_called(self, tool_call_id: str, tool: str, arguments: dict[str, Any], bound: Mapping[str, str]) -> None:
+        """The model asked for a tool, which has not run yet; ``bound`` are arguments that it did not set."""
         self._tools_at_work += 1
-        self._reporter.report(ToolCalled, tool_call_id=tool_call_id, tool=tool, arguments=arguments, turn=self.turn)
+        self._reporter.report(
+            ToolCalled, tool_call_id=tool_call_id, tool=tool, arguments=arguments, turn=self.turn, bound=dict(bound)
+        )
 
     def tool_returned(self, tool_call_id: str, tool: str, output: Any, latency_s: float, *, is_ok: bool) -> None:
         """What the tool answered, or why it could not; nothing when it was left to the next worker."""

@@ -1,13 +1,15 @@
 """What a tool's file must define, and what a tool may reach: ``tools/<kind>.py``, found on disk, listed nowhere."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from importlib import import_module
 from typing import Any, Protocol, cast
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from turncall_egress import EgressClient
-from turncall_proto.agent import Tool
+from turncall_proto.agent import Tool, WebhookTool
 from turncall_proto.call import EndedReason
 from turncall_proto.ids import CallId
 
@@ -33,7 +35,7 @@ class CallReach(Struct, frozen=True, kw_only=True):
 
 
 class Invocation(Struct, frozen=True, kw_only=True):
-    """One use of a tool by the model. ``arguments`` fit the tool's schema."""
+    """One use of a tool by the model. ``arguments`` fit the tool's schema; those that are bound are among them."""
 
     tool_call_id: str
     arguments: dict[str, Any]
@@ -60,3 +62,46 @@ class ToolModule(Protocol):
 def load(tool: Tool) -> ToolModule:
     """The file of this tool's kind."""
     return cast(ToolModule, import_module(f"turncall_media.tools.{tool.__struct_config__.tag}"))
+
+
+class Function(Struct, frozen=True, kw_only=True):
+    """A tool of an agent, of whatever kind, as its model may use it.
+
+    ``parameters`` is the JSON Schema of all arguments; the model does not see those of ``bound``, which are set here.
+    ``ends_reply``: the model is not asked to go on after its answer. ``survives``: no interruption cancels it. A
+    ``filler`` is said when it takes its time.
+    """
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    run: Callable[[Invocation], Awaitable[Any]]
+    bound: Mapping[str, str] = {}
+    ends_reply: bool = False
+    survives: bool = False
+    filler: str = ""
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """The schema that the model gets to know."""
+        schema = dict(self.parameters)
+        if self.bound and "properties" in schema:
+            schema["properties"] = {name: kind for name, kind in schema["properties"].items() if name not in self.bound}
+        if self.bound and "required" in schema:
+            schema["required"] = [name for name in schema["required"] if name not in self.bound]
+        return schema
+
+
+def function(tool: Tool) -> Function:
+    """What the agent's definition of a tool means for its model."""
+    module = load(tool)
+    made = Function(
+        name=tool.name,
+        description=tool.description,
+        parameters=module.parameters(tool),
+        run=partial(module.run, tool),
+        ends_reply=module.ENDS_REPLY,
+    )
+    if not isinstance(tool, WebhookTool):
+        return made
+    return replace(made, bound=tool.bound, survives=tool.execution == "async", filler=tool.filler)
