@@ -1,6 +1,8 @@
-"""What the calls of a worker tell each other of vendors."""
+"""What the calls of a process tell each other of vendors."""
 
-from turncall_media.circuits import OPEN_S, WITHIN_S, Circuits
+from typing import Any
+
+from turncall_runtime.circuits import OPEN_S, WITHIN_S, Circuits
 
 ACME = ("llm", "acme", ("",))
 MINE = ("llm", "acme", ("https://mine.example/v1",))
@@ -15,7 +17,7 @@ class Clock:
         return self.now_s
 
 
-def broken(clock: Clock) -> Circuits:
+def broken(clock: Clock) -> Circuits[Any]:
     """Circuits of which one is open."""
     circuits = Circuits(clock)
     circuits.failed(ACME)
@@ -24,7 +26,7 @@ def broken(clock: Clock) -> Circuits:
 
 
 def test_one_failure_is_bad_luck() -> None:
-    """Nor do two that lie far apart, or have a success between them, speak against a vendor."""
+    """Nor do two that lie far apart, or have a success between them, speak against what they broke on."""
     clock = Clock()
     circuits = Circuits(clock)
     circuits.failed(ACME)
