@@ -7,11 +7,16 @@ from msgspec import Meta, Struct, field
 
 from turncall_proto.agent import AgentSpec
 from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId, WorkerId
-from turncall_proto.marks import Instant, PhoneNumber
+from turncall_proto.marks import PERSONAL, Instant, PhoneNumber
 from turncall_proto.variables import Metadata, Variables
 
 Direction = Literal["inbound", "outbound"]
 Channel = Literal["phone", "browser", "whatsapp"]
+KnowledgeContext = Annotated[
+    str,
+    Meta(max_length=8000, description="What the agent is to know on this call: it joins the end of its prompt."),
+    PERSONAL,
+]
 
 
 class CallState(StrEnum):
@@ -115,6 +120,7 @@ class CallStart(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.s
     called_at: Annotated[Instant | None, Meta(description="When the call began; null: when this was planned.")] = None
     variables: Variables = field(default_factory=dict)
     metadata: Metadata = field(default_factory=dict)
+    knowledge_context: KnowledgeContext = ""
 
 
 class Claim(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.claim"):

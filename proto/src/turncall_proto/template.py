@@ -87,7 +87,7 @@ def filled(text: str, values: Mapping[str, str]) -> str:
 def rendered(plan: CallStart) -> Rendered:
     """The plan's agent with its texts filled: by the call's variables, then by the agent's defaults, then as built in.
 
-    The same for every epoch of a call.
+    What the call's agent is to know ends the prompt as it stands. The same for every epoch of a call.
     """
     agent = plan.agent
     known = {name: value(plan) for name, value in BUILT_IN.items()} | agent.variables | plan.variables
@@ -96,7 +96,7 @@ def rendered(plan: CallStart) -> Rendered:
     return Rendered(
         agent=replace(
             agent,
-            prompt=filled(agent.prompt, known),
+            prompt="\n\n".join(filter(None, (filled(agent.prompt, known), plan.knowledge_context))),
             first_message=filled(agent.first_message, known),
             max_duration_warning=filled(agent.max_duration_warning, known),
             turn_taking=replace(agent.turn_taking, idle_prompts=lines),

@@ -4,16 +4,20 @@ from collections import Counter
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from turncall_control import routing
+from turncall_control.calls import deciding
 from turncall_control.routing import (
     AgentTarget,
     BoundNumber,
+    Fallback,
     Published,
     Routing,
     Settings,
     Told,
     Variant,
+    WebhookTarget,
     WeightedTarget,
     variant_for,
 )
@@ -132,3 +136,17 @@ def test_weights_that_do_not_divide_the_callers_are_refused(
     written = [{"name": name, "agent_id": agent, "weight": weight} for name, agent, weight in variants]
     with pytest.raises(msgspec.ValidationError, match=complaint):
         msgspec.convert({"variants": written, "kind": "weighted"}, WeightedTarget)
+
+
+def test_without_a_database_a_number_of_a_projects_server_falls_back() -> None:
+    """The server is not asked, because its answer could not be kept; the fallback agent answers, if it is known."""
+    known = Routing()
+    target = WebhookTarget(url="https://example.com/who")
+    bare = replace(number(), settings=Settings(routing=target))
+    assert deciding.recall(known, bare, "+1", CALL) is None
+    known.know({}, {TWO: SECOND})
+    known.learn_version(SECOND, AGENT)
+    backed = replace(number(), settings=Settings(routing=target, fallback=Fallback(agent_id=TWO)))
+    routed, agent = deciding.recall(known, backed, "+1", CALL) or pytest.fail("nobody answers")
+    assert (routed.kind, routed.agent_id, routed.is_fallback, agent) == ("webhook", TWO, True, AGENT)
+    assert routed.why == deciding.NOT_ASKED

@@ -94,3 +94,12 @@ def test_names_without_default_are_found() -> None:
     """Validation names what a call must bring along, each once, and not what is built in."""
     agent = an_agent(prompt="{{a}} {{b}} {{a}} {{call.id}}", first_message="{{c}}", variables={"b": ""})
     assert template.undefined(agent) == ("a", "c")
+
+
+def test_what_the_agent_is_to_know_ends_its_prompt_as_it_stands() -> None:
+    """It is text of the user's server: nothing in it is filled in; without a prompt it is the whole prompt."""
+    known = "Ada is a {{patient}} customer."
+    told = template.rendered(a_call(an_agent(prompt="Be kind to {{name}}."), knowledge_context=known))
+    assert told.agent.prompt == "Be kind to .\n\n" + known
+    assert told.missing == ("name",)
+    assert template.rendered(a_call(an_agent(), knowledge_context=known)).agent.prompt == known

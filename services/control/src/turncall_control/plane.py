@@ -1,5 +1,6 @@
 """What one process of the control plane holds open, and what a slice adds to the application."""
 
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 
@@ -30,6 +31,7 @@ from turncall_control.wallet import TwilioAccount, Wallets
 from turncall_control.workers import Workers
 from turncall_egress import EgressClient, Wall
 from turncall_proto.ids import ProjectId
+from turncall_runtime.circuits import Circuits
 
 
 class Counts:
@@ -46,6 +48,7 @@ class Counts:
         self.redirected = counter("calls_redirected", "Live calls that the carrier was told to ask about.", "outcome")
         self.workers_lost = counter("workers_lost", "Workers with live calls that fell silent.")
         self.withheld = counter("judgements_withheld", "Times when so many workers fell silent that none was judged.")
+        self.asked = counter("call_init", "Calls about which a user's server was to be asked.", "outcome")
         self.reaped = counter("calls_reaped", "Calls without an owner that the reaper brought to an end.", "cause")
 
 
@@ -72,6 +75,7 @@ class Plane(Struct, frozen=True, kw_only=True):
     metrics: CollectorRegistry
     counts: Counts
     accounts: Accounts
+    server_circuits: Circuits[tuple[ProjectId, str]]
 
     async def carrier(self, project_id: ProjectId, provider: str) -> Carrier:
         """The account that a project's new numbers and calls belong to. Raises `Unavailable` when there is none."""
@@ -149,6 +153,7 @@ async def opened(
             accounts=await stack.enter_async_context(
                 accounts.opened(wallets, _installation(config), config.twilio_base_url)
             ),
+            server_circuits=Circuits(time.monotonic),
         )
 
 

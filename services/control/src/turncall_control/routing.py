@@ -48,7 +48,20 @@ class WeightedTarget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 raise ValueError(f"every variant must have a {told} of its own")
 
 
-Target = AgentTarget | WeightedTarget
+class WebhookTarget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="webhook"):
+    """The project's own server says who answers each call; when it does not in time, the fallback agent answers.
+
+    It gets a ``call-init`` request, signed with the project's signing secret, and has three seconds.
+    """
+
+    url: Annotated[str, Meta(pattern=r"^https?://", max_length=2048)]
+    signed_replies: Annotated[
+        bool,
+        Meta(description="Whether replies must be signed too: with the same secret, under the request's webhook-id."),
+    ] = False
+
+
+Target = AgentTarget | WeightedTarget | WebhookTarget
 
 
 class Fallback(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -121,11 +134,22 @@ class Published(Struct, frozen=True, kw_only=True):
     version_id: VersionId
 
 
+class Decision(Struct, frozen=True, kw_only=True):
+    """How it was decided who answers a call, where the number does not simply name one agent."""
+
+    kind: Annotated[Literal["agent", "weighted", "webhook"], Meta(description="What the number's routing is.")]
+    is_inline: Annotated[bool, Meta(description="Whether the project's server sent a definition for this call.")]
+    is_fallback: Annotated[bool, Meta(description="Whether the fallback agent answers, or nobody, because of why.")]
+    why: Annotated[str, Meta(description="Why the routing gave nobody; empty when it did.")]
+    asked_ms: Annotated[int | None, Meta(description="How long the project's server took; null if it was not asked.")]
+    attempts: Annotated[int, Meta(description="Requests to the project's server.")]
+
+
 class Routed(Struct, frozen=True, kw_only=True):
     """Who answers a call and how that was decided; neither agent nor definition when nobody can.
 
     ``is_fallback``: the target did not give what answers, because of ``why``. ``asked_ms`` and ``attempts`` are those
-    of the request to the user's server.
+    of the request to the user's server, which may also have sent variables, metadata and what the prompt is to know.
     """
 
     kind: Literal["agent", "weighted", "webhook"]
@@ -136,6 +160,9 @@ class Routed(Struct, frozen=True, kw_only=True):
     why: str = ""
     asked_ms: int | None = None
     attempts: int = 0
+    variables: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    knowledge_context: str = ""
 
     @property
     def agent_id(self) -> AgentId | None:
@@ -146,6 +173,18 @@ class Routed(Struct, frozen=True, kw_only=True):
     def version_id(self) -> VersionId | None:
         """The version that answers; None like the agent."""
         return self.published.version_id if self.published else None
+
+    @property
+    def decision(self) -> Decision:
+        """How it was decided."""
+        return Decision(
+            kind=self.kind,
+            is_inline=self.inline is not None,
+            is_fallback=self.is_fallback,
+            why=self.why,
+            asked_ms=self.asked_ms,
+            attempts=self.attempts,
+        )
 
     @property
     def is_plain(self) -> bool:

@@ -421,10 +421,21 @@ def _free_port() -> int:
         return port
 
 
+def _vendors() -> catalogue.Catalogue:
+    """The vendors of `AGENT`, which take no options, and one whose key nobody holds."""
+    options = {"type": "object", "properties": {}, "additionalProperties": False}
+
+    def vendor(needs_secret: bool) -> dict[str, Any]:
+        return {"capabilities": {"needs_secret": needs_secret, "rates_hz": []}, "options": options}
+
+    known = {"deepgram": vendor(True), "echo": vendor(False), "local": vendor(False), "keyless": vendor(True)}
+    return catalogue.parsed(msgspec.json.encode(dict.fromkeys(("stt", "llm", "tts"), known)))
+
+
 @asynccontextmanager
 async def _served(config: ControlConfig, port: int) -> AsyncIterator[tuple[Plane, str]]:
     """The application on a real HTTP server of this process, so that streams stream."""
-    app = create_app(config, vendors=catalogue.parsed(b'{"stt":{},"llm":{},"tts":{}}'))
+    app = create_app(config, vendors=_vendors())
     server = Server(
         app, address="127.0.0.1", port=port, interface=Interfaces.ASGI, http=HTTPModes.http1, log_enabled=False
     )

@@ -248,7 +248,14 @@ class WeightedTarget(Struct, frozen=True, kw_only=True, tag_field="kind", tag="w
     variants: tuple[Variant, ...]
 
 
-Target = AgentTarget | WeightedTarget
+class WebhookTarget(Struct, frozen=True, kw_only=True, tag_field="kind", tag="webhook"):
+    """The project's own server says who answers each call."""
+
+    url: str
+    signed_replies: bool = False
+
+
+Target = AgentTarget | WeightedTarget | WebhookTarget
 
 
 class Fallback(Struct, frozen=True, kw_only=True):
@@ -318,6 +325,17 @@ class NumberCheck(Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...]
 
 
+class Decision(Struct, frozen=True, kw_only=True):
+    """How it was decided who answers a call, where the number does not simply name one agent."""
+
+    kind: Literal["agent", "weighted", "webhook"]
+    is_inline: bool
+    is_fallback: bool
+    why: str
+    asked_ms: int | None
+    attempts: int
+
+
 class CallView(Struct, frozen=True, kw_only=True):
     """A call as it stands."""
 
@@ -326,6 +344,7 @@ class CallView(Struct, frozen=True, kw_only=True):
     agent_id: AgentId | None
     version_id: VersionId | None
     variant: str | None
+    routing: Decision | None
     number_id: NumberId | None
     channel: Channel
     direction: Direction

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+from msgspec.structs import asdict
 from psycopg.types.json import Jsonb
 
 from turncall_control.calls import closing, concurrency, ledger, news, placement
@@ -104,9 +105,11 @@ async def _insert(connection: Connection, ringing: Ringing, number: BoundNumber,
     published = routed.published if routed else None
     inline = routed.inline if routed else None
     cursor = await connection.execute(
-        "insert into calls (id, project_id, agent_id, version_id, inline_agent, variant, number_id, channel, direction,"
-        " from_number, to_number, provider, account, provider_call_id, status)"
-        " values (%s, %s, %s, %s, %s, %s, %s, 'phone', 'inbound', %s, %s, %s, %s, %s, %s) on conflict do nothing",
+        "insert into calls (id, project_id, agent_id, version_id, inline_agent, variant, variables, metadata,"
+        " knowledge_context, routing, number_id, channel, direction, from_number, to_number, provider, account,"
+        " provider_call_id, status)"
+        " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 'phone', 'inbound', %s, %s, %s, %s, %s, %s)"
+        " on conflict do nothing",
         (
             ids.parsed(ids.CALL, ringing.call_id),
             ids.parsed(ids.PROJECT, number.project_id),
@@ -114,6 +117,10 @@ async def _insert(connection: Connection, ringing: Ringing, number: BoundNumber,
             ids.parsed(ids.VERSION, published.version_id) if published else None,
             Jsonb(msgspec.to_builtins(inline)) if inline else None,
             routed.variant if routed else None,
+            Jsonb(routed.variables if routed else {}),
+            Jsonb(routed.metadata if routed else {}),
+            routed.knowledge_context if routed else "",
+            Jsonb(msgspec.to_builtins(routed.decision)) if routed and not routed.is_plain else None,
             ids.parsed(ids.NUMBER, number.number_id),
             ringing.from_number,
             ringing.to_number,
@@ -160,6 +167,8 @@ def first_facts(
             to_number=ringing.to_number,
             provider=ringing.provider,
             provider_call_id=ringing.provider_call_id,
+            variables=dict(routed.variables) if routed else {},
+            metadata=dict(routed.metadata) if routed else {},
             **agent,
             **header,
         )
@@ -167,12 +176,7 @@ def first_facts(
     if routed is not None and not routed.is_plain:
         facts.append(
             CallRouted(
-                kind=routed.kind,
-                is_inline=routed.inline is not None,
-                is_fallback=routed.is_fallback,
-                why=routed.why,
-                asked_ms=routed.asked_ms,
-                attempts=routed.attempts,
+                **asdict(routed.decision),
                 **agent,
                 **header,
             )

@@ -11,7 +11,7 @@ from turncall_control.plane import Plane
 from turncall_control.routing import KNOWN_AT_MOST, BoundNumber, Published, Settings
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec
-from turncall_proto.ids import AgentId, NumberId, ProjectId, VersionId
+from turncall_proto.ids import AgentId, CallId, NumberId, ProjectId, VersionId
 
 
 class Unrouted(Exception):
@@ -56,6 +56,30 @@ async def published(pool: Pool, project_id: ProjectId, agent_id: AgentId) -> Pub
         )
         row = await cursor.fetchone()
     return Published(agent_id=agent_id, version_id=VersionId(ids.written(ids.VERSION, row[0]))) if row else None
+
+
+async def published_named(pool: Pool, project_id: ProjectId, name: str, environment: str) -> Published | None:
+    """The version with which the project's agent of this name answers calls; None without an agent or a version."""
+    async with pool.connection() as connection:
+        cursor = await connection.execute(
+            "select v.agent_id, v.id from agents a join agent_versions v on v.agent_id = a.id and v.state = 'published'"
+            " where a.project_id = %s and a.environment = %s and a.name = %s",
+            (ids.parsed(ids.PROJECT, project_id), environment, name),
+        )
+        row = await cursor.fetchone()
+    if row is None:
+        return None
+    agent, version = row
+    return Published(
+        agent_id=AgentId(ids.written(ids.AGENT, agent)), version_id=VersionId(ids.written(ids.VERSION, version))
+    )
+
+
+async def has_row(pool: Pool, call_id: CallId) -> bool:
+    """Whether the call is stored."""
+    async with pool.connection() as connection:
+        cursor = await connection.execute("select from calls where id = %s", (ids.parsed(ids.CALL, call_id),))
+        return await cursor.fetchone() is not None
 
 
 async def learn_routes(plane: Plane) -> None:

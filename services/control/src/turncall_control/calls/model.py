@@ -9,6 +9,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import Integer, LargeBinary
 
 from turncall_control.db.base import Id, Row, StructJson, Word, created_at
+from turncall_control.routing import Decision
+from turncall_control.trail import PRIVATE
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec
 from turncall_proto.call import CallState, EndedReason
@@ -24,6 +26,7 @@ class CallRow(Row):
     from. ``looked_at``: when the reaper last took the call up. ``is_counted``: it counts against the limits of calls.
     ``recording_swept_at``: its recording was due for deletion; ``recording_deleted_at``: and there was one.
     ``inline_agent``: a definition that came with the call; with neither that nor a version, no agent was found for it.
+    ``routing``: how it was decided who answers, where that was not plain.
     ``forwarded_because``: why a person was given the call.
     """
 
@@ -69,6 +72,8 @@ class CallRow(Row):
     provider_call_id: Mapped[str | None]
     variables: Mapped[dict[str, str]] = mapped_column(JSONB, server_default=text("'{}'"))
     metadata_: Mapped[dict[str, str]] = mapped_column("metadata", JSONB, server_default=text("'{}'"))
+    knowledge_context: Mapped[str] = mapped_column(server_default=text("''"), info=PRIVATE)
+    routing: Mapped[Decision | None] = mapped_column(StructJson(Decision))
     created_at: Mapped[datetime] = created_at()
 
     status: Mapped[CallState] = mapped_column(Word(CallState))

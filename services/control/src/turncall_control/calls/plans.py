@@ -32,7 +32,7 @@ async def plan(connection: Connection, plane: Plane, call_id: CallId, epoch: int
         await cursor.execute(
             "select c.project_id, c.agent_id, c.version_id, c.channel, c.direction, c.from_number, c.to_number,"
             " c.provider, c.provider_call_id, c.created_at as called_at, c.variables, c.metadata,"
-            " coalesce(c.inline_agent, v.config) as config"
+            " c.knowledge_context, coalesce(c.inline_agent, v.config) as config"
             " from calls c left join agent_versions v on v.id = c.version_id where c.id = %s",
             (ids.parsed(ids.CALL, call_id),),
         )

@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from turncall_control.callinit.contract import Arrival
 from turncall_control.carriers.accounts import Proof
 from turncall_control.plane import Plane
 from turncall_control.routing import BoundNumber
@@ -28,6 +29,20 @@ class Ringing(Struct, frozen=True, kw_only=True):
     def call_id(self) -> CallId:
         """The call's id, the same on every replica."""
         return ids.inbound_call_id(self.provider, self.account, self.provider_call_id)
+
+    def arrival(self, number: BoundNumber) -> Arrival:
+        """The call as the user's server is told of it."""
+        return Arrival(
+            call_id=self.call_id,
+            project_id=number.project_id,
+            number_id=number.number_id,
+            channel="phone",
+            direction="inbound",
+            from_number=self.from_number,
+            to_number=self.to_number,
+            provider=self.provider,
+            provider_call_id=self.provider_call_id,
+        )
 
 
 class Admitted(Struct, frozen=True, kw_only=True):

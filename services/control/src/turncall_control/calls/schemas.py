@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from turncall_control.routing import Decision
 from turncall_proto.call import CallState, Channel, Direction, EndedReason
 from turncall_proto.ids import AgentId, CallId, NumberId, ProjectId, VersionId
 from turncall_proto.variables import MOST_METADATA, Metadata, MetadataKey, MetadataText, Variables
@@ -20,6 +21,9 @@ class CallView(Struct, frozen=True, kw_only=True):
     ]
     version_id: Annotated[VersionId | None, Meta(description="The agent's version that served the call.")]
     variant: Annotated[str | None, Meta(description="The number's weighted variant that the caller fell to.")]
+    routing: Annotated[
+        Decision | None, Meta(description="How it was decided who answers; null when the number names one agent.")
+    ]
     number_id: NumberId | None
     channel: Channel
     direction: Direction

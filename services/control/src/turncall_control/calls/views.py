@@ -25,6 +25,7 @@ def call_view(row: CallRow) -> CallView:
         agent_id=row.agent_id,
         version_id=row.version_id,
         variant=row.variant,
+        routing=row.routing,
         number_id=row.number_id,
         channel=convert(row.channel, Channel),
         direction=convert(row.direction, Direction),

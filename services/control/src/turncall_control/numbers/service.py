@@ -17,10 +17,11 @@ from turncall_control.agents import repository as agents
 from turncall_control.carriers.base import Carrier, CarrierError, CarrierNumber, Gone, NotAuthorised, NumberUrls
 from turncall_control.db.engine import in_project
 from turncall_control.errors import CarrierFailed, Conflict, ControlError, Fault, Invalid, NotFound, Unavailable
+from turncall_control.http.destinations import check_url
 from turncall_control.numbers import repository
 from turncall_control.numbers.model import NumberRow
 from turncall_control.plane import Plane
-from turncall_control.routing import Forward, Settings
+from turncall_control.routing import Forward, Settings, WebhookTarget
 from turncall_proto.ids import NumberId, ProjectId
 
 CARRIER: Final = "twilio"
@@ -61,6 +62,8 @@ async def bind(
     the carrier does not configure the number, it is not bound.
     """
     carrier = await plane.carrier(project_id, CARRIER)
+    if isinstance(settings.routing, WebhookTarget):
+        await check_url(plane, settings.routing.url, "routing.url")
     async with in_project(plane.database, project_id) as session:
         await _check(session, project_id, settings)
     number = await _owned_number(carrier, wanted)
@@ -88,6 +91,8 @@ async def change(
     max_concurrent_calls: int | UnsetType | None,
 ) -> NumberRow:
     """Replaces parts of what the number does with its calls, and their limit. Raises `Invalid`, for lost agents too."""
+    if isinstance(changes.get("routing"), WebhookTarget):
+        await check_url(plane, changes["routing"].url, "routing.url")
     async with in_project(plane.database, project_id) as session:
         row = await repository.lock(session, project_id, number_id)
         settings = replace(row.settings, **changes)

@@ -9,12 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from turncall_control.agents import repository as agents
 from turncall_control.db.engine import in_project
 from turncall_control.errors import Conflict, Fault, Invalid, NotFound
+from turncall_control.http.destinations import check_url
 from turncall_control.plane import Plane
 from turncall_control.webhooks import repository, signing
 from turncall_control.webhooks.model import DeliveryRow, WebhookRow
 from turncall_control.webhooks.schemas import SUBSCRIBABLE, WebhookChange, WebhookNew
 from turncall_control.webhooks.sender import TEST
-from turncall_egress import Failed, Refused, checked_url
 from turncall_proto import ids
 from turncall_proto.ids import AgentId, DeliveryId, ProjectId, WebhookId
 
@@ -116,21 +116,6 @@ async def check_enabled(session: AsyncSession, project_id: ProjectId, webhook_id
     if not row.is_enabled:
         raise WebhookDisabled("enable it first")
     return row
-
-
-async def check_url(plane: Plane, url: str) -> None:
-    """Raises `Invalid` for a URL that the wall would refuse, and for plain http in production.
-
-    A name without an address is let through: it may get one, and the log shows it until then.
-    """
-    if plane.config.env == "production" and not url.startswith("https://"):
-        raise Invalid.at("url", "Only https is taken")
-    try:
-        await plane.wall.addresses(checked_url(url).raw_host or "")
-    except Refused as error:
-        raise Invalid.at("url", str(error)) from error
-    except Failed:
-        return
 
 
 def check_types(event_types: tuple[str, ...]) -> None:

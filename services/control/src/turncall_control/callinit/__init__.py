@@ -1,0 +1,1 @@
+"""Asking the user's own server who answers a call, before it is answered."""
