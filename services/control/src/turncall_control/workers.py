@@ -37,6 +37,7 @@ class _Seen(Struct):
     beat: WorkerBeat
     at_s: float
     placed_since: int = 0
+    is_suspect: bool = False
 
     def free(self, priority: Priority) -> int:
         return slots_for(priority, self.beat.slots_total) - self.beat.slots_used - self.placed_since
@@ -149,15 +150,24 @@ class Workers:
 
         One that says that it is overloaded has room for nobody but resumed callers, and for them last of all.
 
+        One that left an offer unanswered since its last beat is nobody's choice while another one is left: it may have
+        died just now, and with it the calls that are being placed again.
+
         Two at random keep many replicas from all picking the one least loaded worker of half a second ago.
         """
         able = [seen for seen in self._fresh(pool) if seen.takes(priority) and seen.beat.worker not in without]
         if not able:
             return None
+        able = [seen for seen in able if not seen.is_suspect] or able
         able = [seen for seen in able if not seen.beat.is_overloaded] or able
         swift = [seen for seen in able if seen.beat.lag_ms <= LAGGING_MS] or able
         drawn = random.sample(swift, min(2, len(swift)))
         return max(drawn, key=lambda seen: seen.free(priority)).beat
+
+    def suspect(self, worker: WorkerId) -> None:
+        """Notes that the worker did not answer; its next beat clears it."""
+        if worker in self._seen:
+            self._seen[worker].is_suspect = True
 
     def placed(self, worker: WorkerId) -> None:
         """Counts a slot that the worker's last beat does not show yet."""

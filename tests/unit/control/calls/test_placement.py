@@ -222,6 +222,36 @@ async def test_a_worker_that_was_too_busy_to_answer_is_asked_again() -> None:
     assert len(asked) == 2
 
 
+async def test_only_the_first_calls_wait_for_a_worker_that_died(bus: MemoryBus) -> None:
+    """One unanswered offer, or one that nobody took, turns every later call to other workers until the next beat."""
+    workers, _ = await view()
+    offers = await offering(bus, workers, alive="accepted", gone="gone")
+    for number in range(9):
+        plan = replace(PLAN, call_id=CallId(f"call_{number:032}"))
+        await workers.heard("", encode(beat("alive", used=8)))
+        assert await place(bus, workers, plan) is not None
+    assert workers.choose("calls", without={WorkerId("alive")}) is not None
+    assert {workers.choose("calls").worker for _ in range(20)} == {"alive"}  # type: ignore[union-attr]
+    assert len(offers) == 9
+    await workers.heard("", encode(beat("gone")))
+    assert {workers.choose("calls").worker for _ in range(20)} == {"gone"}  # type: ignore[union-attr]
+
+
+async def test_the_worker_that_lost_the_call_is_the_last_to_be_offered_it(bus: MemoryBus) -> None:
+    """It is passed over while anybody else has room, and asked when nobody has: its socket may be all that broke."""
+    resume = Resume(from_epoch=1, from_worker=WorkerId("w1"), cause="socket_lost", lost_at=PLAN.planned_at)
+    plan = replace(PLAN, epoch=2, resume=resume)
+    workers, _ = await view()
+    offers = await offering(bus, workers, w1="accepted", w2="accepted")
+    await workers.heard("", encode(beat("w2", used=9)))
+    first = await place(bus, workers, plan)
+    workers.placed(WorkerId("w2"))
+    second = await place(bus, workers, plan)
+    assert first is not None
+    assert second is not None
+    assert [offer.plan.offered_to for offer in offers] == ["w2", "w1"]
+
+
 async def test_an_offer_goes_on_until_somebody_accepts(bus: MemoryBus) -> None:
     """Workers that are full or gone cost a try each; the plan that was accepted names who accepted it."""
     workers, _ = await view()

@@ -67,15 +67,16 @@ async def place(bus: Bus, workers: Workers, plan: CallStart, priority: Priority 
     """Offers the plan to one worker after another, and returns the one that accepted; None after `PLACE_WITHIN_S`.
 
     The worker is the last judge of what it can carry: one that refused is not asked again. One that did not answer in
-    time may be busy with other arrivals, so it is asked again when nobody else is left; a slot that it held for an
-    answer we did not hear serves the next offer of the same epoch, or frees itself. Just after our start, beats that
-    have not come yet are waited for.
+    time may be busy with other arrivals, or dead: no call is offered to it before its next beat while others are left,
+    and this one again when nobody is; a slot that it held for an answer we did not hear serves the next offer of the
+    same epoch, or frees itself. A worker that has just lost this call is asked when nobody else is left. Just after
+    our start, beats that have not come yet are waited for.
 
     ``priority`` is that of the plan unless it is given.
     """
     priority = priority or priority_of(plan)
     refused: set[WorkerId] = set()
-    silent: set[WorkerId] = set()
+    silent = {plan.resume.from_worker} if plan.resume and plan.resume.from_worker else set[WorkerId]()
     give_up_at = asyncio.get_running_loop().time() + PLACE_WITHIN_S
     while asyncio.get_running_loop().time() < give_up_at:
         beat = workers.choose("calls", without=refused | silent, priority=priority)
@@ -91,6 +92,8 @@ async def place(bus: Bus, workers: Workers, plan: CallStart, priority: Priority 
             workers.placed(beat.worker)
             return Placed(plan=offered, media_url=beat.media_url)
         (silent if answer is None else refused).add(beat.worker)
+        if answer in (None, "failed"):
+            workers.suspect(beat.worker)
     return None
 
 
