@@ -271,6 +271,30 @@ async def test_a_story_of_nothing_is_empty(rig: Rig) -> None:
     assert await rig.bus.story(rig.facts) == []
 
 
+async def test_a_story_is_read_in_pages(rig: Rig) -> None:
+    """A reader goes on behind the last message it saw, and gets no more than it asked for."""
+    states = await rig.state(5)
+    first = await rig.bus.story(rig.facts, limit=2)
+    rest = await rig.bus.story(rig.facts, after=first[-1].stream_seq)
+    assert [one.data for one in first + rest] == states
+    assert await rig.bus.story(rig.facts, after=rest[-1].stream_seq, limit=2) == []
+
+
+async def test_one_message_is_removed_and_the_others_stay(rig: Rig) -> None:
+    """Removing one leaves its neighbours and is counted; a message that is not there is no error."""
+    await rig.state(3)
+    before = await rig.bus.fill(FACTS.name)
+    victim = (await rig.bus.story(rig.facts))[1]
+    await rig.bus.remove(FACTS.name, victim.stream_seq)
+    await rig.bus.remove(FACTS.name, victim.stream_seq)
+    assert [one.data for one in await rig.bus.story(rig.facts)] == [b"0", b"2"]
+    after = await rig.bus.fill(FACTS.name)
+    assert after.messages == before.messages - 1
+    assert 0 < after.size_bytes < before.size_bytes
+    with pytest.raises(Refused):
+        await rig.bus.fill("NO_SUCH_STREAM")
+
+
 async def test_purge_deletes_only_what_the_filter_covers(rig: Rig) -> None:
     """A settled call's subjects are emptied and others are not."""
     await rig.state(3)

@@ -102,6 +102,10 @@ def dead(stream: str) -> str:
     return f"{ROOT}.dead.{stream}"
 
 
+ALL_DEAD: Final = f"{ROOT}.dead.>"
+"""Every parked message."""
+
+
 def message_id(call_id: CallId, epoch: int, seq: int) -> str:
     """The deduplication id of a fact."""
     return f"{call_id}.{epoch}.{seq}"

@@ -13,7 +13,7 @@ from turncall_bus.bus import Away, Bus, Delivered, NoAnswer, NotLast
 from turncall_bus.nats import connect
 from turncall_proto import ids, subjects
 from turncall_proto.ids import CallId, ProjectId, WorkerId
-from turncall_proto.subjects import CONTROL_QUEUE, PROJECTOR, STREAMS, TC_CALLS
+from turncall_proto.subjects import CONTROL_QUEUE, PROJECTOR, STREAMS, TC_CALLS, TC_DEAD
 from turncall_testkit import compose
 from turncall_testkit.nats_server import NatsServer
 
@@ -156,9 +156,12 @@ async def test_a_call_is_planned_claimed_told_read_consumed_and_purged(planes: P
 
 
 async def test_a_poison_message_is_parked(planes: Planes) -> None:
-    """Control's consumer writes to the stream of the dead."""
-    await planes.control.publish(subjects.dead(TC_CALLS.name), b"parked", message_id="parked")
+    """Control's consumer writes to the stream of the dead, and control empties it: that one message by message."""
+    parked = await planes.control.publish(subjects.dead(TC_CALLS.name), b"parked", message_id="parked")
     assert await planes.control.last(subjects.dead(TC_CALLS.name)) == b"parked"
+    assert (await planes.control.fill(TC_DEAD.name)).messages == 1
+    await planes.control.remove(TC_DEAD.name, parked.stream_seq)
+    assert (await planes.control.fill(TC_DEAD.name)).messages == 0
 
 
 async def test_media_cannot_say_what_is_controls_to_say(

@@ -1,6 +1,7 @@
 """What a bus does, whoever carries it: NATS (`turncall_bus.nats`) or memory (`turncall_bus.memory`)."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from msgspec import Struct
@@ -66,6 +67,14 @@ class Parked(Struct, frozen=True, kw_only=True):
     stream_seq: int
     error: str
     data: bytes
+    parked_at: datetime | None = None
+
+
+class Fill(Struct, frozen=True, kw_only=True):
+    """How full a stream is."""
+
+    messages: int
+    size_bytes: int
 
 
 class Subscription(Protocol):
@@ -149,8 +158,19 @@ class Bus(Protocol):
         """The newest message on a subject by direct get; None when there is none. Raises `Away`, `NoAnswer`."""
         ...
 
-    async def story(self, subject: str) -> list[Stored]:
-        """Every stored message under a filter, oldest first, by batched direct get. Raises `Away`, `NoAnswer`."""
+    async def story(self, subject: str, *, after: int = 0, limit: int | None = None) -> list[Stored]:
+        """Every stored message under a filter, oldest first, by batched direct get. Raises `Away`, `NoAnswer`.
+
+        With ``after`` only those behind this stream sequence, with ``limit`` no more than so many.
+        """
+        ...
+
+    async def remove(self, stream: str, stream_seq: int) -> None:
+        """Deletes one stored message; one that is not there is no error. Raises `Away`, `NoAnswer`, `Refused`."""
+        ...
+
+    async def fill(self, stream: str) -> Fill:
+        """How full a stream is. Raises `Away`, `NoAnswer`, `Refused`."""
         ...
 
     async def purge(self, subject: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final, Protocol
 
 import msgspec
@@ -39,6 +40,7 @@ def parking(bus: Bus, stream: str, durable: str) -> Park:
             stream_seq=message.stream_seq,
             error=error,
             data=message.data,
+            parked_at=datetime.now(UTC),
         )
         message_id = f"{stream}.{durable}.{message.stream_seq}"
         # In base64 the largest message is 350 kB: more than others may be, less than the server's megabyte.

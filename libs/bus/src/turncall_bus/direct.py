@@ -53,19 +53,23 @@ class _Story:
                 self.pending.set_exception(Away(f"the stream cannot be read: status {code} to a batched direct get"))
 
 
-async def read_story(client: Client, stream: str, subject: str, *, timeout_s: float) -> list[Stored]:
-    """Every message of ``stream`` under the filter ``subject``, oldest first. Raises `Away`, `NoAnswer`."""
+async def read_story(
+    client: Client, stream: str, subject: str, *, after: int = 0, limit: int | None = None, timeout_s: float
+) -> list[Stored]:
+    """Messages of ``stream`` under the filter ``subject``, oldest first: those behind the sequence ``after``, up to
+    ``limit``. Raises `Away`, `NoAnswer`."""
     story = _Story()
     inbox = client.new_inbox()
     subscription = await client.subscribe(inbox, cb=story.take)
     try:
         async with asyncio.timeout(timeout_s):
-            next_seq = 1
+            next_seq = after + 1
             while True:
                 story.pending = asyncio.get_running_loop().create_future()
-                asked = _BatchAsked(seq=next_seq, batch=BATCH, next_by_subj=subject)
+                wanted = BATCH if limit is None else min(BATCH, limit - len(story.messages))
+                asked = _BatchAsked(seq=next_seq, batch=wanted, next_by_subj=subject)
                 await client.publish(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(asked), reply=inbox)
-                if await story.pending == 0:
+                if await story.pending == 0 or len(story.messages) == limit:
                     return story.messages
                 next_seq = story.messages[-1].stream_seq + 1
     except TimeoutError as error:

@@ -8,13 +8,14 @@ from typing import Any, Final
 
 import msgspec
 
-from turncall_bus.bus import Refused
+from turncall_bus.bus import Fill, Refused
 from turncall_proto.subjects import StreamSpec
 
 NS: Final = 1_000_000_000
 MAX_UNACKED: Final = 2048
 """Messages of one consumer that may be out for handling, over all replicas; more are not delivered."""
 _NAME_IN_USE: Final = 10058
+_NO_SUCH_SEQUENCE: Final = 10043
 
 type Request = Callable[[str, bytes], Awaitable[bytes]]
 """Asks the JetStream API: subject after ``$JS.API.`` and JSON, to JSON. Raises `BusError`."""
@@ -57,9 +58,15 @@ class _ConsumerAsked(msgspec.Struct, frozen=True, kw_only=True):
     config: _ConsumerConfig
 
 
+class _State(msgspec.Struct, frozen=True, kw_only=True):
+    messages: int = 0
+    bytes: int = 0
+
+
 class _Answer(msgspec.Struct, frozen=True, kw_only=True):
     error: Problem | None = None
     config: dict[str, Any] = {}
+    state: _State = _State()
 
 
 async def prepare_stream(request: Request, spec: StreamSpec) -> None:
@@ -104,6 +111,22 @@ async def purge_subject(request: Request, stream: str, subject: str) -> None:
     problem = (await _ask(request, f"STREAM.PURGE.{stream}", {"filter": subject})).error
     if problem is not None:
         raise Refused(f"stream {stream} was not purged: {problem.description} ({problem.err_code})")
+
+
+async def remove_message(request: Request, stream: str, stream_seq: int) -> None:
+    """Deletes one message of ``stream``, without overwriting its bytes on disk. Raises `BusError`."""
+    asked = {"seq": stream_seq, "no_erase": True}
+    problem = (await _ask(request, f"STREAM.MSG.DELETE.{stream}", asked)).error
+    if problem is not None and problem.err_code != _NO_SUCH_SEQUENCE:
+        raise Refused(f"message {stream_seq} of {stream} was not deleted: {problem.description} ({problem.err_code})")
+
+
+async def stream_fill(request: Request, stream: str) -> Fill:
+    """How full ``stream`` is. Raises `BusError`."""
+    answer = await _ask(request, f"STREAM.INFO.{stream}", None)
+    if answer.error is not None:
+        raise Refused(f"stream {stream} tells nothing: {answer.error.description} ({answer.error.err_code})")
+    return Fill(messages=answer.state.messages, size_bytes=answer.state.bytes)
 
 
 async def _ask(request: Request, subject: str, asked: msgspec.Struct | dict[str, Any] | None) -> _Answer:

@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from turncall_bus.bus import Ack, Away, Delivered, NoAnswer, NobodyListens, Refused, Stored, Subscription
+from turncall_bus.bus import Ack, Away, Delivered, Fill, NoAnswer, NobodyListens, Refused, Stored, Subscription
 from turncall_bus.consumer import Consumer, parking
 from turncall_bus.handlers import Answering, Hearing, Reply
 from turncall_bus.matching import matches
@@ -92,6 +92,12 @@ class MemoryBus:
                 self._streams[spec.name].spec = spec
             else:
                 self._streams[spec.name] = MemoryStream(spec, self.clock)
+
+    def _stream(self, name: str) -> MemoryStream:
+        self.require_connection()
+        if name not in self._streams:
+            raise Refused(f"there is no stream {name}")
+        return self._streams[name]
 
     def _stream_of(self, subject: str) -> MemoryStream:
         self.require_connection()
@@ -197,9 +203,17 @@ class MemoryBus:
         found = self._stream_of(subject).last_on(subject)
         return found.data if found else None
 
-    async def story(self, subject: str) -> list[Stored]:
-        """Every stored message under a filter; see `turncall_bus.bus.Bus.story`."""
-        return self._stream_of(subject).under(subject)
+    async def story(self, subject: str, *, after: int = 0, limit: int | None = None) -> list[Stored]:
+        """Stored messages under a filter; see `turncall_bus.bus.Bus.story`."""
+        return [one for one in self._stream_of(subject).under(subject) if one.stream_seq > after][:limit]
+
+    async def remove(self, stream: str, stream_seq: int) -> None:
+        """Deletes one stored message; see `turncall_bus.bus.Bus.remove`."""
+        self._stream(stream).remove(stream_seq)
+
+    async def fill(self, stream: str) -> Fill:
+        """How full a stream is; see `turncall_bus.bus.Bus.fill`."""
+        return self._stream(stream).fill()
 
     async def purge(self, subject: str) -> None:
         """Deletes every stored message under a subject filter."""

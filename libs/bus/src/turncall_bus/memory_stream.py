@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from turncall_bus.bus import Ack, Delivered, NotLast, Refused, Stored
+from turncall_bus.bus import Ack, Delivered, Fill, NotLast, Refused, Stored
 from turncall_bus.matching import matches
 from turncall_proto.subjects import StreamSpec
 
@@ -70,6 +70,11 @@ class MemoryStream:
         if message is not None:
             self._size_bytes -= len(message.data)
             del self._stored_at[seq]
+
+    def fill(self) -> Fill:
+        """How full the stream is."""
+        self._age(self._clock())
+        return Fill(messages=len(self._messages), size_bytes=self._size_bytes)
 
     def message(self, seq: int) -> Stored | None:
         """The message with this sequence."""

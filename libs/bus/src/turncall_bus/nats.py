@@ -16,6 +16,7 @@ from turncall_bus.bus import (
     Ack,
     Away,
     Delivered,
+    Fill,
     NoAnswer,
     NobodyListens,
     NotLast,
@@ -27,7 +28,14 @@ from turncall_bus.client import ConnectionLost, PromptClient, dial
 from turncall_bus.consumer import Consumer, parking
 from turncall_bus.direct import NONE_FOUND, read_story, status
 from turncall_bus.handlers import Answering, Hearing
-from turncall_bus.jetstream import Problem, ensure_consumer, prepare_stream, purge_subject
+from turncall_bus.jetstream import (
+    Problem,
+    ensure_consumer,
+    prepare_stream,
+    purge_subject,
+    remove_message,
+    stream_fill,
+)
 from turncall_bus.matching import matches
 from turncall_bus.pull import PullSource
 from turncall_proto.subjects import STREAMS, StreamSpec
@@ -210,10 +218,19 @@ class NatsBus:
             return None
         raise Away(f"stream {stream} cannot be read: status {code} to a direct get")
 
-    async def story(self, subject: str) -> list[Stored]:
-        """Every stored message under a filter; see `turncall_bus.bus.Bus.story`."""
+    async def story(self, subject: str, *, after: int = 0, limit: int | None = None) -> list[Stored]:
+        """Stored messages under a filter; see `turncall_bus.bus.Bus.story`."""
         self._require_connection()
-        return await read_story(self._client, self._stream_of(subject), subject, timeout_s=READ_WITHIN_S)
+        stream = self._stream_of(subject)
+        return await read_story(self._client, stream, subject, after=after, limit=limit, timeout_s=READ_WITHIN_S)
+
+    async def remove(self, stream: str, stream_seq: int) -> None:
+        """Deletes one stored message; see `turncall_bus.bus.Bus.remove`."""
+        await remove_message(self._api, stream, stream_seq)
+
+    async def fill(self, stream: str) -> Fill:
+        """How full a stream is; see `turncall_bus.bus.Bus.fill`."""
+        return await stream_fill(self._api, stream)
 
     async def purge(self, subject: str) -> None:
         """Deletes every stored message under a subject filter. Raises `BusError`."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from turncall import agents, doctor, fleet, local
+from turncall import agents, doctor, fleet, local, parked
 from turncall.client import ApiError, TurnCall, Unreachable
 from turncall.demo.desk import desk_at_work
 from turncall.demo.provision import provisioned
@@ -39,6 +39,7 @@ def arguments() -> argparse.ArgumentParser:
     dial.add_argument("number", nargs="?", default=local.NUMBER, help="a number that the carrier owns")
     dial.add_argument("--key-file", type=Path, help="a file with an API key, when the number is another project's")
     fleet.declare(verbs.add_parser("workers", help="the media workers of an installation"))
+    parked.declare(verbs.add_parser("parked", help="messages that no consumer could take"))
     _add_project(verbs.add_parser("doctor", help="whether each number of a project would work; exit code 1 if not"))
     _add_agents(verbs.add_parser("agents", help="agents as code: files in, files out"))
     return parser
@@ -171,6 +172,8 @@ async def run(options: argparse.Namespace) -> int:
             return await down(folder)
         case "workers":
             return await fleet.run(options, folder, tell)
+        case "parked":
+            return await parked.run(options, folder, tell)
         case "doctor":
             async with _project(folder, options.url, options.key_file) as api:
                 return await doctor.examined(api, tell)

@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from turncall import local
-from turncall.client import TurnCall
+from turncall import operator
 from turncall.client.shapes import WorkerView
+from turncall.columns import columns
 from turncall_proto.ids import WorkerId
 
 HEADINGS = ("WORKER", "POOL", "SLOTS", "LAG", "CPU", "BEAT", "STATE", "VERSION")
@@ -14,8 +14,7 @@ HEADINGS = ("WORKER", "POOL", "SLOTS", "LAG", "CPU", "BEAT", "STATE", "VERSION")
 
 def declare(parser: argparse.ArgumentParser) -> None:
     """The verb's own verbs and options."""
-    parser.add_argument("--url", help="the control plane; the installation of --folder unless given")
-    parser.add_argument("--platform-key-file", type=Path, help="a file that holds its platform key")
+    operator.declare(parser)
     verbs = parser.add_subparsers(dest="workers_verb", required=True)
     verbs.add_parser("list", help="who is there, how full, how well")
     drain = verbs.add_parser("drain", help="take no more calls, finish those there are, end")
@@ -27,8 +26,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 async def run(options: argparse.Namespace, folder: Path, tell: Callable[[str], None]) -> int:
     """Carries out one verb; its exit code. Raises `NotRunning` and what the client raises."""
-    url, key = _installation(options, folder)
-    async with TurnCall(url, platform_key=key) as api:
+    async with operator.client(options, folder) as api:
         if options.workers_verb == "list":
             for line in table((await api.workers()).items):
                 tell(line)
@@ -40,9 +38,7 @@ async def run(options: argparse.Namespace, folder: Path, tell: Callable[[str], N
 
 def table(workers: Sequence[WorkerView]) -> list[str]:
     """One line for each worker under a line of headings, in columns."""
-    rows = [HEADINGS, *(_row(worker) for worker in workers)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return columns([HEADINGS, *(_row(worker) for worker in workers)])
 
 
 def _row(worker: WorkerView) -> tuple[str, ...]:
@@ -65,11 +61,3 @@ def _row(worker: WorkerView) -> tuple[str, ...]:
         ", ".join(words) or "ready",
         worker.version,
     )
-
-
-def _installation(options: argparse.Namespace, folder: Path) -> tuple[str, str]:
-    if options.url is None:
-        state = local.found(folder)
-        return state.control_url, state.platform_key
-    key = options.platform_key_file
-    return options.url, key.read_text().strip() if key is not None else ""

@@ -34,6 +34,7 @@ from turncall_control.http.unread import answered_in_full
 from turncall_control.ingress.routes import INGRESS
 from turncall_control.keys.routes import KEYS
 from turncall_control.numbers.routes import NUMBERS
+from turncall_control.parked.routes import PARKED
 from turncall_control.plane import ConnectBus, Plane, Slice, opened
 from turncall_control.projects.routes import PROJECTS
 from turncall_control.usage.routes import USAGE
@@ -57,6 +58,7 @@ SLICES: Final[tuple[Slice, ...]] = (
     CREDENTIALS,
     INGRESS,
     FLEET,
+    PARKED,
     ERASURE,
 )
 """Lower ones first: a slice may use those before it. Tasks start in this order and stop in reverse."""

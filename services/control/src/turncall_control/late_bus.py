@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from turncall_bus import nats
-from turncall_bus.bus import Ack, Away, Bus, BusError, Delivered, Stored, Subscription
+from turncall_bus.bus import Ack, Away, Bus, BusError, Delivered, Fill, Stored, Subscription
 from turncall_control.config import ControlConfig
 from turncall_proto.subjects import STREAMS, StreamSpec
 from turncall_runtime import logs
@@ -118,9 +118,17 @@ class LateBus:
         """See `Bus.last`."""
         return await self._bus().last(subject)
 
-    async def story(self, subject: str) -> list[Stored]:
+    async def story(self, subject: str, *, after: int = 0, limit: int | None = None) -> list[Stored]:
         """See `Bus.story`."""
-        return await self._bus().story(subject)
+        return await self._bus().story(subject, after=after, limit=limit)
+
+    async def remove(self, stream: str, stream_seq: int) -> None:
+        """See `Bus.remove`."""
+        await self._bus().remove(stream, stream_seq)
+
+    async def fill(self, stream: str) -> Fill:
+        """See `Bus.fill`."""
+        return await self._bus().fill(stream)
 
     async def purge(self, subject: str) -> None:
         """See `Bus.purge`."""

@@ -26,6 +26,8 @@ from turncall.client.shapes import (
     NumberErased,
     NumberView,
     Page,
+    ParkedDone,
+    ParkedSeen,
     ProjectDeletion,
     ProjectView,
     RecordingLink,
@@ -80,6 +82,18 @@ class TurnCall(Transport):
         """Has a worker finish its calls and end. Needs the platform key."""
         body = {"handover_after_s": handover_after_s}
         return await self.request("POST", f"/v1/workers/{worker_id}/drain", DrainTaken, body=body)
+
+    async def parked_messages(self, *, after: int = 0) -> ParkedSeen:
+        """Messages that no consumer could take, behind the one with the id ``after``. Needs the platform key."""
+        return await self.request("GET", "/v1/parked-messages", ParkedSeen, query={"after": after})
+
+    async def replay_parked_messages(self, ids: Sequence[int]) -> ParkedDone:
+        """Puts parked messages, 200 at most, back into their streams. Needs the platform key."""
+        return await self.request("POST", "/v1/parked-messages/replay", ParkedDone, body={"ids": ids})
+
+    async def drop_parked_messages(self, ids: Sequence[int]) -> ParkedDone:
+        """Forgets parked messages, 200 at most, for good. Needs the platform key."""
+        return await self.request("POST", "/v1/parked-messages/drop", ParkedDone, body={"ids": ids})
 
     async def project(self, project_id: ProjectId) -> ProjectView:
         """The project that the key belongs to, with its settings."""

@@ -98,6 +98,32 @@ class DrainTaken(Struct, frozen=True, kw_only=True):
     worker: WorkerId
 
 
+class ParkedView(Struct, frozen=True, kw_only=True):
+    """A message that failed again and again while others went through: where it came from, who could not take it."""
+
+    id: int
+    stream: str
+    consumer: str
+    subject: str
+    error: str
+    size_bytes: int
+    parked_at: datetime | None
+
+
+class ParkedSeen(Struct, frozen=True, kw_only=True):
+    """A page of parked messages, the oldest first."""
+
+    items: tuple[ParkedView, ...]
+    next_after: int | None
+
+
+class ParkedDone(Struct, frozen=True, kw_only=True):
+    """What became of chosen messages: ``done`` are parked no longer, ``gone`` were not there."""
+
+    done: tuple[int, ...]
+    gone: tuple[int, ...]
+
+
 class SigningSecret(Struct, frozen=True, kw_only=True):
     """What signs the requests of a project's agents to the project's own servers (Standard Webhooks)."""
 
