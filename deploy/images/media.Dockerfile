@@ -1,8 +1,8 @@
 # A media worker. Build from the repository's root: docker build -f deploy/images/media.Dockerfile .
-# VENDORS names the optional vendors that the image carries, as extras of turncall-media: "local", or none ("").
+# VENDORS names the optional vendors that the image carries, as extras of turncall-media, or none ("").
 # The extra `local` brings espeak-ng, which is GPL-3; an image that holds it is under that licence's terms.
 FROM python:3.12-slim-bookworm AS build
-ARG VENDORS="local"
+ARG VENDORS="local anthropic aws google"
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=/opt/turncall
 RUN pip install --no-cache-dir "uv>=0.9,<0.14"
 WORKDIR /src

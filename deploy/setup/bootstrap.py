@@ -14,6 +14,7 @@ WANTED = (3, 12)
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SYSTEM_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 TOOLS = os.path.join(ROOT, ".tools")
+TOO_LARGE = ("whisper", "piper")  # extras with hundreds of megabytes, of use only with a model besides
 
 
 def fail(what, remedy):
@@ -92,6 +93,8 @@ def main():
         print("setup: no Python 3.12 found; asking uv to fetch one")
     # Compiled once here, or each of the many processes pays for it at its start.
     command = [uv, "sync", "--locked", "--all-packages", "--all-extras", "--compile-bytecode", "--quiet"]
+    for extra in TOO_LARGE:
+        command += ["--no-extra", extra]
     if subprocess.call(command, cwd=ROOT, env=environment) != 0:
         fail(
             "the environment could not be installed.",

@@ -1,30 +1,18 @@
 """What vendors that speak OpenAI's protocol share: clients over connections of ours, and the model's service."""
 
 import ssl
-from collections.abc import Iterator
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
-import httpx2
 from msgspec import Meta
 from openai import APIConnectionError, AsyncOpenAI
 from pipecat.services.openai.base_llm import OpenAILLMSettings
 from pipecat.services.openai.llm import OpenAILLMService
 from pipecat.utils.errors import ErrorCategory
 
-from turncall_egress import Refused, Wall, checked_url
-from turncall_egress.httpx2_transport import trusted, walled_client
-from turncall_media.errors import VendorUnusable
+from turncall_media import web
 from turncall_media.kinds import BuildContext
+from turncall_media.web import URL
 
-CONNECT_WITHIN_S: Final = 5.0
-URL: Final = r"^(https?://.+)?$"
-
-Temperature = Annotated[float, Meta(ge=0, le=2, description="Higher is more varied.")]
-MaxTokens = Annotated[int, Meta(ge=1, le=100_000, description="Longest reply, in tokens.")]
-TimeoutMs = Annotated[
-    int,
-    Meta(ge=100, le=120_000, description="Silence of the server, before an answer or within it, that is a failure."),
-]
 GatewayUrl = Annotated[
     str,
     Meta(
@@ -43,22 +31,12 @@ def connect(vendor: str, hosted: str, base_url: str, timeout_ms: int, context: B
     `VendorUnusable` for its URL's form, or without a key for the vendor's own. No key, organisation or project comes
     from the environment, where the SDK would look for them.
     """
-    timeout = httpx2.Timeout(timeout_ms / 1000, connect=min(CONNECT_WITHIN_S, timeout_ms / 1000))
-    if base_url:
-        try:
-            checked_url(base_url)
-        except Refused as error:
-            raise VendorUnusable(f"the base_url of vendor {vendor} is {error}") from error
-        http = walled_client(Wall(context.egress_allow), timeout_ms / 1000)
-    elif context.secret is None:
-        raise VendorUnusable(f"vendor {vendor} needs a key, or a base_url of a server that needs none")
-    else:
-        http = httpx2.AsyncClient(verify=trusted(), timeout=timeout)
+    http = web.client(vendor, base_url, timeout_ms, context)
     client = AsyncOpenAI(
         api_key=context.secret or "none",
         base_url=base_url or hosted,
         http_client=http,
-        timeout=timeout,
+        timeout=web.patience(timeout_ms),
         max_retries=0,
     )
     client.organization = client.project = None
@@ -67,19 +45,13 @@ def connect(vendor: str, hosted: str, base_url: str, timeout_ms: int, context: B
 
 def warm() -> ssl.SSLContext:
     """Loads the trusted certificates."""
-    return trusted()
+    return web.warm()
 
 
 def category(error: Exception) -> ErrorCategory | None:
-    """Why a request failed when no HTTP status says so; None leaves the verdict to Pipecat.
-
-    What the wall refuses stays refused, so it is as final as a bad key.
-    """
-    if any(isinstance(cause, Refused) for cause in _causes(error)):
-        return ErrorCategory.INVALID_REQUEST
-    if isinstance(error, APIConnectionError | httpx2.TransportError):
-        return ErrorCategory.CONNECTIVITY
-    return None
+    """As `web.category`."""
+    known = web.category(error)
+    return ErrorCategory.CONNECTIVITY if known is None and isinstance(error, APIConnectionError) else known
 
 
 def llm_settings(
@@ -113,10 +85,3 @@ class CompatibleLLMService(OpenAILLMService):
 
     def _classify_error(self, exception: Exception) -> ErrorCategory | None:
         return category(exception)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__

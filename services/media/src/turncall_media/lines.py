@@ -9,6 +9,7 @@ from pipecat.services.tts_service import WebsocketTTSService
 from pipecat.services.websocket_service import ReportErrorCallback
 from pipecat.utils.errors import ErrorCategory
 from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
 
 from turncall_egress import EgressError, Refused, Wall, checked_url
 from turncall_egress.dialling import dial
@@ -18,6 +19,8 @@ from turncall_media.kinds import BuildContext
 
 CLOSE_WITHIN_S: Final = 1.0
 """A peer that does not say goodbye holds up no end of a call."""
+_REFUSALS: Final = frozenset({1003, 1007, 1008})
+"""Codes of a close that is about the data or about a policy (RFC 6455, section 7.4.1)."""
 
 BaseUrl = Annotated[
     str,
@@ -105,7 +108,12 @@ class LinedTTS(WebsocketTTSService):
     async def _maybe_try_reconnect(
         self, error_message: str, report_error: ReportErrorCallback, error: Exception | None = None
     ) -> bool:
-        """Pipecat reconnects without a word; the sentence under way is lost."""
+        """Pipecat reconnects without a word; the sentence under way is lost. Who closes because of what was asked for,
+        such as a voice that there is not, would do so again."""
+        if isinstance(error, ConnectionClosed) and error.rcvd is not None and error.rcvd.code in _REFUSALS:
+            why = error.rcvd.reason or "it closed the socket"
+            await self.push_error(f"{self._line.vendor} refused: {why}", category=ErrorCategory.INVALID_REQUEST)
+            return False
         if not self._disconnecting and self.has_active_audio_context():
             await self.push_error(f"{self._line.vendor}'s speech broke off", category=ErrorCategory.CONNECTIVITY)
         return await super()._maybe_try_reconnect(error_message, report_error, error)

@@ -1,8 +1,9 @@
-"""The vendors as a table in Markdown, made of the published catalogue: what each one does and takes."""
+"""The vendors as a table in Markdown, made of the published catalogue: what each one does and takes, and
+what the tests run it against."""
 
 from typing import Any
 
-HEAD = "| Vendor | Kind | Key | Sample rates (Hz) | Tells | Options |\n|---|---|---|---|---|---|\n"
+HEAD = "| Vendor | Kind | Key | Sample rates (Hz) | Tells | Options | Run against |\n|---|---|---|---|---|---|---|\n"
 
 
 def table(catalogue: dict[str, Any]) -> str:
@@ -24,6 +25,7 @@ def _row(vendor: str, kind: str, capabilities: dict[str, Any], options: dict[str
         "–" if kind == "llm" else rates,
         ", ".join(tells) or "–",
         named,
+        "a fake of its protocol" if capabilities["takes_base_url"] else "itself",
     ]
     return f"| {' | '.join(cells)} |\n"
 

@@ -50,7 +50,9 @@ class Bench:
         self._out = Out()
         self._worker = PipelineWorker(
             Pipeline([service, self._out]),
-            params=PipelineParams(audio_in_sample_rate=RATE_HZ, audio_out_sample_rate=RATE_HZ),
+            params=PipelineParams(
+                audio_in_sample_rate=RATE_HZ, audio_out_sample_rate=RATE_HZ, enable_usage_metrics=True
+            ),
             enable_rtvi=False,
             enable_turn_tracking=False,
             idle_timeout_secs=None,

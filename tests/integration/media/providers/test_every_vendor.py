@@ -11,10 +11,12 @@ import pytest
 from pipecat.frames.frames import (
     FunctionCallResultFrame,
     InputAudioRawFrame,
+    InterruptionFrame,
     LLMContextFrame,
     LLMFullResponseEndFrame,
     LLMFullResponseStartFrame,
     LLMTextFrame,
+    MetricsFrame,
     TranscriptionFrame,
     TTSAudioRawFrame,
     TTSSpeakFrame,
@@ -23,11 +25,13 @@ from pipecat.frames.frames import (
     VADUserStartedSpeakingFrame,
     VADUserStoppedSpeakingFrame,
 )
+from pipecat.metrics.metrics import LLMTokenUsage, LLMUsageMetricsData
 from pipecat.processors.aggregators.llm_context import LLMContext
 
 from turncall_media import registry
 from turncall_media.kinds import Kind
-from turncall_testkit.vendors import FAKES, Call, Manners, Reply
+from turncall_testkit.vendors import FAKES, UNKNOWN, Call, Manners, Reply
+from turncall_testkit.vendors.replies import INPUT_TOKENS, OUTPUT_TOKENS
 
 RATE_HZ: Final = 8000
 LOCAL: Final = "local"
@@ -46,6 +50,7 @@ SCRIPT: Final = {
         },
     ]
 }
+SPEAKS_ANY: Final[set[tuple[Kind, str]]] = set()
 LOCAL_OPTIONS: Final[dict[Kind, dict[str, Any]]] = {
     "stt": {"phrases": ["on Tuesday", "at ten o'clock"]},
     "llm": {"script": SCRIPT},
@@ -76,6 +81,28 @@ async def say(running: Any, name: str) -> None:
 
 def asking(text: str) -> LLMContextFrame:
     return LLMContextFrame(LLMContext(messages=[{"role": "user", "content": text}]))
+
+
+async def give_work(running: Any, kind: Kind) -> None:
+    """What a vendor of that kind is there for."""
+    match kind:
+        case "stt":
+            await say(running, "day")
+        case "llm":
+            await running.send(asking("When do you open?"))
+        case "tts":
+            await running.send(TTSSpeakFrame("We are open from nine to five."))
+
+
+def usages(running: Any) -> list[LLMTokenUsage]:
+    """What was told of the tokens of each answer."""
+    data = [one for frame in running.got(MetricsFrame) for one in frame.data]
+    return [one.value for one in data if isinstance(one, LLMUsageMetricsData)]
+
+
+def text_of(running: Any, since: int) -> str:
+    """What the model wrote after so many pieces."""
+    return "".join(frame.text for frame in running.got(LLMTextFrame)[since:])
 
 
 def test_every_hosted_vendor_has_a_fake() -> None:
@@ -129,6 +156,48 @@ async def test_a_model_calls_a_tool(bench: Callable[..., Any], vendor: str) -> N
             assert running.errors == []
 
 
+@pytest.mark.parametrize("vendor", [vendor for kind, vendor in HOSTED if kind == "llm"])
+async def test_tokens_are_counted_once(bench: Callable[..., Any], vendor: str) -> None:
+    """As the vendor states them for the whole answer, however often it states them."""
+    async with serving("llm", vendor) as (options, _), bench("llm", vendor, options).running() as running:
+        await running.send(asking("When do you open?"))
+        await running.first(LLMFullResponseEndFrame)
+        await running.until(lambda: usages(running))
+        (usage,) = usages(running)
+        assert (usage.prompt_tokens, usage.completion_tokens) == (INPUT_TOKENS, OUTPUT_TOKENS)
+
+
+@pytest.mark.parametrize(("kind", "vendor"), [one for one in HOSTED if one not in SPEAKS_ANY])
+async def test_an_unknown_name_and_a_refused_key_are_final(bench: Callable[..., Any], kind: Kind, vendor: str) -> None:
+    """A model, a voice or a key that is refused will be refused again in this call: nobody tries it a second time."""
+    named = "voice" if kind == "tts" else "model"
+    for options_more, fault in (({named: UNKNOWN}, None), ({}, "refuse_key")):
+        async with serving(kind, vendor) as (options, fake):
+            fake.manners = Manners(fault=fault)
+            async with bench(kind, vendor, {**options, **options_more}).running() as running:
+                await give_work(running, kind)
+                await running.error()
+                await running.until(lambda running=running: not running.service.is_usable)
+
+
+@pytest.mark.parametrize("vendor", [vendor for kind, vendor in HOSTED if kind == "llm"])
+async def test_a_model_that_is_interrupted_answers_the_next_question(bench: Callable[..., Any], vendor: str) -> None:
+    """What it was writing is dropped, without an error, and the next answer is whole."""
+    replies = [Reply(text="One two three four five six."), Reply(text=ANSWER)]
+    async with serving("llm", vendor, replies=replies) as (options, fake):
+        fake.manners = Manners(pace_s=0.05)
+        async with bench("llm", vendor, options).running() as running:
+            await running.send(asking("Count."))
+            await running.first(LLMTextFrame)
+            await running.send(InterruptionFrame())
+            await running.first(InterruptionFrame)
+            before = len(running.got(LLMTextFrame))
+            fake.manners = Manners()
+            await running.send(asking("When do you open?"))
+            await running.until(lambda: text_of(running, before).strip() == ANSWER)
+            assert running.errors == []
+
+
 @pytest.mark.parametrize("vendor", _CATALOGUE["tts"])
 async def test_text_becomes_speech_at_the_phones_rate(bench: Callable[..., Any], vendor: str) -> None:
     """Mono at 8 kHz between a start and a stop, in whole samples, as long as speech of that text is."""
@@ -153,12 +222,6 @@ async def test_a_failure_is_told_and_nothing_hangs(
     async with serving(kind, vendor) as (options, fake):
         fake.manners = Manners(fault=fault)
         async with bench(kind, vendor, options).running() as running:
-            match kind:
-                case "stt":
-                    await say(running, "day")
-                case "llm":
-                    await running.send(asking("When do you open?"))
-                case "tts":
-                    await running.send(TTSSpeakFrame("We are open from nine to five."))
+            await give_work(running, kind)
             error = await running.error()
             assert error.error

@@ -5,18 +5,26 @@
 
 from typing import Final
 
+from turncall_testkit.vendors.anthropic import AnthropicFake, anthropic_fake
+from turncall_testkit.vendors.bedrock import BedrockFake, bedrock_fake
 from turncall_testkit.vendors.cartesia import CartesiaFake, cartesia_fake
 from turncall_testkit.vendors.deepgram import DeepgramFake, deepgram_fake
 from turncall_testkit.vendors.elevenlabs import ElevenLabsFake, elevenlabs_fake
+from turncall_testkit.vendors.google import GoogleFake, google_fake
 from turncall_testkit.vendors.manners import Asked, Fake, Fault, Kind, Manners, StartFake
-from turncall_testkit.vendors.openai import Call, OpenAIFake, Reply, openai_fake
+from turncall_testkit.vendors.openai import OpenAIFake, openai_fake
+from turncall_testkit.vendors.replies import Call, Reply
+from turncall_testkit.vendors.serving import UNKNOWN
 from turncall_testkit.vendors.tones import pitch_hz, tone
 
 FAKES: Final[dict[tuple[str, Kind], StartFake]] = {
+    ("anthropic", "llm"): anthropic_fake,
+    ("aws", "llm"): bedrock_fake,
     ("cartesia", "tts"): cartesia_fake,
     ("deepgram", "stt"): deepgram_fake,
     ("deepgram", "tts"): deepgram_fake,
     ("elevenlabs", "tts"): elevenlabs_fake,
+    ("google", "llm"): google_fake,
     ("groq", "llm"): openai_fake,
     ("ollama", "llm"): openai_fake,
     ("openai", "llm"): openai_fake,
@@ -27,21 +35,28 @@ FAKES: Final[dict[tuple[str, Kind], StartFake]] = {
 
 __all__ = [
     "FAKES",
+    "UNKNOWN",
+    "AnthropicFake",
     "Asked",
+    "BedrockFake",
     "Call",
     "CartesiaFake",
     "DeepgramFake",
     "ElevenLabsFake",
     "Fake",
     "Fault",
+    "GoogleFake",
     "Kind",
     "Manners",
     "OpenAIFake",
     "Reply",
     "StartFake",
+    "anthropic_fake",
+    "bedrock_fake",
     "cartesia_fake",
     "deepgram_fake",
     "elevenlabs_fake",
+    "google_fake",
     "openai_fake",
     "pitch_hz",
     "tone",

@@ -9,27 +9,22 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from turncall_testkit.vendors.manners import Asked, Kind, Manners
-from turncall_testkit.vendors.serving import Stalls, cut, serving
+from turncall_testkit.vendors.manners import Asked, Kind
+from turncall_testkit.vendors.serving import UNKNOWN, Desk, cut, serving
 from turncall_testkit.vendors.tones import tone
 
 PIECE_S: Final = 0.1
 """Of speech in one message."""
-UNKNOWN_VOICE: Final = "nobody"
 
 
-class CartesiaFake:
+class CartesiaFake(Desk):
     """Speaks a tone of ``tone_hz`` for ``speech_s`` for each transcript that it is sent, with its words' times. Takes
-    any key, or only ``key`` if given; knows every voice but `UNKNOWN_VOICE`."""
+    any key, or only ``key`` if given; knows every voice but `UNKNOWN`."""
 
     def __init__(self, *, tone_hz: float = 440.0, speech_s: float = 1.0, key: str = "") -> None:
-        self.base_url = ""
-        self.manners = Manners()
-        self.journal: list[Asked] = []
-        self.stalls = Stalls()
+        super().__init__(key)
         self._tone_hz = tone_hz
         self._speech_s = speech_s
-        self._key = key
 
     def options(self, kind: Kind) -> dict[str, Any]:
         """Options for `turncall_media.providers.cartesia`."""
@@ -38,10 +33,10 @@ class CartesiaFake:
     async def speak(self, request: web.Request) -> web.StreamResponse:
         """GET /tts/websocket."""
         key = request.headers.get("X-API-Key", "")
-        self.journal.append(Asked(name=request.path, key=key))
-        if self.manners.fault == "refuse_key" or not key or (self._key and key != self._key):
+        status = self.received(request, key, {})
+        if status == 401:
             return web.Response(status=401, text="Unauthorized")
-        if self.manners.fault == "fail":
+        if status == 500:
             return web.Response(status=500, text="Internal Server Error")
         socket = web.WebSocketResponse()
         await socket.prepare(request)
@@ -51,7 +46,7 @@ class CartesiaFake:
             if asked.get("cancel"):
                 continue
             context = {"context_id": asked["context_id"], "status_code": 206, "done": False}
-            if asked["voice"]["id"] == UNKNOWN_VOICE:
+            if asked["voice"]["id"] == UNKNOWN:
                 await socket.send_json({**context, "type": "error", "error": "voice not found", "status_code": 404})
                 continue
             if asked["transcript"].strip():

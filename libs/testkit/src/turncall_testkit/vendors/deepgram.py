@@ -8,8 +8,8 @@ from typing import Any, Final
 import msgspec
 from aiohttp import WSMsgType, web
 
-from turncall_testkit.vendors.manners import Asked, Kind, Manners
-from turncall_testkit.vendors.serving import Stalls, cut, serving
+from turncall_testkit.vendors.manners import Asked, Kind
+from turncall_testkit.vendors.serving import UNKNOWN, Desk, cut, serving
 from turncall_testkit.vendors.tones import tone
 
 INTERIM_EVERY_S: Final = 0.5
@@ -18,7 +18,7 @@ PIECE_S: Final = 0.1
 """Of speech in one binary message."""
 
 
-class DeepgramFake:
+class DeepgramFake(Desk):
     """Hears ``transcripts`` in turn, one for each Finalize with audio before it, the last one ever after; speaks a tone
     of ``tone_hz`` for ``speech_s`` at each Flush with text before it. Takes any key, or only ``key`` if given."""
 
@@ -30,14 +30,10 @@ class DeepgramFake:
         speech_s: float = 1.0,
         key: str = "",
     ) -> None:
-        self.base_url = ""
-        self.manners = Manners()
-        self.journal: list[Asked] = []
-        self.stalls = Stalls()
+        super().__init__(key)
         self._transcripts = list(transcripts)
         self._tone_hz = tone_hz
         self._speech_s = speech_s
-        self._key = key
 
     def options(self, kind: Kind) -> dict[str, Any]:
         """Options for `turncall_media.providers.deepgram`."""
@@ -97,13 +93,15 @@ class DeepgramFake:
     def _refusal(self, request: web.Request, known: Sequence[str]) -> web.Response | None:
         key = request.headers.get("Authorization", "").removeprefix("Token ")
         fields = {name: request.query.getall(name) for name in request.query}
-        self.journal.append(Asked(name=request.path, key=key, fields=fields))
-        if self.manners.fault == "refuse_key" or not key or (self._key and key != self._key):
+        status = self.received(request, key, fields)
+        if status == 401:
             return web.Response(status=401, headers={"dg-error": "Invalid credentials."})
-        if self.manners.fault == "fail":
+        if status == 500:
             return web.Response(status=500, headers={"dg-error": "Internal error."})
         if request.query.get("encoding") not in known:
             return web.Response(status=400, headers={"dg-error": "Unknown encoding."})
+        if request.query.get("model") == UNKNOWN:
+            return web.Response(status=400, headers={"dg-error": "No such model/language/tier combination found."})
         return None
 
     async def _answer(

@@ -9,27 +9,22 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from turncall_testkit.vendors.manners import Asked, Kind, Manners
-from turncall_testkit.vendors.serving import Stalls, cut, serving
+from turncall_testkit.vendors.manners import Asked, Kind
+from turncall_testkit.vendors.serving import UNKNOWN, Desk, cut, serving
 from turncall_testkit.vendors.tones import tone
 
 PIECE_S: Final = 0.1
 """Of speech in one message."""
-UNKNOWN_VOICE: Final = "nobody"
 
 
-class ElevenLabsFake:
+class ElevenLabsFake(Desk):
     """Speaks a tone of ``tone_hz`` for ``speech_s`` for each text that it is sent, with its characters spread over it.
-    Takes any key, or only ``key`` if given; knows every voice but `UNKNOWN_VOICE`."""
+    Takes any key, or only ``key`` if given; knows every voice but `UNKNOWN`."""
 
     def __init__(self, *, tone_hz: float = 440.0, speech_s: float = 1.0, key: str = "") -> None:
-        self.base_url = ""
-        self.manners = Manners()
-        self.journal: list[Asked] = []
-        self.stalls = Stalls()
+        super().__init__(key)
         self._tone_hz = tone_hz
         self._speech_s = speech_s
-        self._key = key
 
     def options(self, kind: Kind) -> dict[str, Any]:
         """Options for `turncall_media.providers.elevenlabs`."""
@@ -38,14 +33,14 @@ class ElevenLabsFake:
     async def speak(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/text-to-speech/{voice}/multi-stream-input."""
         key = request.headers.get("xi-api-key", "")
-        self.journal.append(Asked(name=request.path, key=key, fields=dict(request.query)))
-        if self.manners.fault == "refuse_key" or not key or (self._key and key != self._key):
+        status = self.received(request, key, dict(request.query))
+        if status == 401:
             return web.json_response({"detail": {"status": "invalid_api_key"}}, status=401)
-        if self.manners.fault == "fail":
+        if status == 500:
             return web.json_response({"detail": "Internal Server Error"}, status=500)
         socket = web.WebSocketResponse()
         await socket.prepare(request)
-        if request.match_info["voice"] == UNKNOWN_VOICE:
+        if request.match_info["voice"] == UNKNOWN:
             await socket.close(code=1008, message=b"A voice for the voice_id was not found.")
             return socket
         rate_hz = int(request.query["output_format"].removeprefix("pcm_"))

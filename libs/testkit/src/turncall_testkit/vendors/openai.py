@@ -1,8 +1,6 @@
 """OpenAI's HTTP API as its streaming clients see it: chat completions, transcriptions, speech."""
 
-import asyncio
 import io
-import re
 import wave
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -10,34 +8,18 @@ from typing import Any, Final
 
 import msgspec
 from aiohttp import web
-from msgspec import Struct
 
-from turncall_testkit.vendors.manners import Asked, Kind, Manners
-from turncall_testkit.vendors.serving import Stalls, cut, serving
+from turncall_testkit.vendors.manners import Kind
+from turncall_testkit.vendors.replies import INPUT_TOKENS, OUTPUT_TOKENS, Replies, Reply, words
+from turncall_testkit.vendors.serving import UNKNOWN, Desk, serving
 from turncall_testkit.vendors.tones import tone
 
 RATE_HZ: Final = 24_000
 """Of the API's raw PCM."""
 _MODEL: Final = "fake-1"
-_ARGUMENT_PIECE: Final = 4
-"""Characters of a tool's arguments in one delta."""
 
 
-class Call(Struct, frozen=True, kw_only=True):
-    """A call of a tool, as the model writes it."""
-
-    name: str
-    arguments: Mapping[str, Any]
-
-
-class Reply(Struct, frozen=True, kw_only=True):
-    """One answer of the model: words, then calls."""
-
-    text: str = ""
-    calls: tuple[Call, ...] = ()
-
-
-class OpenAIFake:
+class OpenAIFake(Desk):
     """Answers chat requests with ``replies`` in turn, the last one ever after; hears ``transcript`` in any sound;
     speaks a tone of ``tone_hz`` for ``speech_s``. Takes any key, or only ``key`` if given."""
 
@@ -50,14 +32,10 @@ class OpenAIFake:
         speech_s: float = 1.0,
         key: str = "",
     ) -> None:
-        self.base_url = ""
-        self.manners = Manners()
-        self.journal: list[Asked] = []
-        self.stalls = Stalls()
-        self._replies = list(replies)
+        super().__init__(key)
+        self._replies = Replies(replies)
         self._transcript = transcript
         self._speech = tone(tone_hz, RATE_HZ, speech_s)
-        self._key = key
 
     def options(self, kind: Kind) -> dict[str, Any]:
         """Options for `turncall_media.providers.openai`."""
@@ -70,11 +48,11 @@ class OpenAIFake:
             return refusal
         if asked.get("stream") is not True:
             return _error(400, "invalid_request_error", "this server only streams")
-        reply = self._replies.pop(0) if len(self._replies) > 1 else self._replies[0]
+        reply = self._replies.next()
         chunks = list(_chunks(reply, bool(asked.get("stream_options", {}).get("include_usage"))))
         events = [b"data: " + msgspec.json.encode(chunk) + b"\n\n" for chunk in chunks]
         broken = b'data: {"error": {"message": "the model is gone", "type": "server_error"}}\n\n'
-        return await self._stream(request, "text/event-stream", [*events, b"data: [DONE]\n\n"], broken)
+        return await self.stream(request, "text/event-stream", [*events, b"data: [DONE]\n\n"], broken)
 
     async def transcribe(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/audio/transcriptions, a form with one WAV file."""
@@ -88,7 +66,7 @@ class OpenAIFake:
             audio = sound.readframes(sound.getnframes())
         if (refusal := self._refusal(request, fields, audio)) is not None:
             return refusal
-        return await self._stream(request, "application/json", [msgspec.json.encode({"text": self._transcript})], b"")
+        return await self.stream(request, "application/json", [msgspec.json.encode({"text": self._transcript})], b"")
 
     async def speak(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/audio/speech, raw PCM only, in pieces that end within a sample."""
@@ -98,7 +76,7 @@ class OpenAIFake:
         if asked.get("response_format") != "pcm":
             return _error(400, "invalid_request_error", "this server only speaks pcm")
         pieces = [self._speech[start : start + 1201] for start in range(0, len(self._speech), 1201)]
-        return await self._stream(request, "audio/pcm", pieces, b"")
+        return await self.stream(request, "audio/pcm", pieces, b"")
 
     async def models(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/models."""
@@ -108,34 +86,14 @@ class OpenAIFake:
 
     def _refusal(self, request: web.Request, fields: Mapping[str, Any], audio: bytes = b"") -> web.Response | None:
         key = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        self.journal.append(Asked(name=request.path, key=key, fields=fields, audio=audio))
-        if self.manners.fault == "refuse_key" or not key or (self._key and key != self._key):
+        status = self.received(request, key, fields, audio)
+        if status == 401:
             return _error(401, "invalid_request_error", "Incorrect API key provided")
-        if self.manners.fault == "fail":
+        if status == 500:
             return _error(500, "server_error", "The server had an error while processing your request")
+        if UNKNOWN in (fields.get("model"), fields.get("voice")):
+            return _error(404, "invalid_request_error", "The model or the voice does not exist")
         return None
-
-    async def _stream(
-        self, request: web.Request, content_type: str, pieces: Sequence[bytes], broken: bytes
-    ) -> web.StreamResponse:
-        """The pieces in a chunked answer; a fault comes after half of them."""
-        manners = self.manners
-        if manners.fault == "stall":
-            await self.stalls.stall()
-        await asyncio.sleep(manners.first_byte_after_s)
-        answer = web.StreamResponse(headers={"Content-Type": content_type})
-        await answer.prepare(request)
-        faulty = manners.fault in ("break", "cut")
-        for piece in pieces[: len(pieces) // 2] if faulty else pieces:
-            await answer.write(piece)
-            await asyncio.sleep(manners.pace_s)
-        if manners.fault == "break" and broken:
-            await answer.write(broken)
-        elif faulty:
-            cut(request)
-        else:
-            await answer.write_eof()
-        return answer
 
 
 @asynccontextmanager
@@ -154,18 +112,20 @@ async def openai_fake(**answers: Any) -> AsyncIterator[OpenAIFake]:
 
 def _chunks(reply: Reply, has_usage: bool) -> Iterator[dict[str, Any]]:
     yield _chunk({"role": "assistant", "content": ""})
-    for piece in re.findall(r"\s*\S+", reply.text):
+    for piece in words(reply.text):
         yield _chunk({"content": piece})
     for index, call in enumerate(reply.calls):
         head = {"index": index, "id": f"call_{index}", "type": "function"}
         yield _chunk({"tool_calls": [{**head, "function": {"name": call.name, "arguments": ""}}]})
-        written = msgspec.json.encode(call.arguments).decode()
-        for start in range(0, len(written), _ARGUMENT_PIECE):
-            piece = written[start : start + _ARGUMENT_PIECE]
+        for piece in call.pieces():
             yield _chunk({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
     yield _chunk({}, "tool_calls" if reply.calls else "stop")
     if has_usage:
-        usage = {"prompt_tokens": 12, "completion_tokens": 7, "total_tokens": 19}
+        usage = {
+            "prompt_tokens": INPUT_TOKENS,
+            "completion_tokens": OUTPUT_TOKENS,
+            "total_tokens": INPUT_TOKENS + OUTPUT_TOKENS,
+        }
         yield {**_chunk({}), "choices": [], "usage": usage}
 
 

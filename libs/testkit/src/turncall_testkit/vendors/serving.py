@@ -1,10 +1,16 @@
 """An aiohttp application on a free port of loopback, whose stalled answers end with it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any, Final
 
 from aiohttp import web
+
+from turncall_testkit.vendors.manners import Asked, Manners
+
+UNKNOWN: Final = "nobody"
+"""The voice, or the model, that no fake knows."""
 
 
 class Stalls:
@@ -41,3 +47,44 @@ def cut(request: web.Request) -> None:
     """Takes the connection away, in the middle of whatever it carries."""
     if request.transport is not None:
         request.transport.abort()
+
+
+class Desk:
+    """What every fake has: its manners, what it was asked, and ``key``, the only one that it takes; any if empty."""
+
+    def __init__(self, key: str) -> None:
+        self.base_url = ""
+        self.manners = Manners()
+        self.journal: list[Asked] = []
+        self.stalls = Stalls()
+        self._key = key
+
+    def received(self, request: web.Request, key: str, fields: Mapping[str, Any], audio: bytes = b"") -> int:
+        """Notes a request. The HTTP status that it is refused with, or 0."""
+        self.journal.append(Asked(name=request.path, key=key, fields=fields, audio=audio))
+        if self.manners.fault == "refuse_key" or not key or (self._key and key != self._key):
+            return 401
+        return 500 if self.manners.fault == "fail" else 0
+
+    async def stream(
+        self, request: web.Request, content_type: str, pieces: Sequence[bytes], broken: bytes
+    ) -> web.StreamResponse:
+        """The pieces in a chunked answer; a fault comes after half of them. ``broken`` is an error in the protocol's
+        words; empty when it has none for the middle of an answer."""
+        manners = self.manners
+        if manners.fault == "stall":
+            await self.stalls.stall()
+        await asyncio.sleep(manners.first_byte_after_s)
+        answer = web.StreamResponse(headers={"Content-Type": content_type})
+        await answer.prepare(request)
+        faulty = manners.fault in ("break", "cut")
+        for piece in pieces[: len(pieces) // 2] if faulty else pieces:
+            await answer.write(piece)
+            await asyncio.sleep(manners.pace_s)
+        if manners.fault == "break" and broken:
+            await answer.write(broken)
+        elif faulty:
+            cut(request)
+        else:
+            await answer.write_eof()
+        return answer

@@ -67,6 +67,8 @@ async def test_speech_goes_on_after_a_cut(bench: Callable[..., Any]) -> None:
             await running.send(TTSSpeakFrame(LINE))
             assert "broke off" in (await running.error()).error
             fake.manners = Manners()
+            opened = fake.journal[0].name
+            await running.until(lambda: [one.name for one in fake.journal].count(opened) == 2)
             before = len(running.got(TTSAudioRawFrame))
             await running.send(TTSSpeakFrame(LINE))
             await running.until(lambda: len(running.got(TTSAudioRawFrame)) >= before + 10)

@@ -1,9 +1,11 @@
 """Cartesia's voices over its websocket, with the time of each word."""
 
-from typing import Annotated, Final
+import re
+from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 from pipecat.services.cartesia.tts import CartesiaTTSService, CartesiaTTSSettings, GenerationConfig
+from pipecat.utils.errors import classify_http_status_code
 
 from turncall_media import lines
 from turncall_media.kinds import BuildContext, Capabilities
@@ -17,6 +19,7 @@ CAPABILITIES = Capabilities(
     word_times=True,
 )
 CARTESIA: Final = "https://api.cartesia.ai"
+_STATUS: Final = re.compile(r"'status_code': (\d{3})\b")
 
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,3 +67,10 @@ class LinedCartesia(LinedTTS, CartesiaTTSService):
                 generation_config=manner if manner.model_dump(exclude_none=True) else None,
             ),
         )
+
+    async def push_error(self, error_msg: str, *rest: Any, **known: Any) -> None:
+        """Pipecat passes an error of the server on as mere text; the status in it says whether another try may help."""
+        told = _STATUS.search(error_msg)
+        if told is not None:
+            known.setdefault("category", classify_http_status_code(int(told[1])))
+        await super().push_error(error_msg, *rest, **known)

@@ -5,8 +5,9 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 
 from turncall_media import compatible
-from turncall_media.compatible import CompatibleLLMService, GatewayUrl, MaxTokens, Temperature, TimeoutMs
+from turncall_media.compatible import CompatibleLLMService, GatewayUrl
 from turncall_media.kinds import BuildContext, Capabilities
+from turncall_media.web import MaxTokens, Temperature, TimeoutMs
 
 CAPABILITIES = Capabilities(needs_secret=True, takes_base_url=True, secret_optional_with=("base_url",))
 GROQ: Final = "https://api.groq.com/openai/v1"

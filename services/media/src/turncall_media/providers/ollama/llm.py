@@ -5,8 +5,9 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from turncall_media import compatible
-from turncall_media.compatible import CompatibleLLMService, MaxTokens, Temperature, TimeoutMs
+from turncall_media.compatible import CompatibleLLMService
 from turncall_media.kinds import BuildContext, Capabilities
+from turncall_media.web import MaxTokens, Temperature, TimeoutMs
 
 CAPABILITIES = Capabilities(needs_secret=False, takes_base_url=True)
 

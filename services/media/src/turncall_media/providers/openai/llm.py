@@ -5,10 +5,11 @@ from typing import Final
 from msgspec import Struct
 
 from turncall_media import compatible
-from turncall_media.compatible import CompatibleLLMService, MaxTokens, Temperature, TimeoutMs
+from turncall_media.compatible import CompatibleLLMService
 from turncall_media.kinds import BuildContext, Capabilities
 from turncall_media.providers.openai import server
 from turncall_media.providers.openai.server import BaseUrl, Model
+from turncall_media.web import MaxTokens, Temperature, TimeoutMs
 
 CAPABILITIES = Capabilities(needs_secret=True, takes_base_url=True, secret_optional_with=("base_url",))
 OPTIONS_RULES = server.NAMED_IF_COMPATIBLE

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta
 from openai import AsyncOpenAI
 
-from turncall_media import compatible
+from turncall_media import compatible, web
 from turncall_media.kinds import BuildContext
 
 OPENAI: Final = "https://api.openai.com/v1"
@@ -13,7 +13,7 @@ OPENAI: Final = "https://api.openai.com/v1"
 BaseUrl = Annotated[
     str,
     Meta(
-        pattern=compatible.URL,
+        pattern=web.URL,
         max_length=2048,
         description="A compatible server, up to and with its /v1; empty for OpenAI's own. It never gets OpenAI's key "
         "of this installation.",

@@ -12,10 +12,10 @@ from pipecat.utils.errors import ErrorCategory
 from pipecat.utils.time import time_now_iso8601
 
 from turncall_media import compatible
-from turncall_media.compatible import TimeoutMs
 from turncall_media.kinds import BuildContext, Capabilities
 from turncall_media.providers.openai import server
 from turncall_media.providers.openai.server import BaseUrl, Model
+from turncall_media.web import TimeoutMs
 
 CAPABILITIES = Capabilities(needs_secret=True, takes_base_url=True, secret_optional_with=("base_url",))
 OPTIONS_RULES = server.NAMED_IF_COMPATIBLE

@@ -12,11 +12,11 @@ from pipecat.services.tts_service import TTSService
 from pipecat.utils.errors import ErrorCategory
 
 from turncall_media import compatible
-from turncall_media.compatible import TimeoutMs
 from turncall_media.kinds import BuildContext, Capabilities
 from turncall_media.providers.openai import server
 from turncall_media.providers.openai.server import BaseUrl, Model
 from turncall_media.resampling import Resampler
+from turncall_media.web import TimeoutMs
 
 CAPABILITIES = Capabilities(needs_secret=True, takes_base_url=True, secret_optional_with=("base_url",))
 

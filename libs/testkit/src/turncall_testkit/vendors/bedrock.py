@@ -1,0 +1,93 @@
+"""Amazon Bedrock's runtime as its streaming clients see it: model/{id}/converse-stream, in AWS's event stream."""
+
+import struct
+from binascii import crc32
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from turncall_testkit.vendors.manners import Kind
+from turncall_testkit.vendors.replies import INPUT_TOKENS, OUTPUT_TOKENS, Replies, Reply, words
+from turncall_testkit.vendors.serving import UNKNOWN, Desk, serving
+
+_STRING = 7
+"""The event stream's type of a header."""
+_TOLD = {
+    400: ("ValidationException", "The provided model identifier is invalid."),
+    403: ("AccessDeniedException", "Authentication failed: please make sure your API key is valid."),
+    500: ("InternalServerException", "The system encountered an unexpected error."),
+}
+
+
+class BedrockFake(Desk):
+    """Answers with ``replies`` in turn, the last one ever after. Takes any key, or only ``key`` if given; knows every
+    model but `UNKNOWN`."""
+
+    def __init__(
+        self, *, replies: Sequence[Reply] = (Reply(text="Hello there. How can I help you?"),), key: str = ""
+    ) -> None:
+        super().__init__(key)
+        self._replies = Replies(replies)
+
+    def options(self, kind: Kind) -> dict[str, Any]:
+        """Options for `turncall_media.providers.aws`."""
+        return {"base_url": self.base_url, "timeout_ms": 500}
+
+    async def converse(self, request: web.Request) -> web.StreamResponse:
+        """POST /model/{model}/converse-stream."""
+        asked = msgspec.json.decode(await request.read(), type=dict[str, Any])
+        key = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        status = self.received(request, key, asked)
+        status = {401: 403}.get(status, status) or (400 if request.match_info["model"] == UNKNOWN else 0)
+        if status:
+            kind, message = _TOLD[status]
+            return web.json_response({"message": message}, status=status, headers={"x-amzn-ErrorType": kind})
+        events = [framed("event", name, fields) for name, fields in _events(self._replies.next())]
+        broken = framed("exception", "modelStreamErrorException", {"message": "The model failed."})
+        return await self.stream(request, "application/vnd.amazon.eventstream", events, broken)
+
+
+@asynccontextmanager
+async def bedrock_fake(**answers: Any) -> AsyncIterator[BedrockFake]:
+    """The fake on loopback. ``answers`` are the keyword arguments of `BedrockFake`."""
+    fake = BedrockFake(**answers)
+    app = web.Application(client_max_size=64 * 1024 * 1024)
+    app.router.add_post("/model/{model}/converse-stream", fake.converse)
+    async with serving(app, fake.stalls) as address:
+        fake.base_url = f"http://{address}"
+        yield fake
+
+
+def framed(kind: str, name: str, fields: dict[str, Any]) -> bytes:
+    """One message of the event stream: lengths, checksum, headers, JSON, checksum."""
+    said = {":message-type": kind, f":{kind}-type": name, ":content-type": "application/json"}
+    headers = b"".join(
+        struct.pack("!B", len(key)) + key.encode() + struct.pack("!BH", _STRING, len(value)) + value.encode()
+        for key, value in said.items()
+    )
+    payload = msgspec.json.encode(fields)
+    lengths = struct.pack("!II", 16 + len(headers) + len(payload), len(headers))
+    message = lengths + struct.pack("!I", crc32(lengths)) + headers + payload
+    return message + struct.pack("!I", crc32(message))
+
+
+def _events(reply: Reply) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield "messageStart", {"role": "assistant"}
+    index = 0
+    for word in words(reply.text):
+        yield "contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": word}}
+    if reply.text:
+        yield "contentBlockStop", {"contentBlockIndex": 0}
+        index = 1
+    for number, call in enumerate(reply.calls, start=index):
+        tool = {"toolUseId": f"tooluse_{number}", "name": call.name}
+        yield "contentBlockStart", {"contentBlockIndex": number, "start": {"toolUse": tool}}
+        for piece in call.pieces():
+            yield "contentBlockDelta", {"contentBlockIndex": number, "delta": {"toolUse": {"input": piece}}}
+        yield "contentBlockStop", {"contentBlockIndex": number}
+    yield "messageStop", {"stopReason": "tool_use" if reply.calls else "end_turn"}
+    usage = {"inputTokens": INPUT_TOKENS, "outputTokens": OUTPUT_TOKENS, "totalTokens": INPUT_TOKENS + OUTPUT_TOKENS}
+    yield "metadata", {"usage": usage, "metrics": {"latencyMs": 1}}

@@ -1,0 +1,1 @@
+"""Google: Gemini, and the speech services of its cloud."""
