@@ -299,3 +299,34 @@ async def test_an_agents_limit_of_calls_is_changed_by_itself(tenant, a_config):
     assert (await tenant.done("PATCH", path, {"max_concurrent_calls": None}))["max_concurrent_calls"] is None
     problem = await tenant.refused(422, "PATCH", path, {"max_concurrent_calls": -1})
     assert [fault["field"] for fault in problem["errors"]] == ["max_concurrent_calls"]
+
+
+async def test_an_archived_agent_is_out_of_service_until_it_is_published_again(tenant, a_config):
+    """Nothing of it can be changed or published meanwhile, lists keep it apart, and a repeat changes nothing."""
+    agent = await make(tenant, config=a_config())
+    path = f"/v1/agents/{agent['id']}"
+    published = await tenant.done("POST", f"{path}/publish")
+    await tenant.done("PUT", f"{path}/draft", {"config": a_config(prompt="next")})
+    archived = await tenant.done("POST", f"{path}/archive")
+    assert (archived["published"], archived["draft"]["number"]) == (None, 2)
+    assert archived["archived_at"] is not None
+    assert await tenant.done("POST", f"{path}/archive") == archived
+    for method, part, body in (
+        ("POST", "/publish", None),
+        ("POST", f"/versions/{published['id']}/restore", None),
+        ("PUT", "/draft", {"config": a_config()}),
+    ):
+        problem = await tenant.refused(409, method, path + part, body)
+        assert problem["type"] == "urn:turncall:problem:agent-archived"
+    file = {"name": agent["name"], "environment": agent["environment"], "config": a_config(prompt="else")}
+    await tenant.refused(409, "POST", "/v1/agents/import", file)
+
+    async def listed(**query):
+        return [item["id"] for item in (await tenant.done("GET", "/v1/agents", params=query))["items"]]
+
+    assert agent["id"] not in await listed()
+    assert await listed(archived=True) == [agent["id"]]
+    back = await tenant.done("POST", f"{path}/unarchive")
+    assert (back["archived_at"], back["published"]) == (None, None)
+    restored = await tenant.done("POST", f"{path}/versions/{published['id']}/restore")
+    assert (restored["id"], restored["state"]) == (published["id"], "published")

@@ -128,7 +128,7 @@ async def test_request_that_dies_before_its_commit_leaves_nothing(control, tenan
         raise RuntimeError("no view")
 
     with monkeypatch.context() as patch:
-        patch.setattr("turncall_control.agents.routes._view", broken)
+        patch.setattr("turncall_control.agents.routes.agent_view", broken)
         await tenant.refused(500, "POST", "/v1/agents", body, headers=key)
     assert await agents_of(tenant) == []
     await tenant.done("POST", "/v1/agents", body, headers=key)

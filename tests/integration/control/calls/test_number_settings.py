@@ -121,6 +121,33 @@ async def test_the_fallback_agent_answers_for_one_that_cannot(
     assert decision["why"] == "the agent has no published version"
 
 
+async def test_an_archived_agent_never_answers(
+    desk: Any, worker: Any, settle: Any, sid: str, call_id: CallId, other_agent: AgentId
+) -> None:
+    """The fallback agent answers from the next call on; a live call goes on, and no number can name it anew."""
+    await settle(routing={"kind": "agent", "agent_id": other_agent}, fallback={"agent_id": desk.agent_id})
+    live = "CA" + uuid4().hex
+    await desk.rings(live)
+    await worker.opens(worker.offers[-1].plan)
+    earlier = worker.offers[-1].plan
+    await desk.comes(earlier.call_id, "call.started")
+    archived = await desk.http.post(f"/v1/agents/{other_agent}/archive", headers=desk.bearer)
+    assert archived.status_code == 200
+    assert verbs(await desk.rings(sid)) == ["Connect"]
+    assert (await desk.call(call_id))["agent_id"] == desk.agent_id
+    assert (await routed(desk, call_id))["why"] == "the agent has no published version"
+    form = desk.form(live, CallStatus="in-progress")
+    assert verbs(await desk.twilio_asks(f"/webhooks/twilio/voice/resume/{earlier.call_id}/1", form)) == ["Connect"]
+    assert worker.offers[-1].plan.agent_id == other_agent
+    answer = await desk.http.patch(
+        f"/v1/numbers/{desk.number_id}",
+        json={"routing": {"kind": "agent", "agent_id": other_agent}},
+        headers=desk.bearer,
+    )
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"field": "routing.agent_id", "message": "The agent is archived"}]
+
+
 async def test_a_number_with_voice_off_rejects_calls(
     desk: Any, worker: Any, settle: Any, sid: str, call_id: CallId
 ) -> None:

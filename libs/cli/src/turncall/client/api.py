@@ -196,6 +196,14 @@ class TurnCall(Transport):
         """Makes the draft what answers calls."""
         return await self.request("POST", f"/v1/agents/{agent_id}/publish", VersionView)
 
+    async def archive_agent(self, agent_id: AgentId) -> AgentView:
+        """Takes an agent out of service: no call reaches it from the next one on."""
+        return await self.request("POST", f"/v1/agents/{agent_id}/archive", AgentView)
+
+    async def unarchive_agent(self, agent_id: AgentId) -> AgentView:
+        """Takes an agent out of the archive; it answers calls once a version is published or restored."""
+        return await self.request("POST", f"/v1/agents/{agent_id}/unarchive", AgentView)
+
     async def bind_number(
         self, number: str, routing: Target, **settings: Fallback | Busy | Channels | int | None
     ) -> NumberView:

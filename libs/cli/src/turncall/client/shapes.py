@@ -215,6 +215,7 @@ class AgentView(Struct, frozen=True, kw_only=True):
     environment: Literal["development", "staging", "production"]
     max_concurrent_calls: int | None
     created_at: datetime
+    archived_at: datetime | None
     draft: VersionView | None
     published: VersionView | None
 
@@ -250,6 +251,7 @@ class AgentSummary(Struct, frozen=True, kw_only=True):
     name: str
     environment: Literal["development", "staging", "production"]
     created_at: datetime
+    archived_at: datetime | None
     draft_number: int | None
     published_number: int | None
 

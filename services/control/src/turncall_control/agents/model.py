@@ -43,6 +43,7 @@ class AgentRow(Row):
     environment: Mapped[Environment] = mapped_column(Word(Environment))
     max_concurrent_calls: Mapped[int | None]
     created_at: Mapped[datetime] = created_at()
+    archived_at: Mapped[datetime | None]
 
 
 class VersionRow(Row):

@@ -71,9 +71,11 @@ async def page(
     *,
     environment: Environment | None,
     name: str | None,
+    is_archived: bool,
 ) -> Sequence[AgentRow]:
-    """A page of the project's agents."""
-    statement = select(AgentRow).where(owned(AgentRow.project_id, project_id))
+    """A page of the project's agents, either those in service or those that are archived."""
+    archived = AgentRow.archived_at.is_not(None) if is_archived else AgentRow.archived_at.is_(None)
+    statement = select(AgentRow).where(owned(AgentRow.project_id, project_id), archived)
     if environment is not None:
         statement = statement.where(AgentRow.environment == environment)
     if name is not None:

@@ -5,11 +5,12 @@ from typing import Annotated, Final, Literal
 from litestar import delete, get, patch, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
-from msgspec import UNSET, convert
+from msgspec import UNSET
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.agents import files, repository, service
+from turncall_control.agents.archiving import archive_agent, unarchive_agent
 from turncall_control.agents.check import check
 from turncall_control.agents.model import AgentRow, Environment, VersionRow, VersionState
 from turncall_control.agents.schemas import (
@@ -24,6 +25,7 @@ from turncall_control.agents.schemas import (
     Verdict,
     VersionView,
 )
+from turncall_control.agents.views import agent_view, current_view, version_view
 from turncall_control.auth import IN_PROJECT, Caller, Finds, Permission, in_path, needs
 from turncall_control.errors import Conflict, Invalid, NotFound
 from turncall_control.http.paging import Page, PageAsked, paged
@@ -66,7 +68,7 @@ async def create_agent(
     except IntegrityError as error:
         raise _name_taken(data.name, data.environment) from error
     draft = await repository.add_version(session, agent, data.config)
-    return _view(agent, draft, None)
+    return agent_view(agent, draft, None)
 
 
 @get("/v1/agents", tags=["agents"], opt=needs(_READ, IN_PROJECT))
@@ -76,9 +78,12 @@ async def list_agents(
     page: NamedDependency[PageAsked],
     environment: FromQuery[Environment | None] = None,
     name: Annotated[str | None, QueryParameter(max_length=120, description="Exactly this name.")] = None,
+    archived: Annotated[bool, QueryParameter(description="The archived agents, in place of the others.")] = False,
 ) -> Page[AgentSummary]:
     """The project's agents, newest first."""
-    rows = await repository.page(session, caller.project_id, page, environment=environment, name=name)
+    rows = await repository.page(
+        session, caller.project_id, page, environment=environment, name=name, is_archived=archived
+    )
     numbers = await repository.current_numbers(session, caller.project_id, [row.id for row in rows])
 
     def summary(row: AgentRow) -> AgentSummary:
@@ -87,6 +92,7 @@ async def list_agents(
             name=row.name,
             environment=row.environment,
             created_at=row.created_at,
+            archived_at=row.archived_at,
             draft_number=numbers.get((row.id, VersionState.DRAFT)),
             published_number=numbers.get((row.id, VersionState.PUBLISHED)),
         )
@@ -113,7 +119,7 @@ async def get_agent(
 ) -> AgentView:
     """An agent with its draft and its published version."""
     agent = await repository.get(session, caller.project_id, AgentId(agent_id))
-    return await _current_view(session, agent)
+    return await current_view(session, agent)
 
 
 @patch("/v1/agents/{agent_id:str}", tags=["agents"], opt=needs(_WRITE, _AGENT, fails=[NameTaken]))
@@ -133,10 +139,10 @@ async def change_agent(
         await session.flush()
     except IntegrityError as error:
         raise _name_taken(name, environment) from error
-    return await _current_view(session, agent)
+    return await current_view(session, agent)
 
 
-@put("/v1/agents/{agent_id:str}/draft", tags=["agents"], opt=needs(_WRITE, _AGENT))
+@put("/v1/agents/{agent_id:str}/draft", tags=["agents"], opt=needs(_WRITE, _AGENT, fails=[service.AgentArchived]))
 async def put_draft(
     plane: NamedDependency[Plane],
     session: NamedDependency[AsyncSession],
@@ -147,14 +153,14 @@ async def put_draft(
     """Replaces the draft's whole config; begins the next version when the last draft was published."""
     check(plane.vendors, data.config)
     draft = await service.put_draft(session, caller.project_id, AgentId(agent_id), data.config)
-    return _version_view(draft)
+    return version_view(draft)
 
 
 @post(
     "/v1/agents/{agent_id:str}/publish",
     status_code=200,
     tags=["agents"],
-    opt=needs(_WRITE, _AGENT, fails=[service.NothingToPublish, service.VendorKeyMissing]),
+    opt=needs(_WRITE, _AGENT, fails=[service.AgentArchived, service.NothingToPublish, service.VendorKeyMissing]),
 )
 async def publish_agent(
     plane: NamedDependency[Plane],
@@ -166,7 +172,7 @@ async def publish_agent(
 
     409 when there is no draft, or when the installation lacks the key of a vendor that it uses.
     """
-    return _version_view(
+    return version_view(
         await service.publish(
             session, caller.project_id, AgentId(agent_id), plane.vendors, await plane.held_keys(caller.project_id)
         )
@@ -183,7 +189,7 @@ async def list_versions(
     """The agent's versions, newest first."""
     agent = await repository.get(session, caller.project_id, AgentId(agent_id))
     rows = await repository.version_page(session, caller.project_id, agent.id, page)
-    return paged(rows, page, _version_view, lambda row: (row.id,))
+    return paged(rows, page, version_view, lambda row: (row.id,))
 
 
 @get("/v1/agents/{agent_id:str}/versions/{version_id:str}", tags=["agents"], opt=needs(_READ, _VERSION))
@@ -194,7 +200,7 @@ async def get_version(
     version_id: FromPath[str],
 ) -> VersionView:
     """One version, whatever its state."""
-    return _version_view(
+    return version_view(
         await repository.get_version(session, caller.project_id, AgentId(agent_id), VersionId(version_id))
     )
 
@@ -203,7 +209,7 @@ async def get_version(
     "/v1/agents/{agent_id:str}/versions/{version_id:str}/restore",
     status_code=200,
     tags=["agents"],
-    opt=needs(_WRITE, _VERSION, fails=[service.NotArchived, service.VendorKeyMissing]),
+    opt=needs(_WRITE, _VERSION, fails=[service.AgentArchived, service.NotArchived, service.VendorKeyMissing]),
 )
 async def restore_version(
     plane: NamedDependency[Plane],
@@ -213,7 +219,7 @@ async def restore_version(
     version_id: FromPath[str],
 ) -> VersionView:
     """Lets an archived version answer calls again, and archives the one that does; a draft stays as it is."""
-    return _version_view(
+    return version_view(
         await service.restore(
             session,
             caller.project_id,
@@ -241,27 +247,6 @@ async def _compared_with(session: AsyncSession, agent: AgentRow, since: str | No
 
 def _name_taken(name: str, environment: Environment) -> NameTaken:
     return NameTaken(f"the project has another agent named {name} in {environment}")
-
-
-async def _current_view(session: AsyncSession, agent: AgentRow) -> AgentView:
-    versions = await repository.current(session, agent)
-    return _view(agent, versions.get(VersionState.DRAFT), versions.get(VersionState.PUBLISHED))
-
-
-def _view(agent: AgentRow, draft: VersionRow | None, published: VersionRow | None) -> AgentView:
-    return AgentView(
-        id=agent.id,
-        name=agent.name,
-        environment=agent.environment,
-        max_concurrent_calls=agent.max_concurrent_calls,
-        created_at=agent.created_at,
-        draft=None if draft is None else _version_view(draft),
-        published=None if published is None else _version_view(published),
-    )
-
-
-def _version_view(row: VersionRow) -> VersionView:
-    return convert(row, VersionView, from_attributes=True)
 
 
 @delete("/v1/agents/{agent_id:str}", tags=["agents"], opt=needs(_WRITE, _AGENT, fails=[AgentInUse]))
@@ -293,7 +278,7 @@ async def export_agent(
     "/v1/agents/import",
     status_code=200,
     tags=["agents"],
-    opt=needs(_WRITE, IN_PROJECT, fails=[NameTaken, service.VendorKeyMissing]),
+    opt=needs(_WRITE, IN_PROJECT, fails=[NameTaken, service.AgentArchived, service.VendorKeyMissing]),
 )
 async def import_agent(
     plane: NamedDependency[Plane],
@@ -362,5 +347,7 @@ AGENTS: Final = Slice(
         export_agent,
         import_agent,
         list_version_changes,
+        archive_agent,
+        unarchive_agent,
     ),
 )

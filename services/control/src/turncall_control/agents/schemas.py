@@ -92,6 +92,7 @@ class AgentView(Struct, frozen=True, kw_only=True):
     environment: Environment
     max_concurrent_calls: int | None
     created_at: Moment
+    archived_at: Annotated[Moment | None, Meta(description="When it was taken out of service; null while it is not.")]
     draft: Annotated[VersionView | None, Meta(description="What the next publish makes live.")]
     published: Annotated[VersionView | None, Meta(description="What answers calls.")]
 
@@ -103,5 +104,6 @@ class AgentSummary(Struct, frozen=True, kw_only=True):
     name: str
     environment: Environment
     created_at: Moment
+    archived_at: Moment | None
     draft_number: int | None
     published_number: int | None

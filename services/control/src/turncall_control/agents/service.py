@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.agents import repository
 from turncall_control.agents.check import check
-from turncall_control.agents.model import VersionRow, VersionState
+from turncall_control.agents.model import AgentRow, VersionRow, VersionState
 from turncall_control.errors import Conflict
 from turncall_control.vendors.catalogue import Catalogue, missing_keys
 from turncall_proto.agent import AgentSpec
@@ -29,15 +29,32 @@ class NothingToPublish(Conflict):
     name, title = "nothing-to-publish", "There is no draft to publish"
 
 
+class AgentArchived(Conflict):
+    """An archived agent is neither changed nor published until it is unarchived."""
+
+    name, title = "agent-archived", "The agent is archived"
+
+
 class NotArchived(Conflict):
     """Only an archived version can be restored."""
 
     name, title = "not-archived", "The version is not archived"
 
 
-async def put_draft(session: AsyncSession, project_id: ProjectId, agent_id: AgentId, config: AgentSpec) -> VersionRow:
-    """The agent's draft with this config; a new one, under the next number, when the last one was published."""
+async def lock_in_service(session: AsyncSession, project_id: ProjectId, agent_id: AgentId) -> AgentRow:
+    """The agent's row, locked. Raises `NotFound` and `AgentArchived`."""
     agent = await repository.lock(session, project_id, agent_id)
+    if agent.archived_at is not None:
+        raise AgentArchived("unarchive it first")
+    return agent
+
+
+async def put_draft(session: AsyncSession, project_id: ProjectId, agent_id: AgentId, config: AgentSpec) -> VersionRow:
+    """The agent's draft with this config; a new one, under the next number, when the last one was published.
+
+    Raises `AgentArchived`.
+    """
+    agent = await lock_in_service(session, project_id, agent_id)
     draft = (await repository.current(session, agent)).get(VersionState.DRAFT)
     if draft is None:
         return await repository.add_version(session, agent, config)
@@ -49,8 +66,11 @@ async def put_draft(session: AsyncSession, project_id: ProjectId, agent_id: Agen
 async def publish(
     session: AsyncSession, project_id: ProjectId, agent_id: AgentId, vendors: Catalogue, held_keys: Collection[str]
 ) -> VersionRow:
-    """Makes the draft what answers calls and archives what did. Raises `NothingToPublish`, `VendorKeyMissing`."""
-    agent = await repository.lock(session, project_id, agent_id)
+    """Makes the draft what answers calls and archives what did.
+
+    Raises `AgentArchived`, `NothingToPublish`, `VendorKeyMissing`.
+    """
+    agent = await lock_in_service(session, project_id, agent_id)
     versions = await repository.current(session, agent)
     draft = versions.get(VersionState.DRAFT)
     if draft is None:
@@ -67,8 +87,11 @@ async def restore(
     vendors: Catalogue,
     held_keys: Collection[str],
 ) -> VersionRow:
-    """Makes an archived version answer calls again and archives what did. Raises `NotArchived`, `VendorKeyMissing`."""
-    agent = await repository.lock(session, project_id, agent_id)
+    """Makes an archived version answer calls again and archives what did.
+
+    Raises `AgentArchived`, `NotArchived`, `VendorKeyMissing`.
+    """
+    agent = await lock_in_service(session, project_id, agent_id)
     version = await repository.get_version(session, project_id, agent_id, version_id)
     if version.state is not VersionState.ARCHIVED:
         raise NotArchived(f"version {version.number} is {version.state}")

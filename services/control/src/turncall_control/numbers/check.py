@@ -126,7 +126,7 @@ async def _agents(plane: Plane, session: AsyncSession, row: NumberRow) -> AsyncI
             is_ok=not found,
             found=f"{path}: {found or 'answers'}",
             expected=f"{path}: answers",
-            what_to_do="" if not found else f"mend and publish {agent_id}",
+            what_to_do="" if not found else f"mend and publish {agent_id}, or name another one",
         )
 
 
@@ -138,6 +138,8 @@ async def _why_silent(
         agent = await agents.get(session, project_id, agent_id)
     except NotFound:
         return "there is no such agent any more"
+    if agent.archived_at is not None:
+        return "it is archived"
     version = (await agents.current(session, agent)).get(VersionState.PUBLISHED)
     if version is None:
         return "no version is published"

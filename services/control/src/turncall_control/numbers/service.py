@@ -151,9 +151,12 @@ async def _check(session: AsyncSession, project_id: ProjectId, settings: Setting
     faults = []
     for path, agent_id in settings.agents():
         try:
-            await agents.get(session, project_id, agent_id)
+            agent = await agents.get(session, project_id, agent_id)
         except NotFound:
             faults.append(Fault(field=path, message="There is no such agent in this project"))
+        else:
+            if agent.archived_at is not None:
+                faults.append(Fault(field=path, message="The agent is archived"))
     if isinstance(settings.busy, Forward) and settings.fallback.number is None:
         faults.append(Fault(field="fallback.number", message="Forwarding needs a phone number to forward to"))
     if faults:
