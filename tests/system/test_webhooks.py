@@ -40,6 +40,7 @@ async def test_subscribers_of_a_phone_call_hear_exactly_what_the_table_says(hous
         )
         script: list[AnyStep] = [WaitForAgent(), Press(digits="5"), *conversation(*UTTERANCES)]
         call = await house.dial(number, script)
+        await house.api.inject((await house.live(call)).id, "The caller has been here before.")
         await call.ended(timeout_s=120)
         view = await house.record_of(call)
         async with asyncio.timeout(60):

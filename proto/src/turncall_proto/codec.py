@@ -5,12 +5,14 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from turncall_proto.command import AnyCommand
 from turncall_proto.events import CallEvent, Event
 from turncall_proto.ids import CallId, ProjectId
 from turncall_proto.marks import Instant
 from turncall_proto.subjects import MAX_MESSAGE_BYTES
 
 _encoder: Final = msgspec.json.Encoder()
+_command_decoder: Final[msgspec.json.Decoder[AnyCommand]] = msgspec.json.Decoder(AnyCommand)
 _event_decoder: Final[msgspec.json.Decoder[Event]] = msgspec.json.Decoder(Event)
 
 
@@ -43,6 +45,14 @@ def decode[T](data: bytes, kind: type[T]) -> T:
         return msgspec.json.decode(data, type=kind)
     except msgspec.DecodeError as error:
         raise MalformedMessage(f"{kind.__name__}: {error}") from error
+
+
+def decode_command(data: bytes) -> AnyCommand:
+    """A command to a live call. Raises `MalformedMessage`, also for one that this release does not know."""
+    try:
+        return _command_decoder.decode(data)
+    except msgspec.DecodeError as error:
+        raise MalformedMessage(f"command: {error}") from error
 
 
 class _Header(msgspec.Struct, frozen=True, kw_only=True):

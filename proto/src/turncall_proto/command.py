@@ -3,13 +3,20 @@
 Both are request and reply with an id: a repeat of the same id is answered alike and done once.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
 from turncall_proto.call import EndedReason
 from turncall_proto.ids import CallId, WorkerId
-from turncall_proto.marks import Instant
+from turncall_proto.marks import PERSONAL, Instant
+
+KEYS_PATTERN: Final = "^[0-9A-D*#wW]{1,32}$"
+"""Keys of a telephone in their order; ``w`` waits half a second, ``W`` a whole one."""
+
+Line = Annotated[str, Meta(min_length=1, max_length=2000), PERSONAL]
+Injection = Annotated[str, Meta(min_length=1, max_length=8000), PERSONAL]
+Keys = Annotated[str, Meta(pattern=KEYS_PATTERN), PERSONAL]
 
 
 class Command(Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -26,7 +33,38 @@ class EndCall(Command, frozen=True, kw_only=True, tag="end"):
     reason: EndedReason = EndedReason.API_ENDED_CALL
 
 
-AnyCommand = EndCall
+class Say(Command, frozen=True, kw_only=True, tag="say"):
+    """Have the agent say this, behind what it is saying, also while it is muted. The model remembers it."""
+
+    text: Line
+
+
+class Inject(Command, frozen=True, kw_only=True, tag="inject"):
+    """Have the model know this from here on, as an instruction or as if the caller had said it.
+
+    ``is_answered``: it speaks about it at once, as soon as nobody else speaks.
+    """
+
+    text: Injection
+    role: Literal["system", "user"] = "system"
+    is_answered: bool = False
+
+
+class Mute(Command, frozen=True, kw_only=True, tag="mute"):
+    """The agent falls silent at once and listens on; its model is not asked until it is unmuted."""
+
+
+class Unmute(Command, frozen=True, kw_only=True, tag="unmute"):
+    """The agent may speak again. What it was asked in the meantime is answered, once."""
+
+
+class SendDtmf(Command, frozen=True, kw_only=True, tag="dtmf"):
+    """Have the other side hear these keys, behind what the agent is saying."""
+
+    digits: Keys
+
+
+AnyCommand = EndCall | Say | Inject | Mute | Unmute | SendDtmf
 
 
 class DrainWorker(Struct, frozen=True, kw_only=True, tag_field="type", tag="drain"):

@@ -226,6 +226,26 @@ class DtmfReceived(CallEvent, frozen=True, kw_only=True, tag="dtmf.received"):
     digit: Annotated[str, Meta(pattern=r"^[0-9A-D*#]$"), PERSONAL]
 
 
+class ContextInjected(CallEvent, frozen=True, kw_only=True, tag="context.injected"):
+    """The model was told something beside the conversation: an instruction, or words in the caller's name.
+
+    ``is_answered``: it was to speak about it at once.
+    """
+
+    role: Literal["system", "user"]
+    text: Speech
+    is_answered: bool = False
+
+
+class CommandDone(CallEvent, frozen=True, kw_only=True, tag="command.done"):
+    """A command to the live call was carried out. Internal: the next worker does none of them twice, and a call that
+    was muted stays so.
+    """
+
+    command_id: str
+    command: Annotated[str, Meta(description="Its tag, such as ``say``.")]
+
+
 class VendorFailed(CallEvent, frozen=True, kw_only=True, tag="vendor.failed"):
     """A vendor refused, broke or went silent. ``taken_over_by`` is the fallback that serves the stage from here on;
     empty when none stepped in. Internal."""
@@ -284,6 +304,8 @@ Event = (
     | TurnMeasured
     | UsageReported
     | DtmfReceived
+    | ContextInjected
+    | CommandDone
     | VendorFailed
     | RecordingReady
     | EpochClosed
@@ -293,6 +315,7 @@ INTERNAL_TAGS = frozenset(
     {
         "carrier.reported",
         "call.routed",
+        "command.done",
         "end.intended",
         "forward.begun",
         "forward.ended",

@@ -70,7 +70,7 @@ def channels() -> Mapping[str, Channel]:
         ),
         "commands": Channel(
             address=f"{root}.cmd.{{call}}",
-            messages=(command.EndCall,),
+            messages=command.AnyCommand.__args__,
             reply=command.CommandReply,
             summary="Control tells the owner of a live call what to do.",
         ),

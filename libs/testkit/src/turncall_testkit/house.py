@@ -1,5 +1,6 @@
 """Pytest plugin: a whole installation, both planes as processes, with the carrier in the tests' own."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from importlib.resources import files
 
@@ -54,6 +55,15 @@ class House(Struct, frozen=True, kw_only=True):
     async def dial(self, number: NumberView, script: Sequence[AnyStep], *, caller: str = CALLER) -> Call:
         """A caller who follows ``script``; returns while it rings."""
         return await self.carrier.dial(to=number.e164, from_=caller, script=script)
+
+    async def live(self, call: Call) -> CallView:
+        """The call as the API shows it, once its agent is live."""
+        async with asyncio.timeout(10):
+            while True:
+                found = [view for view in (await self.api.calls()).items if view.provider_call_id == call.sid]
+                if found and found[0].started_at is not None:
+                    return found[0]
+                await asyncio.sleep(0.05)
 
     async def record_of(self, call: Call) -> CallView:
         """The call as the API shows it, once ``call.ended`` has been stated."""

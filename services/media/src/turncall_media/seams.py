@@ -10,6 +10,7 @@ from msgspec import Struct
 from turncall_blobs.store import BlobStore
 from turncall_media.circuits import Circuits
 from turncall_proto.call import CallState, EndedReason
+from turncall_proto.command import AnyCommand, CommandReply
 from turncall_proto.events import CallEvent, Event
 from turncall_proto.ids import WorkerId
 
@@ -81,8 +82,8 @@ class Conversation(Protocol):
         """Reports what comes late, such as a recording; called once after `run`, whatever became of that."""
         ...
 
-    def end(self, reason: EndedReason) -> None:
-        """Ends the conversation for this reason; speech under way is cut. The first reason given stands."""
+    async def obey(self, command: AnyCommand) -> CommandReply:
+        """Does what a person asks of the call, as soon as it is live. An end cuts speech that is under way."""
         ...
 
     def hand_over(self, *, at_once: bool) -> None:

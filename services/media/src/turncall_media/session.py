@@ -204,7 +204,7 @@ class CallSession:
         )
         try:
             conversation = self._station.build(plan, wire, reporter, resources, known)
-            return await self._converse(conversation, plan, reporter)
+            return await self._converse(conversation, plan, reporter, known)
         except NotOurs:
             raise
         except MediaError as error:
@@ -214,14 +214,16 @@ class CallSession:
             _log.exception("call.broke")
             return _BROKE
 
-    async def _converse(self, conversation: Conversation, plan: CallStart, reporter: EpochReporter) -> Outcome:
+    async def _converse(
+        self, conversation: Conversation, plan: CallStart, reporter: EpochReporter, known: Past | None
+    ) -> Outcome:
         self._conversation = conversation
         if self._leaves != "stays":
             conversation.hand_over(at_once=self._leaves == "at_once")
         outcome, is_ours = _BROKE, True
         try:
             async with asyncio.TaskGroup() as tasks:
-                owning = tasks.create_task(self._own(conversation, plan, reporter))
+                owning = tasks.create_task(self._own(conversation, plan, reporter, known))
                 outcome = await conversation.run()
                 owning.cancel()
         except* NotOurs:
@@ -230,7 +232,9 @@ class CallSession:
             raise NotOurs("another worker claimed the epoch first")
         return outcome
 
-    async def _own(self, conversation: Conversation, plan: CallStart, reporter: EpochReporter) -> None:
+    async def _own(
+        self, conversation: Conversation, plan: CallStart, reporter: EpochReporter, known: Past | None
+    ) -> None:
         """Claims the epoch while the agent already speaks, then takes its commands. Raises `NotOurs`, which ends it.
 
         While the bus cannot say whose the epoch is, the call goes on, and its facts wait on disk.
@@ -248,7 +252,7 @@ class CallSession:
         if not is_ours:
             raise NotOurs("another worker claimed the epoch first")
         reporter.release()
-        await self._take_commands(Commands(conversation.end, station.now))
+        await self._take_commands(Commands(conversation.obey, station.now, known.facts if known else ()))
 
     async def _take_commands(self, commands: Commands) -> None:
         while True:

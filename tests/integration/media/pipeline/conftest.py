@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import loguru
 import msgspec
@@ -45,6 +46,7 @@ from turncall_media.turns import silero
 from turncall_media.wire.twilio import TwilioWire
 from turncall_proto.agent import AgentSpec, Cascade, Tool, TurnTaking, VendorRef
 from turncall_proto.call import CallStart, EndedReason
+from turncall_proto.command import Command, CommandReply
 from turncall_proto.events import CallEvent
 from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId, WorkerId
 from turncall_testkit import virtual_time
@@ -404,6 +406,12 @@ class Scene:
         await self.conversation.finish()
         return outcome
 
+    async def tell(self, kind: type[Command], **what: Any) -> CommandReply:
+        """What a person asks of the call, and what it says to that."""
+        command = kind(command_id=uuid4().hex, call_id=self.plan.call_id, deadline=NOON, **what)
+        reply: CommandReply = await self.conversation.obey(command)
+        return reply
+
     async def outcome(self) -> Outcome:
         """Waits for the end; nothing may be left running."""
         assert self.running is not None
@@ -484,11 +492,14 @@ class Stage:
         """A call that has not begun, for a test with a loop of its own."""
         return Scene(agent, self.script, resources)
 
-    def play(self, agent: AgentSpec, act: Play, **resources: Any) -> Scene:
-        """Answers a call with ``agent`` and does ``act``; returns when that is done."""
+    def play(self, agent: AgentSpec, act: Play, *, past: Past | None = None, **resources: Any) -> Scene:
+        """Answers a call with ``agent``, of which ``past`` is known, and does ``act``; returns when that is done."""
 
         async def perform() -> Scene:
             scene = Scene(agent, self.script, resources)
+            scene.past = past
+            if past is not None:
+                scene.plan = msgspec.structs.replace(scene.plan, epoch=2)
             await scene.begin()
             async with asyncio.timeout(3600):
                 await act(scene)

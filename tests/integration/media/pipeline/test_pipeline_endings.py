@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from turncall_proto.call import CallState, EndedReason
+from turncall_proto.command import EndCall
 from turncall_proto.events import DtmfReceived, TranscriptFinal, VendorFailed
 
 LONG = "One two three four five six seven eight. Nine ten eleven twelve thirteen fourteen."
@@ -72,8 +73,8 @@ def test_end_by_command_cuts_the_agent_off(stage: Any) -> None:
     async def act(scene: Any) -> None:
         await scene.carrier.until(lambda: scene.carrier.heard_s() > 1.0)
         at_s = scene.carrier.now()
-        scene.conversation.end(EndedReason.API_ENDED_CALL)
-        scene.conversation.end(EndedReason.MAX_DURATION_REACHED)
+        await scene.tell(EndCall)
+        await scene.tell(EndCall, reason=EndedReason.MAX_DURATION_REACHED)
         outcome = await scene.outcome()
         assert outcome.reason is EndedReason.API_ENDED_CALL
         assert scene.carrier.clears_at[0] - at_s < 0.02

@@ -19,6 +19,7 @@ from turncall_media.seams import Outcome, SocketClosed
 from turncall_media.session import CallSession, Station
 from turncall_proto.agent import AgentSpec, Cascade, VendorRef
 from turncall_proto.call import CallStart, CallState, EndedReason
+from turncall_proto.command import AnyCommand, CommandReply, EndCall
 from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId, WorkerId
 from turncall_proto.subjects import STREAMS, call
 
@@ -104,7 +105,7 @@ class Talk:
         self.reporter = reporter
         self.resources = resources
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self.ended: list[EndedReason] = []
+        self.obeyed: list[AnyCommand] = []
         self.was_cancelled = False
         self.handed_over: list[bool] = []
         self.is_finishing = False
@@ -127,10 +128,11 @@ class Talk:
         if at_once and not self.outcome.done():
             self.outcome.set_result(Outcome(state=None, reason=None))
 
-    def end(self, reason: EndedReason) -> None:
-        self.ended.append(reason)
-        if not self.outcome.done():
-            self.outcome.set_result(Outcome(state=CallState.COMPLETED, reason=reason))
+    async def obey(self, command: AnyCommand) -> CommandReply:
+        self.obeyed.append(command)
+        if isinstance(command, EndCall) and not self.outcome.done():
+            self.outcome.set_result(Outcome(state=CallState.COMPLETED, reason=command.reason))
+        return CommandReply(outcome="done")
 
 
 class Edge:

@@ -10,8 +10,8 @@ from turncall_media.seams import Outcome, SocketClosed
 from turncall_media.session import CARRIER_CLOSES_WITHIN_S, FIRST_MESSAGE_WITHIN_S, PLAN_WITHIN_S
 from turncall_proto.call import CallState, Claim, EndedReason
 from turncall_proto.codec import decode, encode
-from turncall_proto.command import ActReply, CommandReply, EndCall, HangUpAsked
-from turncall_proto.events import CallStarted, EpochClosed, EpochOpened
+from turncall_proto.command import ActReply, CommandReply, EndCall, HangUpAsked, Say
+from turncall_proto.events import CallStarted, CommandDone, EpochClosed, EpochOpened
 from turncall_proto.subjects import act, call, command
 from turncall_testkit import virtual_time
 
@@ -197,16 +197,40 @@ def test_a_command_ends_the_call_once(edge, a_socket, a_plan):
         await settled()
         late = EndCall(command_id="c0", call_id=plan.call_id, deadline=world.now())
         assert await ask(world, late) == CommandReply(outcome="late")
-        assert world.talks[0].ended == []
+        assert world.talks[0].obeyed == []
         end = EndCall(command_id="c1", call_id=plan.call_id, deadline=world.now().replace(year=2027))
         replies = [await ask(world, end), await ask(world, end)]
         assert replies == [CommandReply(outcome="done")] * 2
-        assert world.talks[0].ended == [EndedReason.API_ENDED_CALL]
+        assert world.talks[0].obeyed == [end]
         await running
         assert world.spooled[-1].reason is EndedReason.API_ENDED_CALL
 
     async def ask(world, message: EndCall) -> CommandReply:
         return decode(await world.bus.ask(command(message.call_id), encode(message), timeout_s=1), CommandReply)
+
+    virtual_time.run(main())
+
+
+def test_a_command_that_an_earlier_worker_did_is_not_done_again(edge, a_socket, a_plan):
+    """The next worker answers its repeat as done, from the facts of the epoch before."""
+
+    async def main() -> None:
+        world, socket = await edge(), a_socket()
+        plan = a_plan(epoch=2)
+        header = {"call_id": plan.call_id, "project_id": plan.project_id, "epoch": 1, "at": world.now()}
+        done = CommandDone(seq=1, command_id="c1", command="say", **header)
+        await world.bus.publish(call(plan.project_id, plan.call_id, "event"), encode(done), message_id="1")
+        running = asyncio.create_task(world.session(socket, plan, epoch=2).run())
+        await settled()
+        for command_id, texts in (("c1", []), ("c2", ["Hello."])):
+            said = Say(
+                command_id=command_id, call_id=plan.call_id, deadline=world.now().replace(year=2027), text="Hello."
+            )
+            answer = await world.bus.ask(command(plan.call_id), encode(said), timeout_s=1)
+            assert decode(answer, CommandReply).outcome == "done"
+            assert [each.text for each in world.talks[0].obeyed] == texts
+        world.talks[0].outcome.set_result(HUNG_UP)
+        await running
 
     virtual_time.run(main())
 
@@ -352,7 +376,7 @@ def test_a_lost_claim(edge, a_socket, a_plan):
         assert socket.closed_with == 1008
         assert world.spooled == []
         assert world.talks[0].was_cancelled
-        assert world.talks[0].ended == []
+        assert world.talks[0].obeyed == []
         assert world.count("claims", result="lost") == 1
 
     virtual_time.run(main())

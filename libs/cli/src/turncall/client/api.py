@@ -15,6 +15,7 @@ from turncall.client.shapes import (
     CallUsage,
     CallView,
     Channels,
+    CommandTaken,
     CredentialView,
     DeliveryView,
     DrainTaken,
@@ -301,6 +302,34 @@ class TurnCall(Transport):
     async def end_call(self, call_id: CallId) -> EndTaken:
         """Ends a live call."""
         return await self.request("POST", f"/v1/calls/{call_id}/end", EndTaken)
+
+    async def say(self, call_id: CallId, text: str) -> CommandTaken:
+        """Has the agent of a live call say this."""
+        return await self.request("POST", f"/v1/calls/{call_id}/say", CommandTaken, body={"text": text})
+
+    async def inject(
+        self,
+        call_id: CallId,
+        text: str,
+        *,
+        role: Literal["system", "user"] = "system",
+        is_answered: bool = False,
+    ) -> CommandTaken:
+        """Has the agent's model know this; with ``is_answered`` it speaks about it at once."""
+        body = {"text": text, "role": role, "is_answered": is_answered}
+        return await self.request("POST", f"/v1/calls/{call_id}/inject", CommandTaken, body=body)
+
+    async def mute(self, call_id: CallId) -> CommandTaken:
+        """Silences the agent; it listens on."""
+        return await self.request("POST", f"/v1/calls/{call_id}/mute", CommandTaken)
+
+    async def unmute(self, call_id: CallId) -> CommandTaken:
+        """Lets the agent speak again."""
+        return await self.request("POST", f"/v1/calls/{call_id}/unmute", CommandTaken)
+
+    async def send_dtmf(self, call_id: CallId, digits: str) -> CommandTaken:
+        """Has the other side hear these keys."""
+        return await self.request("POST", f"/v1/calls/{call_id}/dtmf", CommandTaken, body={"digits": digits})
 
     async def follow(self, call_id: CallId, *, internal: bool = False) -> AsyncIterator[StoredFact]:
         """What happened so far and then what happens, to ``call.ended``; passing talk without a number is left out."""

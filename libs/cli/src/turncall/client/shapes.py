@@ -531,6 +531,12 @@ class Redelivering(Struct, frozen=True, kw_only=True):
     next_since: datetime | None
 
 
+class CommandTaken(Struct, frozen=True, kw_only=True):
+    """The pipeline of the call has carried a command out."""
+
+    command_id: str
+
+
 class EndTaken(Struct, frozen=True, kw_only=True):
     """Who ends the call."""
 

@@ -4,12 +4,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import uuid4
 
-from turncall_bus.bus import Away, NoAnswer, NobodyListens
-from turncall_control.calls import hangups, ledger, news
+from turncall_control.calls import commanding, hangups, ledger, news
 from turncall_control.plane import Plane
-from turncall_proto import subjects
 from turncall_proto.call import CallState, EndedReason
-from turncall_proto.codec import MalformedMessage, decode, encode
 from turncall_proto.command import CommandReply, EndCall
 from turncall_proto.ids import CallId
 
@@ -20,12 +17,7 @@ END_WITHIN_S: Final = 2.0
 async def asked(plane: Plane, call_id: CallId) -> CommandReply | None:
     """What the call's worker says to the command to end it; None when no worker answers in time."""
     deadline = datetime.now(UTC) + timedelta(seconds=END_WITHIN_S)
-    command = EndCall(command_id=uuid4().hex, call_id=call_id, deadline=deadline)
-    try:
-        answer = await plane.bus.ask(subjects.command(call_id), encode(command), timeout_s=END_WITHIN_S)
-        return decode(answer, CommandReply)
-    except (Away, NobodyListens, NoAnswer, MalformedMessage):
-        return None
+    return await commanding.asked(plane, EndCall(command_id=uuid4().hex, call_id=call_id, deadline=deadline))
 
 
 async def closed(plane: Plane, call_id: CallId) -> bool:

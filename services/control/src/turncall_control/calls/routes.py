@@ -10,7 +10,8 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.auth import IN_PROJECT, Caller, Permission, in_path, needs
-from turncall_control.calls import duties, ending, link_routes, record_routes, repository
+from turncall_control.calls import command_routes, duties, ending, link_routes, record_routes, repository
+from turncall_control.calls.commanding import CallOver
 from turncall_control.calls.repository import CallsWanted
 from turncall_control.calls.schemas import CallChange, CallView, EndTaken
 from turncall_control.calls.views import call_view
@@ -22,12 +23,6 @@ from turncall_proto import ids
 from turncall_proto.call import FINAL, CallState, Channel, Direction, EndedReason
 from turncall_proto.ids import AgentId, CallId, NumberId, VersionId
 from turncall_proto.variables import MOST_METADATA
-
-
-class CallOver(Conflict):
-    """There is nothing left to end."""
-
-    name, title = "call-over", "The call is over"
 
 
 class EndRefused(Conflict):
@@ -167,7 +162,15 @@ def _check_id(name: str, prefix: str, text: str | None) -> None:
 
 CALLS: Final = Slice(
     name="calls",
-    routes=(list_calls, get_call, change_call, end_call, *record_routes.ROUTES, *link_routes.ROUTES),
+    routes=(
+        list_calls,
+        get_call,
+        change_call,
+        end_call,
+        *command_routes.ROUTES,
+        *record_routes.ROUTES,
+        *link_routes.ROUTES,
+    ),
     tasks=(
         duties.watch_workers,
         duties.learn_routes,

@@ -7,6 +7,7 @@ from msgspec import Meta, Struct
 
 from turncall_control.routing import Decision
 from turncall_proto.call import CallState, Channel, Direction, EndedReason
+from turncall_proto.command import Injection, Keys, Line
 from turncall_proto.ids import AgentId, CallId, NumberId, ProjectId, VersionId
 from turncall_proto.variables import MOST_METADATA, Metadata, MetadataKey, MetadataText, Variables
 
@@ -119,6 +120,34 @@ class Turns(Struct, frozen=True, kw_only=True):
     """The measured turns of a call, in order."""
 
     turns: tuple[Turn, ...]
+
+
+class LineAsked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Something for the agent to say."""
+
+    text: Line
+
+
+class InjectionAsked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Something for the agent's model to know."""
+
+    text: Injection
+    role: Annotated[
+        Literal["system", "user"], Meta(description="An instruction, or words as if the caller had said them.")
+    ] = "system"
+    is_answered: Annotated[bool, Meta(description="The agent speaks about it as soon as nobody else speaks.")] = False
+
+
+class DtmfAsked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Keys to be pressed: 0-9, A-D, * and #; `w` waits half a second, `W` a whole one."""
+
+    digits: Keys
+
+
+class CommandTaken(Struct, frozen=True, kw_only=True):
+    """The pipeline of the call has carried a command out."""
+
+    command_id: Annotated[str, Meta(description="As the call's event log has it.")]
 
 
 class EndTaken(Struct, frozen=True, kw_only=True):

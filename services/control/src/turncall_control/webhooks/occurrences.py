@@ -33,6 +33,7 @@ OCCURRENCES: Final[Mapping[str, Occurrence]] = {
     "tool.called": _LIVE,
     "tool.result": _LIVE,
     "dtmf.received": _LIVE,
+    "context.injected": _LIVE,
     "recording.ready": _LIVE,
     "call.ended": Occurrence(states=_OVER),
 }

@@ -22,7 +22,9 @@ from turncall_media.pipelines.conversation import Conversation, Parts
 from turncall_media.pipelines.ending import Ending
 from turncall_media.pipelines.faults import Faults
 from turncall_media.pipelines.listening import CallerInput
+from turncall_media.pipelines.mute import Mute
 from turncall_media.pipelines.openings import go_on
+from turncall_media.pipelines.orders import Orders
 from turncall_media.pipelines.speaking import AgentOutput
 from turncall_media.pipelines.speech import Speech
 from turncall_media.pipelines.story import UNKNOWN, Continuation, continuation, unheard
@@ -88,6 +90,7 @@ class _Ends(Struct, frozen=True, kw_only=True):
     narrator: Narrator
     recorder: Recorder | None
     ending: Ending
+    mute: Mute
     speech: Speech
     faults: Faults
     egress: EgressClient
@@ -99,6 +102,7 @@ def _ends(plan: CallStart, wire: TwilioWire, narrator: Narrator, resources: Reso
     output = AgentOutput(wire, recorder, narrator, ending.stream_ended)
     voice = VoiceDetector(policy.voice_settings(plan.agent.turn_taking), silero.Ear(silero.load()))
     words = policy.words(plan.agent.turn_taking)
+    mute = Mute()
     return _Ends(
         caller=CallerInput(
             wire,
@@ -115,7 +119,8 @@ def _ends(plan: CallStart, wire: TwilioWire, narrator: Narrator, resources: Reso
         narrator=narrator,
         recorder=recorder,
         ending=ending,
-        speech=Speech(),
+        mute=mute,
+        speech=Speech(mute),
         faults=Faults(),
         egress=EgressClient(Wall(resources.egress_allow)),
     )
@@ -126,6 +131,7 @@ def _conversation(
 ) -> Conversation:
     agent, narrator, speech = plan.agent, ends.narrator, ends.speech
     story = _story(plan, past, resources.now())
+    ends.mute.is_on = story.is_muted
     narrator.turn, narrator.keys_s = story.turn, agent.keypad.timeout_ms / 1000
     prompt = [{"role": "system", "content": agent.prompt}] if agent.prompt else []
     messages: list[Any] = [*prompt, *story.messages]
@@ -151,6 +157,7 @@ def _conversation(
         ends.faults,
         agent.keypad,
         agent.pronunciations,
+        ends.mute,
     )
 
     async def opening() -> None:
@@ -168,7 +175,11 @@ def _conversation(
         partial(ask_when_idle, agent, story.messages, speech, narrator, ends.ending.because),
         partial(warn_of_the_end, agent, story.messages, lasts_s, speech, narrator),
     )
-    return Conversation(replace(_parts(agent, ends, worker, vendors.stages(), lasts_s), watches=watches), opening)
+    orders = Orders(
+        worker=worker, context=context, speech=speech, mute=ends.mute, narrator=narrator, ending=ends.ending
+    )
+    parts = _parts(agent, ends, worker, vendors.stages(), lasts_s)
+    return Conversation(replace(parts, orders=orders, watches=watches), opening)
 
 
 def _shared(plan: CallStart, ends: _Ends, resources: Resources) -> toolbox.Shared:

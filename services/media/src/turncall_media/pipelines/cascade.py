@@ -41,6 +41,7 @@ from pipecat.services.tts_service import TTSService
 from turncall_media.pipelines.aloud import plain, pronounced
 from turncall_media.pipelines.faults import Faults
 from turncall_media.pipelines.listening import CallerInput
+from turncall_media.pipelines.mute import Mute
 from turncall_media.pipelines.patience import FIRST_SIGN_WITHIN_S, Patience
 from turncall_media.pipelines.speaking import AgentOutput
 from turncall_media.pipelines.speech import Speech
@@ -67,12 +68,13 @@ def build_worker(
     faults: Faults,
     keypad: Keypad,
     pronunciations: Mapping[str, str],
+    mute: Mute,
 ) -> PipelineWorker:
     """The pipeline of one call, not started. Pipecat's own extras (RTVI, turn tracking, idle watch) are off: they cost
     a third of the work for each frame (measured), and what they tell is told by ``narrator``."""
     patience = Patience(partial(_report_silence, vendors.llm))
     asked = by_class({LLMContextFrame: lambda _: patience.asked()})
-    mouth = Tap("Mouth", _mouth(narrator, speech, faults, patience), up=asked)
+    mouth = Tap("Mouth", _mouth(narrator, speech, faults, patience), up=asked, holds=mute.holds)
     speech.mouth = mouth
     each_service(vendors.tts, partial(_count_characters, narrator))
     each_service(vendors.tts, partial(_read_aloud, pronounced(pronunciations)))
@@ -83,7 +85,12 @@ def build_worker(
             Tap("Ear", _ear(narrator, faults), swallows=(InputAudioRawFrame,)),
             _keys(keypad),
             LLMUserAggregator(context, params=turns),
-            Tap("Floor", _floor(narrator, patience), up=by_class({ErrorFrame: lambda _: patience.answered()})),
+            Tap(
+                "Floor",
+                _floor(narrator, patience),
+                up=by_class({ErrorFrame: lambda _: patience.answered()}),
+                holds=mute.holds,
+            ),
             vendors.llm,
             mouth,
             vendors.tts,

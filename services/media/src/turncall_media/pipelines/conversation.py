@@ -19,6 +19,7 @@ from turncall_media.pipelines.cascade import CANCEL_WITHIN_S
 from turncall_media.pipelines.ending import Ending
 from turncall_media.pipelines.faults import Faults
 from turncall_media.pipelines.openings import Opening
+from turncall_media.pipelines.orders import Orders
 from turncall_media.pipelines.quiet import quiet
 from turncall_media.pipelines.speech import Speech
 from turncall_media.report.events import Narrator, Stage
@@ -26,6 +27,7 @@ from turncall_media.report.recorder import Recorder
 from turncall_media.seams import Outcome
 from turncall_proto.agent import AgentSpec
 from turncall_proto.call import EndedReason
+from turncall_proto.command import AnyCommand, CommandReply, EndCall
 from turncall_runtime import logs
 
 APOLOGY_WITHIN_S: Final = 15.0
@@ -38,7 +40,8 @@ _log = logs.logger(__name__)
 class Parts(Struct, frozen=True, kw_only=True):
     """What a conversation is made of. ``recorder`` is None when nothing is recorded; ``lasts_s`` at the longest.
 
-    ``watches`` run beside the conversation from the moment when it is open.
+    ``orders`` are None when it has nobody to give them to. ``watches`` run beside the conversation from the moment when
+    it is open.
     """
 
     agent: AgentSpec
@@ -51,6 +54,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     faults: Faults
     recorder: Recorder | None
     egress: EgressClient
+    orders: Orders | None = None
     watches: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
 
 
@@ -63,6 +67,7 @@ class Conversation:
         self._opening = opening
         self._tasks: set[asyncio.Task[None]] = set()
         self._recording: asyncio.Task[None] | None = None
+        self._is_live = asyncio.Event()
         self._is_open = asyncio.Event()
 
     async def run(self) -> Outcome:
@@ -94,9 +99,16 @@ class Conversation:
         finally:
             await _end_all([recording])
 
-    def end(self, reason: EndedReason) -> None:
-        """Ends the conversation for this reason; speech under way is cut. The first reason given stands."""
-        self._parts.ending.because(reason)
+    async def obey(self, command: AnyCommand) -> CommandReply:
+        """Does what a person asks of the call, as soon as it is live. An end cuts speech that is under way."""
+        if isinstance(command, EndCall):
+            self._parts.ending.because(command.reason)
+            self._parts.narrator.obeyed(command)
+            return CommandReply(outcome="done")
+        if self._parts.orders is None:
+            return CommandReply(outcome="refused", detail="the agent cannot go on with the call")
+        await self._is_live.wait()
+        return await self._parts.orders.obey(command, self._start)
 
     def hand_over(self, *, at_once: bool) -> None:
         """Ends the conversation here so that it goes on elsewhere: at the next quiet moment, or ``at_once``."""
@@ -153,6 +165,7 @@ class Conversation:
         await _end_all([running, *manager.current_tasks()])
 
     async def _open(self, _: PipelineWorker, __: StartFrame) -> None:
+        self._is_live.set()
         self._start(self._give_up("llm") if self._opening is None else self._begin(self._opening))
 
     async def _begin(self, opening: Opening) -> None:

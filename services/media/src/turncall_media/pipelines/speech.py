@@ -12,13 +12,15 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.frame_processor import FrameProcessor
 
+from turncall_media.pipelines.mute import Mute
 from turncall_media.pipelines.speaking import HeardFrame, SoundFrame
 
 
 class Speech:
     """Speaks through ``mouth``, the processor just before the voice. `notice` gets all that passes there."""
 
-    def __init__(self) -> None:
+    def __init__(self, mute: Mute) -> None:
+        self._mute = mute
         self.mouth: FrameProcessor | None = None
         self.lines = 0  # said so far, besides the model's replies
         self.has_model_spoken = False  # in its latest reply
@@ -40,8 +42,18 @@ class Speech:
         elif isinstance(frame, LLMFullResponseEndFrame | InterruptionFrame):
             self._no_reply_under_way.set()
 
-    async def say(self, text: str, *, is_kept: bool) -> None:
-        """Has ``text`` spoken behind what is being said. ``is_kept``: the model is to remember it."""
+    @property
+    def is_muted(self) -> bool:
+        """Whether a person has silenced the agent."""
+        return self._mute.is_on
+
+    async def say(self, text: str, *, is_kept: bool, is_ordered: bool = False) -> None:
+        """Has ``text`` spoken behind what is being said. ``is_kept``: the model is to remember it.
+
+        A muted agent says only what it is ordered to say.
+        """
+        if self.is_muted and not is_ordered:
+            return
         self.lines += 1
         await self._push(TTSSpeakFrame(text, append_to_context=is_kept))
 
@@ -50,9 +62,13 @@ class Speech:
         self.lines += 1
         await self._push(SoundFrame(pcm=pcm))
 
+    async def written(self) -> None:
+        """Returns when the model is not writing; what it wrote may still be spoken."""
+        await self._no_reply_under_way.wait()
+
     async def heard(self) -> None:
         """Returns when the caller has heard all that is being said, or has interrupted it."""
-        await self._no_reply_under_way.wait()
+        await self.written()
         behind = HeardFrame()
         await self._push(behind)
         await behind.heard.wait()

@@ -14,6 +14,8 @@ from msgspec.structs import replace
 from turncall_proto.events import (
     CallAnswered,
     CallStarted,
+    CommandDone,
+    ContextInjected,
     DtmfReceived,
     EpochOpened,
     Event,
@@ -46,7 +48,8 @@ class Continuation(Struct, frozen=True, kw_only=True):
     ``messages`` is what was said and done, without the prompt. ``greet``: nobody has spoken yet. ``ask_again``: the
     caller was cut off. ``say``: the sentence of the agent that was cut, and what was to follow it. ``keys``: pressed,
     and not yet taken for the caller's words. ``run_model``: the caller, or a tool, waits for a reply. ``turn`` is the
-    number of the last turn, ``answered_at`` the moment from which the call's length counts.
+    number of the last turn, ``answered_at`` the moment from which the call's length counts. ``is_muted``: a person has
+    silenced the agent.
     """
 
     messages: tuple[Message, ...] = ()
@@ -58,6 +61,7 @@ class Continuation(Struct, frozen=True, kw_only=True):
     run_model: bool = False
     turn: int = 0
     answered_at: datetime | None = None
+    is_muted: bool = False
 
     @property
     def is_listening(self) -> bool:
@@ -118,6 +122,7 @@ class _Reader:
         self._keys = ""
         self._awaits_reply = False
         self._pending: dict[str, Pending] = {}
+        self._is_muted = False
 
     def read(self, fact: Event) -> None:
         """Takes the next fact."""
@@ -147,6 +152,10 @@ class _Reader:
                 )
             case ToolReturned():
                 self._tool_returned(fact)
+            case ContextInjected():
+                self._injected(fact)
+            case CommandDone(command="mute" | "unmute" as command):
+                self._is_muted = command == "mute"
 
     def told(self) -> Continuation:
         """The continuation after the last fact."""
@@ -167,6 +176,7 @@ class _Reader:
             run_model=self._awaits_reply and not is_callers and all(call.tool in self._survives for call in pending),
             turn=self._turn,
             answered_at=self._answered_at,
+            is_muted=self._is_muted,
         )
 
     def _agent_begins(self, fact: UtteranceBegun) -> None:
@@ -219,6 +229,10 @@ class _Reader:
         del self._pending[fact.tool_call_id]
         self._messages += _used(call, fact.output)
         self._awaits_reply = True
+
+    def _injected(self, fact: ContextInjected) -> None:
+        self._messages.append({"role": fact.role, "content": fact.text})
+        self._awaits_reply = self._awaits_reply or fact.is_answered
 
     def _break_off(self) -> None:
         """The epoch ends here: what was being said was cut by that, not by anybody in the call."""

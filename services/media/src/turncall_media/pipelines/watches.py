@@ -6,6 +6,7 @@ Both remember what an earlier worker of the call has said already: ``messages`` 
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Final
 
 from turncall_media.pipelines.apologies import still_there
 from turncall_media.pipelines.quiet import quiet
@@ -14,6 +15,8 @@ from turncall_media.pipelines.story import Message
 from turncall_media.report.events import Narrator
 from turncall_proto.agent import AgentSpec
 from turncall_proto.call import EndedReason
+
+_LOOK_AGAIN_S: Final = 0.05
 
 
 async def ask_when_idle(
@@ -34,6 +37,9 @@ async def ask_when_idle(
     turn, asked = narrator.turn, asked_last(messages, prompts)
     while True:
         await quiet(speech, narrator, for_s)
+        if speech.is_muted:
+            await asyncio.sleep(_LOOK_AGAIN_S)
+            continue
         if narrator.turn != turn:
             turn, asked = narrator.turn, 0
         if asked >= len(prompts):

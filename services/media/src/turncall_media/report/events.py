@@ -15,9 +15,12 @@ from turncall_media.report.recorder import Recording
 from turncall_media.seams import Reporter
 from turncall_media.sound import RATE_HZ
 from turncall_proto.call import Resume
+from turncall_proto.command import Command
 from turncall_proto.events import (
     CallResumed,
     CallStarted,
+    CommandDone,
+    ContextInjected,
     DtmfReceived,
     RecordingReady,
     ToolCalled,
@@ -87,6 +90,11 @@ class Narrator:
     def is_behind(self) -> bool:
         """Whether the caller may be speaking unheard: audio waits to be listened to, or does not come."""
         return self.call_ms(self._clock_s()) - self._heard_ms > BEHIND_MS
+
+    @property
+    def has_caller_the_floor(self) -> bool:
+        """Whether the caller speaks, or has not given the floor back yet."""
+        return self._has_caller_the_floor
 
     @property
     def is_caller_speaking(self) -> bool:
@@ -241,6 +249,14 @@ class Narrator:
         """The caller pressed a key."""
         self._key_s = self._clock_s()
         self._reporter.report(DtmfReceived, digit=digit)
+
+    def injected(self, text: str, role: Literal["system", "user"], *, is_answered: bool) -> None:
+        """The model was told something beside the conversation."""
+        self._reporter.report(ContextInjected, text=text, role=role, is_answered=is_answered)
+
+    def obeyed(self, command: Command) -> None:
+        """A command to the call was carried out."""
+        self._reporter.report(CommandDone, command_id=command.command_id, command=str(command.__struct_config__.tag))
 
     def vendor_failed(self, stage: Stage, detail: str, *, is_fatal: bool, taken_over_by: str = "") -> None:
         """The vendor of a stage refused, broke or went silent; ``taken_over_by`` is who serves it from here on."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 from turncall_media.tones import tones
 from turncall_media.tools.shape import Invocation
 from turncall_proto.agent import SendDtmfTool
+from turncall_proto.command import KEYS_PATTERN
 
 ENDS_REPLY: Final = False
 
@@ -16,7 +17,7 @@ def parameters(tool: SendDtmfTool) -> dict[str, Any]:
     """The keys."""
     keys = {
         "type": "string",
-        "pattern": "^[0-9A-D*#wW]{1,32}$",
+        "pattern": KEYS_PATTERN,
         "description": "Keys in their order: 0-9, *, #, A-D; w waits half a second, W a whole one.",
     }
     return {"type": "object", "properties": {"digits": keys}, "required": ["digits"], "additionalProperties": False}

@@ -1,0 +1,85 @@
+"""What a person tells the agent of a live call to do, and how the pipeline does it.
+
+Each order is stated as done in the moment in which the pipeline has it. What then takes its time, such as a sentence
+that waits for the one before, is heard afterwards, or is cut by whoever interrupts.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from msgspec import Struct
+from pipecat.frames.frames import InterruptionFrame, LLMRunFrame
+from pipecat.pipeline.worker import PipelineWorker
+from pipecat.processors.aggregators.llm_context import LLMContext
+
+from turncall_media.pipelines.ending import Ending
+from turncall_media.pipelines.mute import Mute
+from turncall_media.pipelines.speech import Speech
+from turncall_media.report.events import Narrator
+from turncall_media.tones import tones
+from turncall_proto.command import AnyCommand, CommandReply, Inject, Say, SendDtmf, Unmute
+from turncall_proto.command import Mute as MuteCommand
+
+_DONE: Final = CommandReply(outcome="done")
+
+
+class Orders(Struct, frozen=True, kw_only=True):
+    """Carries commands out on one pipeline, once it runs."""
+
+    worker: PipelineWorker
+    context: LLMContext
+    speech: Speech
+    mute: Mute
+    narrator: Narrator
+    ending: Ending
+
+    async def obey(self, command: AnyCommand, begin: Callable[[Coroutine[Any, Any, None]], None]) -> CommandReply:
+        """Does what is asked. ``begin`` runs what takes longer, for as long as the conversation lasts."""
+        if self.ending.outcome is not None:
+            return CommandReply(outcome="refused", detail="the call is ending")
+        match command:
+            case Say(text=text):
+                begin(self._say(text))
+            case Inject():
+                self._inject(command, begin)
+            case MuteCommand():
+                await self._silence()
+            case Unmute():
+                await self._unsilence()
+            case SendDtmf(digits=digits):
+                begin(self._press(digits))
+        self.narrator.obeyed(command)
+        return _DONE
+
+    async def _say(self, text: str) -> None:
+        await self.speech.written()
+        await self.speech.say(text, is_kept=True, is_ordered=True)
+
+    async def _press(self, digits: str) -> None:
+        await self.speech.heard()
+        await self.speech.play(tones(digits))
+
+    def _inject(self, command: Inject, begin: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+        message: Any = {"role": command.role, "content": command.text}
+        self.context.add_message(message)
+        self.narrator.injected(command.text, command.role, is_answered=command.is_answered)
+        if command.is_answered:
+            begin(self._ask())
+
+    async def _ask(self) -> None:
+        """Has the model reply when it is the agent's turn; a caller who speaks meanwhile has it asked in any case."""
+        turn = self.narrator.turn
+        await self.speech.heard()
+        if self.narrator.turn == turn and not self.narrator.has_caller_the_floor:
+            await self.worker.queue_frames([LLMRunFrame()])
+
+    async def _silence(self) -> None:
+        self.mute.is_on = True
+        await self.worker.queue_frames([InterruptionFrame()])
+
+    async def _unsilence(self) -> None:
+        self.mute.is_on = False
+        if self.mute.has_held:
+            self.mute.has_held = False
+            self.narrator.reply_abandoned()  # how long it was muted is no measure of the reply
+            await self.worker.queue_frames([LLMRunFrame()])
