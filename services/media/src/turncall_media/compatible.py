@@ -1,15 +1,19 @@
 """What vendors that speak OpenAI's protocol share: clients over connections of ours, and the model's service."""
 
 import ssl
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from msgspec import Meta
-from openai import APIConnectionError, AsyncOpenAI
+from openai import APIConnectionError, AsyncOpenAI, AsyncStream
+from openai.types.chat import ChatCompletionChunk
+from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.services.openai.base_llm import OpenAILLMSettings
 from pipecat.services.openai.llm import OpenAILLMService
 from pipecat.utils.errors import ErrorCategory
 
 from turncall_media import web
+from turncall_media.answers import Arguments
 from turncall_media.kinds import BuildContext
 from turncall_media.web import URL
 
@@ -78,6 +82,10 @@ class CompatibleLLMService(OpenAILLMService):
         """The client given."""
         return self._ours
 
+    async def get_chat_completions(self, context: LLMContext) -> AsyncIterator[ChatCompletionChunk]:  # type: ignore[override]  # Pipecat closes what it gets, a generator as well as a stream
+        """The answer's chunks. Raises `NoAnswer` behind the last one for calls that cannot be made."""
+        return _whole(await super().get_chat_completions(context))
+
     async def cleanup(self) -> None:
         """Closes the connections with the pipeline."""
         await super().cleanup()  # type: ignore[no-untyped-call]  # Pipecat leaves it untyped
@@ -85,3 +93,13 @@ class CompatibleLLMService(OpenAILLMService):
 
     def _classify_error(self, exception: Exception) -> ErrorCategory | None:
         return category(exception)
+
+
+async def _whole(chunks: AsyncStream[ChatCompletionChunk]) -> AsyncIterator[ChatCompletionChunk]:
+    arguments = Arguments()
+    async with chunks:
+        async for chunk in chunks:
+            for call in (chunk.choices[0].delta.tool_calls or ()) if chunk.choices and chunk.choices[0].delta else ():
+                arguments.add(call.index, (call.function and call.function.arguments) or "")
+            yield chunk
+    arguments.check()

@@ -29,6 +29,7 @@ from pipecat.metrics.metrics import LLMTokenUsage, LLMUsageMetricsData
 from pipecat.processors.aggregators.llm_context import LLMContext
 
 from turncall_media import registry
+from turncall_media.answers import NoAnswer
 from turncall_media.kinds import Kind
 from turncall_testkit.vendors import FAKES, UNKNOWN, Call, Manners, Reply
 from turncall_testkit.vendors.replies import INPUT_TOKENS, OUTPUT_TOKENS
@@ -154,6 +155,26 @@ async def test_a_model_calls_a_tool(bench: Callable[..., Any], vendor: str) -> N
             await running.first(FunctionCallResultFrame)
             assert called == [{"day": "monday", "people": 2}]
             assert running.errors == []
+
+
+@pytest.mark.parametrize("vendor", [vendor for kind, vendor in HOSTED if kind == "llm" and vendor != "google"])
+async def test_a_call_that_cannot_be_made_is_told(bench: Callable[..., Any], vendor: str) -> None:
+    """Arguments that are no JSON are an error that another try may mend, also behind words: nothing is called, and
+    nobody waits for it. Gemini sends none, but an empty answer."""
+
+    async def book(_: Any) -> None:
+        raise AssertionError("nobody knows with what")
+
+    reply = Reply(text="Let me see.", calls=(Call(name=TOOL, written='{"day": "mon'),))
+    async with serving("llm", vendor, replies=[reply]) as (options, _):
+        line = bench("llm", vendor, options)
+        line.service.register_function(TOOL, book)
+        async with line.running() as running:
+            await running.send(asking("Book Monday."))
+            await running.first(LLMFullResponseEndFrame)
+            (error,) = running.errors
+            assert isinstance(error.exception, NoAnswer)
+            assert running.service.is_usable
 
 
 @pytest.mark.parametrize("vendor", [vendor for kind, vendor in HOSTED if kind == "llm"])

@@ -19,6 +19,7 @@ from pipecat.frames.frames import (
     LLMContextFrame,
     LLMContextUserTurnFrame,
     LLMFullResponseEndFrame,
+    LLMFullResponseStartFrame,
     LLMTextFrame,
     MetricsFrame,
     TranscriptionFrame,
@@ -42,7 +43,7 @@ from turncall_media.pipelines.aloud import plain, pronounced
 from turncall_media.pipelines.faults import Faults
 from turncall_media.pipelines.listening import CallerInput
 from turncall_media.pipelines.mute import Mute
-from turncall_media.pipelines.patience import FIRST_SIGN_WITHIN_S, Patience
+from turncall_media.pipelines.patience import Patience
 from turncall_media.pipelines.speaking import AgentOutput
 from turncall_media.pipelines.speech import Speech
 from turncall_media.pipelines.succession import Succession, each_service
@@ -72,7 +73,7 @@ def build_worker(
 ) -> PipelineWorker:
     """The pipeline of one call, not started. Pipecat's own extras (RTVI, turn tracking, idle watch) are off: they cost
     a third of the work for each frame (measured), and what they tell is told by ``narrator``."""
-    patience = Patience(partial(_report_silence, vendors.llm))
+    patience = Patience(partial(_report, vendors.llm))
     asked = by_class({LLMContextFrame: lambda _: patience.asked()})
     mouth = Tap("Mouth", _mouth(narrator, speech, faults, patience), up=asked, holds=mute.holds)
     speech.mouth = mouth
@@ -162,10 +163,11 @@ def _mouth(narrator: Narrator, speech: Speech, faults: Faults, patience: Patienc
         patience.answered()
         faults.worked("llm")
 
-    def spoke(_: Frame) -> None:
-        patience.answered()
-        faults.worked("llm")
+    def spoke(frame: LLMTextFrame) -> None:
+        patience.calmed()
         narrator.model_spoke()
+        if frame.text.strip():
+            worked(frame)
 
     def counted(frame: MetricsFrame) -> None:
         for data in frame.data:
@@ -178,7 +180,8 @@ def _mouth(narrator: Narrator, speech: Speech, faults: Faults, patience: Patienc
         {
             LLMTextFrame: spoke,
             FunctionCallsStartedFrame: worked,
-            LLMFullResponseEndFrame: lambda _: patience.answered(),
+            LLMFullResponseStartFrame: lambda _: patience.began(),
+            LLMFullResponseEndFrame: lambda _: patience.ended(),
             MetricsFrame: counted,
         }
     )
@@ -190,10 +193,10 @@ def _mouth(narrator: Narrator, speech: Speech, faults: Faults, patience: Patienc
     return notice
 
 
-def _report_silence(llm: FrameProcessor) -> None:
+def _report(llm: FrameProcessor, failure: Exception) -> None:
     """A model that says nothing has failed like one that says so; one with fallbacks is watched more closely there."""
     if not isinstance(llm, Succession):
-        llm.create_task(llm.push_error(f"no sign of the model within {FIRST_SIGN_WITHIN_S:g} s"))
+        llm.create_task(llm.push_error(str(failure), exception=failure))
 
 
 def _read_aloud(say: Callable[[str], str], tts: FrameProcessor) -> None:

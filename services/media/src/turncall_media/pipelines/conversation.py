@@ -14,7 +14,8 @@ from pipecat.utils.errors import ErrorCategory
 from pipecat.workers.runner import WorkerRunner
 
 from turncall_egress import EgressClient
-from turncall_media.pipelines.apologies import apology
+from turncall_media.answers import NoAnswer
+from turncall_media.pipelines.apologies import apology, please_repeat
 from turncall_media.pipelines.cascade import CANCEL_WITHIN_S
 from turncall_media.pipelines.ending import Ending
 from turncall_media.pipelines.faults import Faults
@@ -184,10 +185,14 @@ class Conversation:
             self._parts.ending.because(EndedReason.PIPELINE_ERROR)
             return
         is_usable = error.processor is not None and error.processor.is_usable
-        verdict = self._parts.faults.failed(stage, is_usable=is_usable)
+        verdict = self._parts.faults.failed(
+            stage, is_usable=is_usable, is_no_answer=isinstance(error.exception, NoAnswer)
+        )
         self._parts.narrator.vendor_failed(stage, error.error, is_fatal=verdict == "give_up")
         if verdict == "retry":
             await worker.queue_frames([InterruptionFrame(), LLMRunFrame()])  # away with the half of a reply
+        elif verdict == "excuse":
+            await self._parts.speech.say(please_repeat(self._parts.agent.language), is_kept=True)
         elif verdict == "give_up":
             self._start(self._give_up(stage))
 

@@ -5,10 +5,12 @@ from typing import Final, Literal
 
 from turncall_media.report.events import Stage
 
-Verdict = Literal["bear", "retry", "give_up"]
+Verdict = Literal["bear", "retry", "excuse", "give_up"]
 IN_A_ROW: Final[dict[Stage, int]] = {"stt": 3, "llm": 2, "tts": 3}
 """Failures without a success between them. A model's failure leaves the caller without a reply, so it gets one retry;
 speech services reconnect by themselves and lose some words."""
+NO_ANSWERS_IN_A_ROW: Final = 3
+"""Of a model that works and has nothing to say. The second time the caller is asked to say it again."""
 
 
 class Faults:
@@ -17,9 +19,14 @@ class Faults:
     def __init__(self) -> None:
         self._in_a_row: Counter[Stage] = Counter()
 
-    def failed(self, stage: Stage, *, is_usable: bool) -> Verdict:
-        """What to do about a failure. ``is_usable``: the vendor may work again, with the same key and options."""
+    def failed(self, stage: Stage, *, is_usable: bool, is_no_answer: bool = False) -> Verdict:
+        """What to do about a failure. ``is_usable``: the vendor may work again, with the same key and options.
+
+        ``is_no_answer``: the model worked, but answered with nothing.
+        """
         self._in_a_row[stage] += 1
+        if is_no_answer and self._in_a_row[stage] == NO_ANSWERS_IN_A_ROW - 1:
+            return "excuse"
         if not is_usable or self._in_a_row[stage] >= IN_A_ROW[stage]:
             return "give_up"
         return "retry" if stage == "llm" else "bear"

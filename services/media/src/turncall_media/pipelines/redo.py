@@ -56,6 +56,10 @@ class Redo(Protocol):
         """What is to go on downstream when this came out of the vendor: usually the frame itself."""
         ...
 
+    def lacks(self, frame: Frame) -> str:
+        """Why this, which came out of the vendor, is a failure; usually it is none."""
+        ...
+
     def cut(self) -> list[Frame]:
         """What goes downstream because the vendor broke off."""
         ...
@@ -91,6 +95,10 @@ class Hearing:
             self._is_open = False
             self._trim(BEFORE_SPEECH_MS)
         return [] if frame.id in self._retold else [frame]
+
+    def lacks(self, _: Frame) -> str:
+        """Nothing."""
+        return ""
 
     def cut(self) -> list[Frame]:
         """Nothing."""
@@ -142,9 +150,14 @@ class Thinking:
             self._is_open = True
         elif isinstance(frame, LLMFullResponseEndFrame):
             self._asked, self._is_open = None, False
-        elif isinstance(frame, self.signs):
-            self._has_begun = True
+        elif not isinstance(frame, LLMTextFrame) or frame.text.strip():
+            self._has_begun = self._has_begun or isinstance(frame, self.signs)
         return [frame]
+
+    def lacks(self, frame: Frame) -> str:
+        """The end of an answer that was asked for and never began."""
+        is_empty = isinstance(frame, LLMFullResponseEndFrame) and self._asked is not None and not self._has_begun
+        return "the model's answer is empty" if is_empty else ""
 
     def cut(self) -> list[Frame]:
         """Nothing: an interruption does it, where one is needed."""
@@ -207,6 +220,10 @@ class Speaking:
             withheld, self._withheld = self._withheld, []
             return [*withheld, frame]
         return [frame]
+
+    def lacks(self, _: Frame) -> str:
+        """Nothing: Pipecat reports speech that does not come."""
+        return ""
 
     def cut(self) -> list[Frame]:
         """The sentence under way ends where its audio ends."""

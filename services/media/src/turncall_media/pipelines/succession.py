@@ -154,6 +154,9 @@ class Succession(FrameProcessor):
         if direction is FrameDirection.UPSTREAM:
             await self.push_frame(frame, direction)
             return
+        if lack := self._redo.lacks(frame):
+            self._fail(lack, None)
+            return
         if isinstance(frame, self._redo.signs):
             self._disarm()
             self._tried = list(self._refused)

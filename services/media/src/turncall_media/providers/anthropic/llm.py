@@ -11,6 +11,7 @@ from pipecat.services.anthropic.llm import AnthropicLLMService, AnthropicLLMSett
 from pipecat.utils.errors import ErrorCategory
 
 from turncall_media import web
+from turncall_media.answers import Arguments
 from turncall_media.kinds import BuildContext, Capabilities
 from turncall_media.web import MaxTokens, OwnUrl, TimeoutMs
 
@@ -76,7 +77,7 @@ class ClaudeLLMService(AnthropicLLMService):
 
     async def _create_message_stream(self, api_call: Any, params: Any) -> AsyncIterator[Any]:
         stream = await super()._create_message_stream(api_call, params)  # type: ignore[no-untyped-call]
-        return web.told(stream)
+        return web.told(_whole(stream))
 
     async def _get_llm_invocation_params(self, context: LLMContext) -> AnthropicLLMInvocationParams:
         """One tool at a time: of several in one answer, Pipecat runs the last and forgets the others."""
@@ -87,3 +88,15 @@ class ClaudeLLMService(AnthropicLLMService):
 
     def _classify_error(self, exception: Exception) -> ErrorCategory | None:
         return web.category(exception)
+
+
+async def _whole(events: Any) -> AsyncIterator[Any]:
+    """The same events. Raises `NoAnswer` for calls that cannot be made, before the event with which they would be."""
+    arguments = Arguments()
+    async with events:
+        async for event in events:
+            if event.type == "content_block_delta" and event.delta.type == "input_json_delta":
+                arguments.add(event.index, event.delta.partial_json)
+            elif event.type == "message_delta":
+                arguments.check(may_be_missing=True)
+            yield event

@@ -10,6 +10,7 @@ import msgspec
 from botocore.eventstream import EventStreamBuffer
 
 from turncall_media import web
+from turncall_media.answers import Arguments
 
 _FAULTS: Final = ("exception", "error")
 
@@ -39,7 +40,7 @@ class Converse:
         yield self
 
     async def converse_stream(self, **asked: Any) -> dict[str, AsyncIterator[dict[str, Any]]]:
-        """``{"stream": events}``, each ``{name: fields}``. Raises `BedrockFailed`, `Stalled` and httpx2's errors."""
+        """``{"stream": events}``, each ``{name: fields}``. Raises `BedrockFailed`, `Stalled`, `NoAnswer`."""
         body = {name: value for name, value in asked.items() if name != "modelId"}
         path = f"/model/{quote(asked['modelId'], safe='')}/converse-stream"
         request = self._http.build_request("POST", self._server + path, json=body, headers=self._headers)
@@ -51,11 +52,16 @@ class Converse:
             if answer.status_code != httpx2.codes.OK:
                 kind = answer.headers.get("x-amzn-ErrorType", "").partition(":")[0]
                 raise BedrockFailed(kind or "HTTP error", (await answer.aread()).decode()[:300], answer.status_code)
-            buffer = EventStreamBuffer()
+            buffer, arguments = EventStreamBuffer(), Arguments()
             async for piece in answer.aiter_bytes():
                 buffer.add_data(piece)
                 for event in buffer:
-                    yield _parsed(event.headers, event.payload)
+                    known = _parsed(event.headers, event.payload)
+                    block = known.get("contentBlockDelta", {})
+                    if "toolUse" in block.get("delta", {}):
+                        arguments.add(block["contentBlockIndex"], block["delta"]["toolUse"].get("input", ""))
+                    yield known
+            arguments.check(may_be_missing=True)
         finally:
             await answer.aclose()
 
