@@ -1,8 +1,10 @@
 """Calls outlive the worker that carries them."""
 
 import asyncio
+import io
 import signal
 import time
+import wave
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 
@@ -22,6 +24,9 @@ from turncall_testkit.house import House, conversation
 # Far above what is measured: this test holds that the agent is heard again, `make chaos` how soon.
 AGAIN_WITHIN_S = 10.0
 LASTS_S = 120.0
+SALVAGED_WITHIN_S = 20.0
+PART_MS = 10_000
+READY = "recording.ready"
 FRAMES_PER_S = 50
 FRAME = 160
 DAY = "tuesday"
@@ -83,9 +88,9 @@ def is_day(fact: StoredFact) -> bool:
     return fact.type == "transcript.final" and fact.data["speaker"] == "caller" and DAY in fact.data["text"].lower()
 
 
-def is_next_question(fact: StoredFact) -> bool:
-    """The agent has begun to ask for the time."""
-    return fact.type == "utterance.begun" and fact.data["speaker"] == "agent" and fact.data["turn"] == 2
+def is_later_question(fact: StoredFact) -> bool:
+    """The agent has begun the reply behind the one that asks for the time; ten seconds of the call are in the store."""
+    return fact.type == "utterance.begun" and fact.data["speaker"] == "agent" and fact.data["turn"] == 3
 
 
 async def assert_whole(house: House, call: Call, call_id: CallId, cause: str) -> StoredFact:
@@ -108,7 +113,7 @@ async def assert_whole(house: House, call: Call, call_id: CallId, cause: str) ->
     return resumed
 
 
-@pytest.mark.parametrize("moment", [is_day, is_next_question], ids=["thinking", "speaking"])
+@pytest.mark.parametrize("moment", [is_day, is_later_question], ids=["thinking", "speaking"])
 async def test_call_goes_on_when_its_worker_is_killed(
     house: House,
     second: Process,
@@ -130,6 +135,24 @@ async def test_call_goes_on_when_its_worker_is_killed(
     record_property("gap_ms", resumed.data["gap_ms"])
     record_property("heard_again_s", again_s)
     assert again_s < AGAIN_WITHIN_S
+    if moment is is_later_question:
+        await assert_recorded(house, call_id)
+
+
+async def assert_recorded(house: House, call_id: CallId) -> None:
+    """Control tells what the dead worker had stored, and the recording that users get begins with it."""
+    async with asyncio.timeout(SALVAGED_WITHIN_S):
+        while True:
+            facts = await every_fact(house.api, call_id)
+            ready = {fact.data.get("of_epoch") or fact.epoch: fact.data for fact in facts if fact.type == READY}
+            if len(ready) == 2:
+                break
+            await asyncio.sleep(0.2)
+    assert (ready[1]["is_whole"], ready[2]["is_whole"]) == (False, True)
+    assert ready[1]["duration_ms"] >= PART_MS
+    with wave.open(io.BytesIO(await house.api.recording(call_id))) as sound:
+        lasts_ms = 1000 * sound.getnframes() // sound.getframerate()
+    assert abs(lasts_ms - ready[1]["duration_ms"] - ready[2]["duration_ms"]) < 50
 
 
 async def test_call_goes_on_when_its_worker_is_deployed_over(

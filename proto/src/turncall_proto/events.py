@@ -266,11 +266,21 @@ class RecordingPart(Struct, frozen=True, kw_only=True):
 
 
 class RecordingReady(CallEvent, frozen=True, kw_only=True, tag="recording.ready"):
-    """Every part of this epoch's recording is in the object store."""
+    """Every part of an epoch's recording is in the object store: of its own, unless ``of_epoch`` names another.
+
+    A worker that dies cannot say so. Control then says what the store holds of that epoch, again when more has come.
+    """
 
     rate_hz: int
     duration_ms: Milliseconds
     parts: tuple[RecordingPart, ...]
+    of_epoch: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="The epoch whose worker was lost; the newest statement about it counts. Absent: this one."),
+    ] = None
+    is_whole: Annotated[
+        bool, Meta(description="False: its worker was lost, and with it up to the last 12 s of its sound.")
+    ] = True
 
 
 class EpochClosed(CallEvent, frozen=True, kw_only=True, tag="epoch.closed"):

@@ -8,6 +8,11 @@ def recording_part(project_id: ProjectId, call_id: CallId, epoch: int, index: in
     return f"{recording(project_id, call_id)}{epoch:04}/{index:06}.wav"
 
 
+def part_epoch(key: str) -> int:
+    """The epoch of a part by its key."""
+    return int(key.split("/")[-2])
+
+
 def recording(project_id: ProjectId, call_id: CallId) -> str:
     """The prefix of every part of a call's recording."""
     return f"{recordings(project_id)}{call_id}/"

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -48,6 +49,17 @@ def test_epochs_follow_each_other() -> None:
     assert whole.size_bytes == 44 + 12
     assert assembled([ready(1)]) is None
     assert assembled([]) is None
+
+
+def test_a_workers_own_word_on_its_epoch_stands() -> None:
+    """What was found of a lost epoch fills its place, the newest of it; not where its worker told of it itself."""
+    found = [msgspec.structs.replace(ready(0, part(key, 4)), of_epoch=1, seq=seq) for seq, key in ((3, "a"), (9, "b"))]
+    whole = assembled([found[1], ready(2, part("c", 4)), found[0]])
+    assert whole is not None
+    assert [stored.key for stored in whole.parts] == ["b", "c"]
+    own = assembled([ready(1, part("own", 4)), *found])
+    assert own is not None
+    assert [stored.key for stored in own.parts] == ["own"]
 
 
 def test_two_rates_make_no_file() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from turncall_blobs import MemoryStore
 from turncall_blobs.store import StoreUnavailable
-from turncall_media.report.recorder import PART_SAMPLES, Recorder, Recording, adopt
+from turncall_media.report.recorder import PART_SAMPLES, Recorder, Recording, adopt, keep_adopting
 
 
 class FlakyStore(MemoryStore):
@@ -97,6 +97,20 @@ async def test_store_that_stays_away_gets_the_parts_later(tmp_path: Path) -> Non
     assert await adopt(tmp_path, store) == 0
     assert len(await sound(store)) == 12.5 * 8000
     assert os.listdir(tmp_path) == []
+
+
+async def test_what_an_earlier_process_left_is_stored_at_once(tmp_path: Path) -> None:
+    """A process that starts does not wait for the parts in its folder to age: their author is dead."""
+    store = FlakyStore(failures=1000)
+    assert await record(store, tmp_path, 12.5, within_s=0.2) is None
+    store.failures = 0
+    await asyncio.sleep(0.01)
+    adopting = asyncio.create_task(keep_adopting(tmp_path, store))
+    async with asyncio.timeout(5):
+        while os.listdir(tmp_path):  # noqa: ASYNC110 - the disk sends no event
+            await asyncio.sleep(0.01)
+    adopting.cancel()
+    assert len(await sound(store)) == 12.5 * 8000
 
 
 async def test_part_that_somebody_else_stored_counts_as_stored(tmp_path: Path) -> None:

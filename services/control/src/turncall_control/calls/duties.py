@@ -6,7 +6,7 @@ from typing import Final
 
 from turncall_bus.bus import Subscription
 from turncall_control import workers
-from turncall_control.calls import concurrency, lookup, settlement
+from turncall_control.calls import concurrency, lookup, salvage, settlement
 from turncall_control.calls.hangups import HangUps
 from turncall_control.calls.projector import Projector
 from turncall_control.calls.reaper import REAP_EVERY_S, Reaper
@@ -18,6 +18,7 @@ from turncall_proto.subjects import CONTROL_QUEUE, act
 from turncall_runtime import metrics
 
 SWEEP_EVERY_S: Final = 1.0
+SALVAGE_EVERY_S: Final = 2.0
 LOOK_EVERY_S: Final = 0.2
 LEARN_ROUTES_EVERY_S: Final = 10.0
 
@@ -65,6 +66,14 @@ async def settle_calls(plane: Plane) -> AsyncIterator[None]:
         _closed(await plane.bus.serve(act("settlement"), spools.answer, queue=CONTROL_QUEUE, at_once=4)),
         repeated("settlement", lambda: settlement.sweep(plane.database.pool, plane.bus), SWEEP_EVERY_S),
     ):
+        yield
+
+
+@asynccontextmanager
+async def salvage_recordings(plane: Plane) -> AsyncIterator[None]:
+    """Tells of recordings whose worker was lost."""
+    pool, blobs, bus = plane.database.pool, plane.blobs, plane.bus
+    async with repeated("salvage", lambda: salvage.sweep(pool, blobs, bus), SALVAGE_EVERY_S):
         yield
 
 

@@ -24,6 +24,7 @@ class CallRow(Row):
     ``concluded_at``: the last word was stated; ``settled_at``: nothing is awaited any more. ``hang_up_due``: when to
     see to it next that an intended end happens. ``left_epoch``: the last epoch that control has taken the call away
     from. ``looked_at``: when the reaper last took the call up. ``is_counted``: it counts against the limits of calls.
+    ``recording_due``: when to look next for parts of a recording that no worker told of.
     ``recording_swept_at``: its recording was due for deletion; ``recording_deleted_at``: and there was one.
     ``inline_agent``: a definition that came with the call; with neither that nor a version, no agent was found for it.
     ``routing``: how it was decided who answers, where that was not plain.
@@ -53,6 +54,7 @@ class CallRow(Row):
             postgresql_using="gin",
             postgresql_ops={"metadata": "jsonb_path_ops"},
         ),
+        Index("ix_calls_recording_due", "recording_due", postgresql_where=text("recording_due is not null")),
         Index("ix_calls_hang_up_due", "hang_up_due", postgresql_where=text("hang_up_due is not null")),
     )
 
@@ -100,6 +102,7 @@ class CallRow(Row):
     is_counted: Mapped[bool] = mapped_column(server_default=text("false"))
     left_epoch: Mapped[int] = mapped_column(server_default=text("0"))
     looked_at: Mapped[datetime | None]
+    recording_due: Mapped[datetime | None]
     recording_swept_at: Mapped[datetime | None]
     recording_deleted_at: Mapped[datetime | None]
     forwarded_because: Mapped[str | None]

@@ -13,7 +13,8 @@ from turncall_proto.events import RecordingPart, RecordingReady
 
 WAV_HEADER_BYTES: Final = 44
 """RIFF, ``fmt `` with 16 bytes, ``data``: the head of every part and of the whole."""
-_FRAME_BYTES: Final = 4
+BYTES_PER_FRAME: Final = 4
+"""One sample of each side."""
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
@@ -48,13 +49,24 @@ class Recording(Struct, frozen=True, kw_only=True):
 
 
 def assembled(ready: Sequence[RecordingReady]) -> Recording | None:
-    """One recording out of those of all epochs, which follow each other; None without any part. Raises `MixedRates`."""
-    in_order = sorted(ready, key=lambda fact: (fact.epoch, fact.seq))
+    """One recording out of those of all epochs, which follow each other; None without any part. Raises `MixedRates`.
+
+    What a worker said of its own epoch counts more than what was found of it; of that, the newest.
+    """
+    of_epochs = {fact.of_epoch or fact.epoch: fact for fact in sorted(ready, key=lambda fact: (fact.epoch, fact.seq))}
+    in_order = [of_epochs[epoch] for epoch in sorted(of_epochs)]
     parts = tuple(part for fact in in_order for part in fact.parts if part.size_bytes > WAV_HEADER_BYTES)
     rates = {fact.rate_hz for fact in in_order if fact.parts}
     if len(rates) > 1:
         raise MixedRates(f"the call was recorded at {sorted(rates)} Hz; its parts can only be read one by one")
     return Recording(rate_hz=rates.pop(), parts=parts) if parts else None
+
+
+def rate_of(header: bytes) -> int | None:
+    """The sample rate that the head of a part states; None when it is no such head."""
+    if len(header) < WAV_HEADER_BYTES or header[:4] != b"RIFF":
+        return None
+    return int.from_bytes(header[24:28], "little") or None
 
 
 def byte_range(header: str, size_bytes: int) -> tuple[int, int] | None:
@@ -104,6 +116,6 @@ def first_key(recording: Recording, start: int) -> str:
 
 def _header(recording: Recording) -> bytes:
     riff = struct.pack("<4sI4s", b"RIFF", WAV_HEADER_BYTES - 8 + recording.audio_bytes, b"WAVE")
-    bytes_per_s = recording.rate_hz * _FRAME_BYTES
-    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 2, recording.rate_hz, bytes_per_s, _FRAME_BYTES, 16)
+    bytes_per_s = recording.rate_hz * BYTES_PER_FRAME
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 2, recording.rate_hz, bytes_per_s, BYTES_PER_FRAME, 16)
     return riff + form + struct.pack("<4sI", b"data", recording.audio_bytes)

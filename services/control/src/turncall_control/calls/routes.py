@@ -176,6 +176,7 @@ CALLS: Final = Slice(
         duties.learn_routes,
         duties.project_facts,
         duties.settle_calls,
+        duties.salvage_recordings,
         duties.hang_up_calls,
         duties.keep_calls,
         duties.count_calls,

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from turncall_bus.bus import Bus, BusError
-from turncall_control.calls import ledger, news
+from turncall_control.calls import ledger, news, salvage
 from turncall_control.calls.facts import UNNUMBERED, own
 from turncall_control.calls.ledger import Appended, Connection, Ledger
 from turncall_control.calls.state import Standing, duration_ms, why_ended
@@ -129,8 +129,9 @@ async def _conclude(connection: Connection, call: Ledger, standing: Standing, mi
         missing_events=missing,
     )
     await connection.execute(
-        "update calls set concluded_at = %s, missing_events = %s where id = %s",
-        (now, missing, ids.parsed(ids.CALL, call.call_id)),
+        "update calls set concluded_at = %s, missing_events = %s, recording_due = case when epoch > 0 then %s end"
+        " where id = %s",
+        (now, missing, now + salvage.LOOKS[0], ids.parsed(ids.CALL, call.call_id)),
     )
     if missing:
         log.error("call.facts_lost", call_id=call.call_id, missing=missing)

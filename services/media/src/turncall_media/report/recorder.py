@@ -139,26 +139,28 @@ class Recorder:
 
 
 async def keep_adopting(spool: Path, blobs: BlobStore) -> None:
-    """Adopts every `ADOPT_EVERY_S` what calls left behind, of this process and of earlier ones. Until cancelled."""
+    """Adopts what earlier processes left behind, at once, then every `ADOPT_EVERY_S` what calls do. Until cancelled."""
+    after_s = 0.0
     while True:
-        await adopt(spool, blobs)
+        await adopt(spool, blobs, after_s)
+        after_s = ADOPT_AFTER_S
         await asyncio.sleep(ADOPT_EVERY_S)
 
 
-async def adopt(spool: Path, blobs: BlobStore) -> int:
-    """Stores the parts that lie under ``spool`` for longer than `ADOPT_AFTER_S`; the answer is how many still wait.
+async def adopt(spool: Path, blobs: BlobStore, after_s: float = ADOPT_AFTER_S) -> int:
+    """Stores the parts that lie under ``spool`` for longer than ``after_s``; the answer is how many still wait.
 
     A part that a live call stores at the same time is the same part, whoever comes first.
     """
-    waiting = await asyncio.to_thread(_left_behind, spool)
+    waiting = await asyncio.to_thread(_left_behind, spool, after_s)
     while waiting and await _store_file(waiting[0], waiting[0].name.replace(_SLASH, "/"), blobs):
         del waiting[0]
     return len(waiting)
 
 
-def _left_behind(spool: Path) -> list[Path]:
-    oldest_s = time.time() - ADOPT_AFTER_S
-    return sorted(path for path in spool.glob("*.wav") if _written_at_s(path) < oldest_s)
+def _left_behind(spool: Path, after_s: float) -> list[Path]:
+    since_s = time.time() - after_s
+    return sorted(path for path in spool.glob("*.wav") if _written_at_s(path) < since_s)
 
 
 def _written_at_s(path: Path) -> float:
