@@ -87,6 +87,17 @@ class EndIntended(CallEvent, frozen=True, kw_only=True, tag="end.intended"):
     detail: Annotated[str, Meta(description="What the reason leaves open, such as the limit that was reached.")] = ""
 
 
+class DialFailed(CallEvent, frozen=True, kw_only=True, tag="dial.failed"):
+    """A call that was asked for was not placed: the carrier refused it, or it never came to asking. Internal.
+
+    ``carrier_code`` is the carrier's own number of its refusal.
+    """
+
+    reason: EndedReason
+    detail: str = ""
+    carrier_code: int | None = None
+
+
 class ForwardBegun(CallEvent, frozen=True, kw_only=True, tag="forward.begun"):
     """The carrier was told to connect the caller to the number's fallback phone number. Internal.
 
@@ -300,6 +311,7 @@ Event = (
     | CallAnswered
     | CarrierReported
     | EndIntended
+    | DialFailed
     | ForwardBegun
     | ForwardEnded
     | CallEnded
@@ -327,6 +339,7 @@ INTERNAL_TAGS = frozenset(
         "call.routed",
         "command.done",
         "end.intended",
+        "dial.failed",
         "forward.begun",
         "forward.ended",
         "epoch.opened",

@@ -54,6 +54,7 @@ def bodies(a_config, agent_id):
         "create_agent": {"name": "Agent", "config": a_config()},
         "validate_agent": {"config": a_config()},
         "import_agent": {"name": "Imported", "config": a_config()},
+        "create_outbound_call": {"to": "+14155550123", "from": "+15550100003", "agent_id": agent_id},
         "change_call": {"metadata": {"ticket": "1"}},
         "say": {"text": "Hello."},
         "inject": {"text": "The caller is Ada."},

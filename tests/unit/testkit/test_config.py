@@ -35,6 +35,6 @@ def test_external_servers_are_named_by_the_usual_variables() -> None:
 
 def test_a_run_may_ask_for_more_examples() -> None:
     """Each amount is read by its own variable."""
-    names = ("test_histories", "test_stored_histories", "test_repeated_calls")
+    names = ("test_histories", "test_stored_histories", "test_repeated_calls", "test_unknown_dials")
     asked = amounts({f"TURNCALL_{name.upper()}": str(1000 + place) for place, name in enumerate(names)})
-    assert [getattr(asked, name) for name in names] == [1000, 1001, 1002]
+    assert [getattr(asked, name) for name in names] == [1000, 1001, 1002, 1003]

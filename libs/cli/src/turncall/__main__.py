@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from turncall import agents, doctor, fleet, local, parked
+from turncall import agents, calling, doctor, fleet, local, parked
 from turncall.client import ApiError, TurnCall, Unreachable
 from turncall.demo.desk import desk_at_work
 from turncall.demo.provision import provisioned
@@ -38,6 +38,14 @@ def arguments() -> argparse.ArgumentParser:
     dial = phone.add_parser("dial", help="phone an agent of the running installation from this terminal")
     dial.add_argument("number", nargs="?", default=local.NUMBER, help="a number that the carrier owns")
     dial.add_argument("--key-file", type=Path, help="a file with an API key, when the number is another project's")
+    call = verbs.add_parser("call", help="have an agent call somebody; exit code 1 if nobody was reached")
+    _add_project(call)
+    call.add_argument("to", help="whom to call, as +14155550100")
+    call.add_argument("--from", dest="from_", help="the project's number to call from; its newest unless given")
+    call.add_argument("--agent", help="who speaks: a name or an id; whoever answers that number unless given")
+    call.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a variable of the agent's texts"
+    )
     fleet.declare(verbs.add_parser("workers", help="the media workers of an installation"))
     parked.declare(verbs.add_parser("parked", help="messages that no consumer could take"))
     _add_project(verbs.add_parser("doctor", help="whether each number of a project would work; exit code 1 if not"))
@@ -177,6 +185,9 @@ async def run(options: argparse.Namespace) -> int:
         case "doctor":
             async with _project(folder, options.url, options.key_file) as api:
                 return await doctor.examined(api, tell)
+        case "call":
+            async with _project(folder, options.url, options.key_file) as api:
+                return await calling.called(api, options.to, options.from_, options.agent, options.set, tell)
         case "agents":
             return await agents_as_code(folder, options)
         case _:
@@ -184,6 +195,7 @@ async def run(options: argparse.Namespace) -> int:
 
 
 EXPECTED = (
+    calling.CallRefused,
     agents.FileRefused,
     ApiError,
     Unreachable,

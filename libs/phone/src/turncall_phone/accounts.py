@@ -9,11 +9,12 @@ from turncall_phone.sids import lasting_sid
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """One account: its SID, its primary token, and the numbers (E.164) it starts with."""
+    """One account: its SID, its primary token, and its first numbers (E.164). A suspended one may do nothing."""
 
     sid: str
     auth_token: str
     numbers: tuple[str, ...] = ()
+    is_suspended: bool = False
 
 
 class Number(msgspec.Struct, frozen=True, kw_only=True):

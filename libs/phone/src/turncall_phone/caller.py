@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -87,6 +88,9 @@ class WaitForHangUp(Step, frozen=True, kw_only=True, tag="wait_for_hang_up"):
 type AnyStep = Say | WaitForAgent | WaitForSilence | Pause | Press | Interrupt | HangUp | WaitForHangUp
 
 
+type RefusalCode = Literal[10004, 13227, 21211, 21214, 21215, 21216, 21217, 21219]
+
+
 class CalledPhone(msgspec.Struct, frozen=True, kw_only=True, tag_field="phone"):
     """How a called number behaves."""
 
@@ -112,7 +116,19 @@ class Unreachable(CalledPhone, frozen=True, kw_only=True, tag="unreachable"):
     """Cannot be routed: fails without ringing."""
 
 
-type AnyPhone = Answers | Busy | NeverAnswers | Unreachable
+class Declines(CalledPhone, frozen=True, kw_only=True, tag="declines"):
+    """Rings for `after_s`, then is declined by the person called: busy, with SIP answer 603."""
+
+    after_s: float = 0.1
+
+
+class Refused(CalledPhone, frozen=True, kw_only=True, tag="refused"):
+    """A number that the carrier does not call for this account: REST refuses with `code`, and there is no call."""
+
+    code: RefusalCode
+
+
+type AnyPhone = Answers | Busy | NeverAnswers | Unreachable | Declines | Refused
 
 
 class StepFailed(Exception):

@@ -69,7 +69,7 @@ class RestFault(Fault, frozen=True, kw_only=True, tag="rest"):
     """A REST request of `method` whose path contains `path` is answered with `status_code`, after `delay_s`.
 
     With `is_done` the request takes effect first: the answer lies, as it does when a gateway times out. Without a
-    `status_code` the true answer comes, late.
+    `status_code` the true answer comes, late. With `is_cut` no answer comes at all: the connection is closed.
     """
 
     method: str = "POST"
@@ -77,6 +77,7 @@ class RestFault(Fault, frozen=True, kw_only=True, tag="rest"):
     status_code: int | None = 500
     delay_s: float = 0.0
     is_done: bool = False
+    is_cut: bool = False
 
 
 type AnyFault = AnswerFault | CallbackFault | StreamFault | LossFault | RestFault

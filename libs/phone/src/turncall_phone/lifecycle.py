@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
 
-from turncall_phone.caller import Answers, AnyPhone, AnyStep, Busy, Unreachable, follow
+from turncall_phone.caller import Answers, AnyPhone, AnyStep, Busy, Declines, Unreachable, follow
 from turncall_phone.calls import Call, CallStatus, EndOrder, RedirectOrder
 from turncall_phone.clock import sleep
 from turncall_phone.exchange import Exchange
@@ -16,6 +16,8 @@ from turncall_phone.webhooks import WebhookFailed
 
 # Between dialing and the first ring.
 SETUP_S = 0.02
+# What a phone answers whose owner turns the call away (RFC 3261, 21.6.2).
+DECLINED = 603
 
 
 async def carry_inbound(call: Call, exchange: Exchange, script: tuple[AnyStep, ...]) -> None:
@@ -109,10 +111,10 @@ async def _ring(call: Call, exchange: Exchange, phone: AnyPhone) -> None:
         return
     call.enter(CallStatus.RINGING)
     exchange.progress(call, "ringing", CallStatus.RINGING)
-    rings_s = phone.after_s if isinstance(phone, Answers | Busy) else call.plan.ring_timeout_s
+    rings_s = phone.after_s if isinstance(phone, Answers | Busy | Declines) else call.plan.ring_timeout_s
     await sleep(exchange.clock, min(rings_s, call.plan.ring_timeout_s))
-    if isinstance(phone, Busy) and phone.after_s <= call.plan.ring_timeout_s:
-        _finish(call, CallStatus.BUSY)
+    if isinstance(phone, Busy | Declines) and phone.after_s <= call.plan.ring_timeout_s:
+        _finish(call, CallStatus.BUSY, sip_code=DECLINED if isinstance(phone, Declines) else None)
     elif not isinstance(phone, Answers) or phone.after_s > call.plan.ring_timeout_s:
         _finish(call, CallStatus.NO_ANSWER)
 
@@ -170,7 +172,7 @@ async def _tell_action(call: Call, exchange: Exchange) -> None:
         exchange.alert(call, failure.code, f"action after the end: {failure.detail}")
 
 
-def _finish(call: Call, status: CallStatus) -> None:
+def _finish(call: Call, status: CallStatus, sip_code: int | None = None) -> None:
     if not call.is_over:
-        call.sip_code = SIP_CODES[status]
+        call.sip_code = SIP_CODES[status] if sip_code is None else sip_code
         call.enter(status)

@@ -114,9 +114,12 @@ class Switchboard:
     def place(self, account: Account, *, to: str, from_: str, plan: CallPlan) -> Call:
         """Queue an outbound call for `account`; it is dialed when the account's rate allows."""
         call = self._new_call(account, "outbound-api", to, from_, plan)
-        phone = self._phones.get(to, self._default_phone)
-        self._start(call, carry_outbound(call, self.exchange, phone, self._slot_s(account)))
+        self._start(call, carry_outbound(call, self.exchange, self.phone(to), self._slot_s(account)))
         return call
+
+    def phone(self, to: str) -> AnyPhone:
+        """How the phone at `to` behaves."""
+        return self._phones.get(to, self._default_phone)
 
     def expect(self, to: str, phone: AnyPhone) -> None:
         """Say how the phone at `to` behaves when it is called."""

@@ -22,6 +22,7 @@ class TestConfig(Struct, frozen=True, kw_only=True):
     test_histories: Annotated[int, Meta(ge=1, description="Histories of a call on the pure model.")] = 200
     test_stored_histories: Annotated[int, Meta(ge=1, description="The same on Postgres, in two orders each.")] = 40
     test_repeated_calls: Annotated[int, Meta(ge=1, description="Calls whose first webhook comes five times.")] = 40
+    test_unknown_dials: Annotated[int, Meta(ge=5, description="Calls asked for whose answer is lost.")] = 30
 
 
 def backend(environ: Mapping[str, str]) -> Backend:

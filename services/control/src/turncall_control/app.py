@@ -20,6 +20,7 @@ from turncall_control.calls.routes import CALLS
 from turncall_control.config import ControlConfig
 from turncall_control.credentials.routes import CREDENTIALS
 from turncall_control.db.engine import in_project
+from turncall_control.dials.routes import DIALS
 from turncall_control.docs.routes import DOCS
 from turncall_control.erasure.routes import ERASURE
 from turncall_control.fleet.routes import FLEET
@@ -54,6 +55,7 @@ SLICES: Final[tuple[Slice, ...]] = (
     NUMBERS,
     WEBHOOKS,
     CALLS,
+    DIALS,
     USAGE,
     CREDENTIALS,
     INGRESS,

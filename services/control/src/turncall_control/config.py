@@ -119,6 +119,14 @@ class ControlConfig(Struct, frozen=True, kw_only=True):
     twilio_base_url: Annotated[
         str, Meta(pattern=r"^https?://\S+$", description="Where the carrier's REST API is reached.")
     ] = "https://api.twilio.com"
+    dial_rate_per_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1000,
+            description="Calls that one carrier account is asked for in a second; Twilio queues more than it allows.",
+        ),
+    ] = 1.0
     prices_file: Annotated[
         str, Meta(description="JSON file with the prices of vendors, by which usage gets a cost; empty: no costs.")
     ] = ""

@@ -3,7 +3,7 @@
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal, TypeGuard, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct
@@ -43,27 +43,61 @@ class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     calls_days: Annotated[KeptDays | None, Meta(description="The call and everything that is known of it.")] = None
 
 
+Prefix = Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{0,14}$", description="What numbers begin with: +49, +1415.")]
+HourOfDay = Annotated[str, Meta(pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$", description="08:00")]
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+WEEK: Final[tuple[Weekday, ...]] = get_args(Weekday)
+
+
+class CallingHours(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When people may be called, by the clock where they are. ``ends`` itself is too late."""
+
+    begins: HourOfDay
+    ends: HourOfDay
+    weekdays: Annotated[tuple[Weekday, ...], Meta(min_length=1, max_length=7)] = WEEK
+
+    def __post_init__(self) -> None:
+        if self.begins >= self.ends:
+            raise ValueError("calling hours must begin before they end, on the same day")
+
+
+class OutboundPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whom the project's agents may call, and when. Without ``calling_hours`` that is at any time; calls that are asked
+    for outside of them wait."""
+
+    calling_hours: CallingHours | None = None
+    allowed_prefixes: Annotated[
+        tuple[Prefix, ...], Meta(max_length=300, description="Other numbers are refused. Empty: none are.")
+    ] = ()
+
+
 class ProjectSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that a project sets for itself: one shape for the API and the column."""
 
     limits: ProjectLimits = ProjectLimits()
     retention: Retention = Retention()
+    outbound: OutboundPolicy = OutboundPolicy()
 
 
 def changed[T: Struct](value: T, change: Struct) -> T:
     """``value`` with the fields that ``change`` names: a JSON merge patch whose nulls are values.
 
-    ``change`` has fields of the same names, `UNSET` where nothing is said; a struct inside is merged in its turn.
+    ``change`` has fields of the same names, `UNSET` where nothing is said; a change inside is merged in its turn.
     """
     said = {field.name: getattr(change, field.name) for field in fields(change)}
     return replace(
         value,
         **{
-            name: changed(getattr(value, name), wanted) if isinstance(wanted, Struct) else wanted
+            name: changed(getattr(value, name), wanted) if _is_change(wanted) else wanted
             for name, wanted in said.items()
             if wanted is not UNSET
         },
     )
+
+
+def _is_change(wanted: object) -> TypeGuard[Struct]:
+    """Whether it says what to change, and is not a new value itself: every field of a change may be left out."""
+    return isinstance(wanted, Struct) and all(field.default is UNSET for field in fields(wanted))
 
 
 class SettingsLookup:

@@ -3,6 +3,7 @@
 from turncall_control.agents.model import AgentRow, VersionRow
 from turncall_control.calls.model import CallEventRow, CallRow, CarrierCallbackRow, EpochRow, ErasedCallRow
 from turncall_control.credentials.model import CredentialRow
+from turncall_control.dials.model import DialPaceRow, DialRow
 from turncall_control.idempotency import KeyUse
 from turncall_control.keys.model import KeyRow
 from turncall_control.numbers.model import NumberRow
@@ -29,4 +30,6 @@ TABLES = (
     EpochRow,
     CarrierCallbackRow,
     ErasedCallRow,
+    DialRow,
+    DialPaceRow,
 )

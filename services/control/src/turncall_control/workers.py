@@ -169,6 +169,10 @@ class Workers:
         if worker in self._seen:
             self._seen[worker].is_suspect = True
 
+    def room(self, pool: Pool, priority: Priority) -> int:
+        """How many more calls of this priority the workers that are alive can take together."""
+        return sum(seen.free(priority) for seen in self._fresh(pool) if seen.takes(priority))
+
     def placed(self, worker: WorkerId) -> None:
         """Counts a slot that the worker's last beat does not show yet."""
         if worker in self._seen:

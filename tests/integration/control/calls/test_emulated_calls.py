@@ -6,73 +6,15 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from aiohttp import web
 
 from turncall_phone import Account, Carrier, HangUp, Pause, WaitForHangUp
 from turncall_phone.faults import LossFault
-from turncall_proto import ids, stream_token, subjects
-from turncall_proto.call import CallState, EndedReason
-from turncall_proto.codec import decode, encode
-from turncall_proto.command import ActReply, HangUpAsked
-from turncall_proto.ids import CallId
+from turncall_proto import ids
+from turncall_testkit.media_sockets import Media, taking_sockets
 
 ACCOUNT = Account(sid="AC" + "a" * 32, auth_token="turncall-test-token", numbers=("+15550100009",))
+STREAM_KEYS = "t1:a-secret-of-this-test"
 NUMBER, PERSON = "+15550100009", "+15550177777"
-
-
-class Media:
-    """Where workers take media sockets: ``deeds`` holds what to do with the next ones, in turn."""
-
-    def __init__(self, worker: Any) -> None:
-        self.worker = worker
-        self.workers: list[Any] = []
-        self.deeds: list[str] = []
-        self.epochs: list[int] = []
-        self.url = ""
-
-    async def handle(self, request: web.Request) -> web.WebSocketResponse:
-        """One socket: opens its epoch, then does the next deed."""
-        call_id, epoch = CallId(request.match_info["call"]), int(request.match_info["epoch"])
-        worker, plan = next(
-            (worker, offer.plan)
-            for worker in (*self.workers, self.worker)
-            for offer in worker.offers
-            if (offer.plan.call_id, offer.plan.epoch, worker.answer) == (call_id, epoch, "accepted")
-        )
-        keys = stream_token.parse_keys("t1:a-secret-of-this-test")
-        stream_token.check(keys, request.match_info["token"], call_id, epoch, 0)
-        self.epochs.append(epoch)
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        for _ in range(2):
-            await socket.receive()
-        await worker.opens(plan)
-        deed = self.deeds.pop(0)
-        if deed == "is lost for good":
-            # Before the socket breaks: whatever it is offered from here on is refused, so the caller waits.
-            worker.answer, worker.is_frozen = "full", True
-        if deed.startswith("is lost"):
-            assert request.transport is not None
-            request.transport.abort()
-            return socket
-        if deed == "hangs up":
-            await self._hang_up(worker, plan)
-        async for _ in socket:
-            pass
-        reason = EndedReason.CUSTOMER_ENDED_CALL if deed == "listens" else EndedReason.ASSISTANT_ENDED_CALL
-        await worker.closes(plan, CallState.COMPLETED, reason)
-        return socket
-
-    async def _hang_up(self, worker: Any, plan: Any) -> None:
-        asked = HangUpAsked(
-            act_id="1",
-            call_id=plan.call_id,
-            epoch=plan.epoch,
-            reason=EndedReason.ASSISTANT_ENDED_CALL,
-            deadline=worker.offers[-1].deadline.replace(year=2100),
-        )
-        answer = await worker.bus.ask(subjects.act("hang_up"), encode(asked), timeout_s=2)
-        assert decode(answer, ActReply).is_taken
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -82,15 +24,7 @@ async def house(open_desk: Any, open_worker: Any) -> AsyncIterator[tuple[Any, Ca
         carrier = await running.enter_async_context(Carrier([ACCOUNT]))
         desk = await running.enter_async_context(open_desk(None, is_reachable=True, twilio_base_url=carrier.base_url))
         worker = await running.enter_async_context(open_worker(desk))
-        media = Media(worker)
-        app = web.Application()
-        app.router.add_get("/media/{call}/{epoch}/{token}", media.handle)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
-        await runner.setup()
-        running.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        worker.media_url = f"ws://127.0.0.1:{runner.addresses[0][1]}"
-        await worker.beat()
+        media = await running.enter_async_context(taking_sockets(worker, STREAM_KEYS))
         routing = {"kind": "agent", "agent_id": desk.agent_id}
         bound = await desk.http.post("/v1/numbers", json={"number": NUMBER, "routing": routing}, headers=desk.bearer)
         assert bound.status_code == 201, bound.text

@@ -26,6 +26,7 @@ from turncall.client.shapes import (
     NumberCheck,
     NumberErased,
     NumberView,
+    OutboundCall,
     Page,
     ParkedDone,
     ParkedSeen,
@@ -298,6 +299,12 @@ class TurnCall(Transport):
     async def delete_calls_of_number(self, number: str) -> NumberErased:
         """Deletes the settled calls from and to a person's number; ask again until nothing is left."""
         return await self.request("POST", "/v1/calls/delete-by-number", NumberErased, body={"number": number})
+
+    async def place_call(self, to: str, from_: str, *, key: str = "", **wanted: Any) -> OutboundCall:
+        """Has an agent call somebody from a number of the project. ``wanted`` are further fields of the API: an
+        ``agent_id`` or ``version_id``, ``variables``, ``not_before``. The same ``key`` asks for the same call."""
+        body = {"to": to, "from": from_, **wanted}
+        return await self.request("POST", "/v1/calls/outbound", OutboundCall, body=body, key=key)
 
     async def end_call(self, call_id: CallId) -> EndTaken:
         """Ends a live call."""

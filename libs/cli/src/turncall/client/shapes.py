@@ -45,11 +45,27 @@ class Retention(Struct, frozen=True, kw_only=True):
     calls_days: int | None
 
 
+class CallingHours(Struct, frozen=True, kw_only=True):
+    """When people may be called, by the clock where they are."""
+
+    begins: str
+    ends: str
+    weekdays: tuple[str, ...]
+
+
+class OutboundPolicy(Struct, frozen=True, kw_only=True):
+    """Whom a project's agents may call, and when; None: at any time. No prefixes: everybody."""
+
+    calling_hours: CallingHours | None
+    allowed_prefixes: tuple[str, ...]
+
+
 class ProjectSettings(Struct, frozen=True, kw_only=True):
     """What a project sets for itself."""
 
     limits: ProjectLimits
     retention: Retention
+    outbound: OutboundPolicy
 
 
 class ProjectView(Struct, frozen=True, kw_only=True):
@@ -400,6 +416,13 @@ class NumberErased(Struct, frozen=True, kw_only=True):
     deleted: int
     remaining: int
     unsettled: int
+
+
+class OutboundCall(Struct, frozen=True, kw_only=True):
+    """A call that is to be placed, not before ``due_at``."""
+
+    call: CallView
+    due_at: datetime
 
 
 class Utterance(Struct, frozen=True, kw_only=True):

@@ -74,18 +74,27 @@ class Transport:
         await self._http.aclose()
 
     async def request[T](
-        self, method: str, path: str, answer: type[T], *, body: object = None, query: Query | None = None
+        self,
+        method: str,
+        path: str,
+        answer: type[T],
+        *,
+        body: object = None,
+        query: Query | None = None,
+        key: str = "",
     ) -> T:
-        """The answer decoded as ``answer``. Raises `ApiError` and `Unreachable`."""
-        return msgspec.json.decode(await self._content(method, path, body, query), type=answer)
+        """The answer decoded as ``answer``; ``key`` is an Idempotency-Key. Raises `ApiError` and `Unreachable`."""
+        return msgspec.json.decode(await self._content(method, path, body, query, key), type=answer)
 
     async def perform(self, method: str, path: str, *, body: object = None) -> None:
         """A request whose answer holds nothing. Raises like `request`."""
         await self._content(method, path, body, None)
 
-    async def _content(self, method: str, path: str, body: object, query: Query | None) -> bytes:
+    async def _content(self, method: str, path: str, body: object, query: Query | None, key: str = "") -> bytes:
         content = None if body is None else msgspec.json.encode(body)
         headers = {"Content-Type": "application/json"} if content is not None else {}
+        if key:
+            headers["Idempotency-Key"] = key
         try:
             response = await self._http.request(
                 method, path, content=content, headers=headers, params=_given(query or {})

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from datetime import date, datetime
 
 from turncall_phone.accounts import Account
+from turncall_phone.caller import Refused
 from turncall_phone.calls import Call, CallPlan, CallStatus, EndOrder, Instruction, RedirectOrder, Subscription
 from turncall_phone.notices import API_VERSION, rfc2822
-from turncall_phone.rest.errors import RestError, invalid, not_found
+from turncall_phone.rest.errors import RestError, invalid, not_found, refused
 from turncall_phone.rest.forms import Form
 from turncall_phone.rest.pages import PAGE_KEYS, page
 from turncall_phone.switchboard import Switchboard
@@ -106,7 +107,11 @@ def create(board: Switchboard, account: Account, pairs: FormPairs, *, is_strict:
     number = board.numbers.find(from_)
     if number is None or number.account_sid != account.sid:
         raise invalid(f"The source phone number provided, {from_}, is not yet verified for your account.", 21210)
-    return show(board.place(account, to=to, from_=from_, plan=_plan(form)))
+    plan = _plan(form)
+    phone = board.phone(to)
+    if isinstance(phone, Refused):
+        raise refused(phone.code, to)
+    return show(board.place(account, to=to, from_=from_, plan=plan))
 
 
 def fetch(board: Switchboard, account: Account, sid: str, path: str) -> dict[str, object]:

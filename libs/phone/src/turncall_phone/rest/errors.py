@@ -33,3 +33,26 @@ def unauthorized() -> RestError:
 def invalid(message: str, code: int = 20001) -> RestError:
     """400, for a parameter."""
     return RestError(400, code, message)
+
+
+_REFUSALS = {
+    10004: (429, "Call concurrency limit exceeded"),
+    13227: (400, "Geo Permission configuration is not permitting call"),
+    21211: (400, "The 'To' number {to} is not a valid phone number."),
+    21214: (400, "'To' phone number cannot be reached"),
+    21215: (400, "Account not authorized to call {to}. Perhaps you need to enable some international permissions."),
+    21216: (400, "Account not allowed to call {to}"),
+    21217: (400, "Phone number {to} does not appear to be valid"),
+    21219: (400, "The number {to} is unverified. Trial accounts may only make calls to verified numbers."),
+}
+
+
+def refused(code: int, to: str) -> RestError:
+    """The vendor's refusal to call `to`, by its code."""
+    status, message = _REFUSALS[code]
+    return RestError(status, code, message.format(to=to))
+
+
+def suspended() -> RestError:
+    """403, 20005: the account may do nothing."""
+    return RestError(403, 20005, "Account not active")

@@ -15,7 +15,7 @@ from turncall_phone.faults import RestFault
 from turncall_phone.journal import RestAnswered
 from turncall_phone.notices import API_VERSION
 from turncall_phone.rest import calls, numbers
-from turncall_phone.rest.errors import RestError, not_found, unauthorized
+from turncall_phone.rest.errors import RestError, not_found, suspended, unauthorized
 from turncall_phone.switchboard import Switchboard
 
 type Pairs = list[tuple[str, str]]
@@ -107,6 +107,8 @@ class _Face:
                 reply, code = self._reply(handle, request, pairs)
             else:
                 reply, code = await self._spoil(fault, handle, request, pairs)
+                if fault.is_cut and request.transport is not None:
+                    request.transport.abort()
             self._board.journal.add(
                 RestAnswered(
                     method=request.method, path=request.path, form=tuple(pairs), status=reply.status, code=code
@@ -151,6 +153,8 @@ class _Face:
             raise unauthorized()
         if request.match_info.get("account", account.sid) != account.sid:
             raise unauthorized()
+        if account.is_suspended:
+            raise suspended()
         return account
 
 

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from msgspec import Struct
 from msgspec.structs import replace
 
-from turncall_control.calls import adoption, ledger, news
+from turncall_control.calls import adoption, identity, ledger, news
 from turncall_control.calls.facts import UNNUMBERED, own
+from turncall_control.calls.ledger import Connection, Ledger
 from turncall_control.calls.projector import record
 from turncall_control.calls.ringing import is_proven
 from turncall_control.carriers.accounts import Proof
@@ -29,12 +30,16 @@ log = logs.logger(__name__)
 
 
 class Callback(Struct, frozen=True, kw_only=True):
-    """A carrier's statement about a call; ``to_number`` is the number of ours that the call is about."""
+    """A carrier's statement about a call; ``our_number`` is the number of ours that the call is about.
 
+    ``call_id`` is our own id, where the carrier was given it with the call.
+    """
+
+    call_id: CallId | None = None
     provider: str
     proof: Proof
     provider_call_id: str
-    to_number: str
+    our_number: str
     status: str
     sequence_number: int | None
     duration_s: int | None
@@ -73,10 +78,12 @@ async def take(plane: Plane, said: Callback) -> bool:
 async def _stored(plane: Plane, said: Callback) -> bool | None:
     """Whether the statement is news of its call; None when no call has a row by that name."""
     async with plane.database.pool.connection() as connection, connection.transaction():
-        call = await ledger.lock_carriers(connection, said.provider, said.proof.account, said.provider_call_id)
+        call = await _locked(connection, said)
         if call is None:
             return None
         if not said.proof.covers(call.project_id, call.account):
+            return False
+        if said.call_id is not None and not await identity.learn(connection, call, said.provider_call_id):
             return False
         reported = said.fact(call.call_id, call.project_id)
         if not await adoption.is_news(connection, reported):
@@ -86,16 +93,22 @@ async def _stored(plane: Plane, said: Callback) -> bool | None:
     return True
 
 
+async def _locked(connection: Connection, said: Callback) -> Ledger | None:
+    if said.call_id is not None:
+        return (await ledger.lock(connection, [said.call_id])).get(said.call_id)
+    return await ledger.lock_carriers(connection, said.provider, said.proof.account, said.provider_call_id)
+
+
 async def _sent_on_its_way(plane: Plane, said: Callback, *, even_alone: bool) -> bool:
     """Whether the stream keeps the statement for the call's row; False when no number of ours is concerned.
 
     Unless ``even_alone``, it goes only where facts of the call wait already: then the row is still to be made. Raises
     `BusError`.
     """
-    known = plane.routing.recall(said.provider, said.to_number)
+    known = plane.routing.recall(said.provider, said.our_number)
     if known is None or not is_proven(plane, said.proof, known):
         return False
-    call_id = ids.inbound_call_id(said.provider, said.proof.account, said.provider_call_id)
+    call_id = said.call_id or ids.inbound_call_id(said.provider, said.proof.account, said.provider_call_id)
     reported = said.fact(call_id, known.project_id)
     subject = subjects.call(reported.project_id, call_id, "event")
     if not even_alone and await plane.bus.last(subject) is None:

@@ -206,7 +206,7 @@ async def _note_end(connection: Connection, call: Ledger, dialled: Dialled, reas
 
 async def _parties(connection: Connection, call_id: CallId) -> _Parties:
     cursor = await connection.execute(
-        "select c.from_number, c.to_number, n.settings, c.forwarded_because"
+        "select c.from_number, c.to_number, case c.direction when 'inbound' then n.settings end, c.forwarded_because"
         " from calls c left join numbers n on n.id = c.number_id where c.id = %s",
         (ids.parsed(ids.CALL, call_id),),
     )

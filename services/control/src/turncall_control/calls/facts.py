@@ -8,8 +8,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from turncall_control.calls.state import Standing
+from turncall_proto.call import CallState
 from turncall_proto.codec import UnknownEvent, encode
-from turncall_proto.events import CallAnswered, CarrierReported, EpochOpened, Event
+from turncall_proto.events import CallAnswered, CallRinging, CarrierReported, EpochOpened, Event
 
 UNNUMBERED: Final = 0
 """The ``seq`` of a fact of epoch 0 that the ledger has not numbered yet."""
@@ -57,10 +58,18 @@ def numbered(fact: Fact, call_seq: int) -> StoredFact:
     )
 
 
-def implied_answer(standing: Standing, event: Event | UnknownEvent) -> CallAnswered | None:
-    """The carrier connected the two sides if a worker has the audio, or if the carrier says so; stated once."""
+def implied(standing: Standing, event: Event | UnknownEvent) -> CallAnswered | CallRinging | None:
+    """What follows from a fact and is not stated yet: that the other side rings, or that the two sides are connected.
+
+    The carrier connected them if a worker has the audio, or if the carrier says so. It rings if the carrier says so
+    before anybody said more.
+    """
     if standing.answered_at is not None:
         return None
+    if isinstance(event, CarrierReported) and event.status == "ringing":
+        if standing.status is not CallState.INITIATED:
+            return None
+        return CallRinging(call_id=event.call_id, project_id=event.project_id, epoch=0, seq=UNNUMBERED, at=event.at)
     at = event.at
     if isinstance(event, CarrierReported):
         lasted_s = event.duration_s or 0

@@ -100,7 +100,10 @@ class HangUps:
     async def _end(self, call: Ledger, tries: int) -> None:
         try:
             carrier = await self._plane.accounts.holding(call.project_id, call.provider, call.account)
-            if carrier is None or call.provider_call_id is None:
+            if call.provider_call_id is None:
+                log.info("hang_up.not_placed_yet", call_id=call.call_id)
+                return
+            if carrier is None:
                 log.error("hang_up.impossible", call_id=call.call_id, provider=call.provider)
                 return
             await self._close(carrier, call, call.provider_call_id)

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
-from turncall_control.calls.facts import UNNUMBERED, Fact, StoredFact, implied_answer, numbered, own
+from turncall_control.calls.facts import UNNUMBERED, Fact, StoredFact, implied, numbered, own
 from turncall_control.calls.state import Mark, Standing, fold
 from turncall_control.webhooks.fanout import EVENT_TYPES, FAN_OUT
 from turncall_proto import ids
@@ -163,10 +163,10 @@ class _Page:
         self.epochs: dict[int, list[Event | UnknownEvent]] = {}
 
     def write(self, fact: Fact) -> None:
-        """Numbers and folds one new fact, after the answer that it may imply."""
-        implied = implied_answer(self.ledger.standing, fact.event)
-        if implied is not None:
-            self.write(own(implied))
+        """Numbers and folds one new fact, after what it may imply."""
+        before = implied(self.ledger.standing, fact.event)
+        if before is not None:
+            self.write(own(before))
         event, ledger = fact.event, self.ledger
         if event.seq == UNNUMBERED:
             event = replace(event, seq=ledger.control_seq + 1)

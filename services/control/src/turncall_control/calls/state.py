@@ -20,6 +20,7 @@ from turncall_proto.events import (
     CallRinging,
     CallStarted,
     CarrierReported,
+    DialFailed,
     EndIntended,
     EpochClosed,
     EpochOpened,
@@ -101,6 +102,8 @@ _UNANSWERED: Final = frozenset({CallState.BUSY, CallState.NO_ANSWER})
 
 _NO_SUCH_NUMBER: Final = frozenset({404, 410, 484, 604})
 """SIP answers (RFC 3261, 21.4 and 21.6) that blame the number dialled."""
+_TURNED_AWAY: Final = frozenset({603, 607, 608})
+"""SIP answers by which somebody turned the call away: declined, unwanted, rejected (RFC 3261, 8197, 8688)."""
 
 
 def fold(standing: Standing, fact: Event | UnknownEvent) -> Standing:
@@ -129,6 +132,9 @@ def fold(standing: Standing, fact: Event | UnknownEvent) -> Standing:
             return _said(standing, fact, Authority.WORKER, state, reason)
         case CarrierReported():
             return _carrier_said(standing, fact)
+        case DialFailed():
+            # Nobody else has a word on a call that the carrier was not, or not successfully, asked for.
+            return _said(standing, fact, Authority.CARRIER, CallState.FAILED, fact.reason)
         case EndIntended():
             authority = Authority.REFUSAL if fact.state in _UNANSWERED else Authority.INTENT
             return _explained(replace(standing, end_intended=True), fact, authority, fact.reason)
@@ -151,6 +157,8 @@ def _carrier_said(standing: Standing, fact: CarrierReported) -> Standing:
     state, reason = CARRIER_ENDS[fact.status]
     if state is CallState.FAILED and fact.sip_code in _NO_SUCH_NUMBER:
         reason = EndedReason.INVALID_NUMBER
+    elif reason is not None and fact.sip_code in _TURNED_AWAY:
+        reason = EndedReason.REJECTED
     return _said(standing, fact, Authority.CARRIER, state, reason)
 
 

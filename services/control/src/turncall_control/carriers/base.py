@@ -44,6 +44,18 @@ class Unavailable(CarrierError):
     is_retryable = True
 
 
+class NotReached(Unavailable):
+    """No connection to the carrier could be made: it got nothing of the request, and did nothing."""
+
+
+class NoSuchNumber(Rejected):
+    """The number that was to be called does not exist or cannot be reached from here."""
+
+
+class Barred(Rejected):
+    """The account may not call this number, this country, or anybody."""
+
+
 class CarrierNumber(Struct, frozen=True, kw_only=True):
     """A phone number that the account owns, and where its calls are sent.
 
@@ -79,6 +91,17 @@ class CarrierCall(Struct, frozen=True, kw_only=True):
     ended_at: datetime | None = None
 
 
+class CallOrder(Struct, frozen=True, kw_only=True):
+    """A call to be placed. The addresses are asked by POST; ``status_url`` at every step of the call's way."""
+
+    from_number: str
+    to_number: str
+    answer_url: str
+    fallback_url: str
+    status_url: str
+    ring_timeout_s: int
+
+
 class Carrier(Protocol):
     """One account at one carrier. Every method raises a `CarrierError` and returns within its own deadline."""
 
@@ -106,6 +129,21 @@ class Carrier(Protocol):
 
     async def release_number(self, sid: str) -> None:
         """Takes our addresses off a number; the account keeps the number. Gone numbers are fine."""
+        ...
+
+    async def place_call(self, order: CallOrder) -> str:
+        """Has the carrier place a call; its id of it. Never repeated by itself: there is no key to tell repeats by.
+
+        Raises `NotReached` if the carrier got nothing of it, `LimitReached`, `NoSuchNumber`, `Barred` and other
+        refusals if it placed nothing, and `Unavailable` if nobody knows.
+        """
+        ...
+
+    async def placed_calls(self, from_number: str, to_number: str, since: datetime) -> list[str]:
+        """The carrier's ids of the calls that were placed by request between two numbers since then, newest first.
+
+        A call of the last seconds may be missing.
+        """
         ...
 
     async def end_call(self, provider_call_id: str) -> None:

@@ -1,6 +1,7 @@
 """Twilio: its REST API, the signature on its webhooks, and the documents that answer them."""
 
 import asyncio
+import re
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -22,13 +23,17 @@ from twilio.rest.api.v2010.account.incoming_phone_number import IncomingPhoneNum
 from twilio.twiml.voice_response import Connect, Dial, VoiceResponse
 
 from turncall_control.carriers.base import (
+    Barred,
+    CallOrder,
     CarrierCall,
     CarrierError,
     CarrierNumber,
     Gone,
     LimitReached,
+    NoSuchNumber,
     NotAuthorised,
     NotInProgress,
+    NotReached,
     NumberUrls,
     Rejected,
     Unavailable,
@@ -42,6 +47,13 @@ REQUEST_TIMEOUT_S: Final = 5.0
 """For one REST request, from connecting to the last byte of the answer."""
 
 _CALL_NOT_IN_PROGRESS: Final = 21220
+_NO_SUCH_NUMBER: Final = frozenset({13223, 13224, 21201, 21211, 21214, 21217, 21401})
+"""The number to call is missing, malformed, or cannot be reached."""
+_BARRED: Final = frozenset({10001, 13227, 20005, 21210, 21215, 21216, 21219, 21408})
+"""The account is not active, or may not call this number: geography, a block list, a trial, a caller id not its own."""
+_LIMITS: Final = frozenset({10004, 20429})
+"""Too many calls, or requests, at a time."""
+_PLACED_AT_MOST: Final = 50
 
 
 # Webhooks.
@@ -170,6 +182,8 @@ class HttpClient(AsyncTwilioHttpClient):  # type: ignore[misc]  # the vendor pub
                 return Response(response.status, await response.text(), response.headers)
         except TimeoutError as error:
             raise Unavailable(f"Twilio did not answer {method} within {timeout or self._timeout_s:g} s") from error
+        except aiohttp.ClientConnectorError as error:
+            raise NotReached(f"Twilio cannot be reached: {type(error).__name__}") from error
         except aiohttp.ClientError as error:
             raise Unavailable(f"Twilio cannot be reached: {type(error).__name__}") from error
 
@@ -250,6 +264,34 @@ class Twilio:
         except Gone:
             return
 
+    async def place_call(self, order: CallOrder) -> str:
+        """Has Twilio place a call; returns its SID. Posted once, whatever comes of it."""
+        with _translated():
+            placed = await self._client.calls.create_async(
+                to=order.to_number,
+                from_=order.from_number,
+                url=order.answer_url,
+                method="POST",
+                fallback_url=order.fallback_url,
+                fallback_method="POST",
+                status_callback=order.status_url,
+                status_callback_method="POST",
+                status_callback_event=["initiated", "ringing", "answered", "completed"],
+                timeout=order.ring_timeout_s,
+            )
+            return str(placed.sid)
+
+    async def placed_calls(self, from_number: str, to_number: str, since: datetime) -> list[str]:
+        """The SIDs of outbound API calls between two numbers since then; Twilio's list may lag behind."""
+        with _translated():
+            # Its times filter by day of the call's start, which a queued call has not: so we look at each one's birth.
+            found = await self._client.calls.list_async(from_=from_number, to=to_number, limit=_PLACED_AT_MOST)
+            return [
+                str(call.sid)
+                for call in found
+                if call.direction == "outbound-api" and call.date_created is not None and call.date_created >= since
+            ]
+
     async def end_call(self, provider_call_id: str) -> None:
         """Hangs up. Raises `Gone` (20404) or `NotInProgress` (21220)."""
         with _translated():
@@ -325,15 +367,24 @@ def _translated() -> Iterator[None]:
 def _ours(status: int, code: int | None, message: str) -> CarrierError:
     if code == _CALL_NOT_IN_PROGRESS:
         return NotInProgress(f"Twilio {code}: the call is not in progress", code=code)
+    if code in _NO_SUCH_NUMBER:
+        return NoSuchNumber(f"Twilio {code}: the number cannot be called", code=code)
+    if code in _BARRED:
+        return Barred(f"Twilio {code}: {_without_numbers(message)}", code=code)
     if status == 404:
         return Gone(f"Twilio {code}: no such resource in this account", code=code)
     if status in (401, 403):
         return NotAuthorised("Twilio does not accept the account id or the auth token", code=code)
-    if status == 429:
+    if status == 429 or code in _LIMITS:
         return LimitReached(f"Twilio {code}: too many requests for this account", code=code)
     if status >= 500:
         return Unavailable(f"Twilio answered {status}", code=code)
     return Rejected(f"Twilio {code}: {message}", code=code)
+
+
+def _without_numbers(message: str) -> str:
+    """A refusal without the phone numbers that Twilio quotes in it."""
+    return re.sub(r"\+?\d{6,}", "…", message)
 
 
 def _number(found: IncomingPhoneNumberInstance) -> CarrierNumber:

@@ -81,7 +81,7 @@ class StructJson[T: msgspec.Struct](types.TypeDecorator[T]):
     cache_ok = True
 
     def __init__(self, kind: type[T]) -> None:
-        super().__init__()
+        super().__init__(none_as_null=True)  # an absent struct is no JSON null
         self.kind = kind
 
     def process_bind_param(self, value: T | None, dialect: Dialect) -> T | None:

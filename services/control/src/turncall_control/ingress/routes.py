@@ -38,6 +38,7 @@ from turncall_control.calls.state import CARRIER_ENDS
 from turncall_control.carriers import twilio
 from turncall_control.carriers.accounts import Proof
 from turncall_control.db import failures
+from turncall_control.dials import answering
 from turncall_control.errors import ControlError
 from turncall_control.plane import Plane, Slice
 from turncall_control.wallet import TwilioAccount
@@ -90,6 +91,15 @@ async def answer_resume(
     return await _document(plane, _continue(plane, asked, call_id, epoch, _since_s(request), is_redirected))
 
 
+@post("/webhooks/twilio/voice/outbound/{call_id:str}", status_code=200, opt=_OPT, include_in_schema=False)
+async def answer_outbound(
+    request: Request[Any, Any, Any], plane: NamedDependency[Plane], call_id: FromPath[str]
+) -> Response[str]:
+    """Somebody whom we called has picked up."""
+    asked = await _asked_by(request, plane)
+    return await _document(plane, _connect(plane, asked, call_id, _since_s(request)))
+
+
 @post("/webhooks/twilio/voice/forwarded/{call_id:str}", status_code=200, opt=_OPT, include_in_schema=False)
 async def answer_forwarded(
     request: Request[Any, Any, Any], plane: NamedDependency[Plane], call_id: FromPath[str]
@@ -110,9 +120,21 @@ async def answer_fallback(request: Request[Any, Any, Any], plane: NamedDependenc
 @post("/webhooks/twilio/voice/status", status_code=200, opt=_OPT, include_in_schema=False)
 async def take_status(request: Request[Any, Any, Any], plane: NamedDependency[Plane]) -> Response[str]:
     """Twilio says how a call stands; after a failure of ours it says so again, a few times within 15 s."""
+    return await _noted(request, plane, None)
+
+
+@post("/webhooks/twilio/voice/status/{call_id:str}", status_code=200, opt=_OPT, include_in_schema=False)
+async def take_outbound_status(
+    request: Request[Any, Any, Any], plane: NamedDependency[Plane], call_id: FromPath[str]
+) -> Response[str]:
+    """Twilio says how a call of ours stands."""
+    return await _noted(request, plane, call_id)
+
+
+async def _noted(request: Request[Any, Any, Any], plane: Plane, call_id: str | None) -> Response[str]:
     asked = await _asked_by(request, plane)
     try:
-        if not await callbacks.take(plane, _callback(asked)):
+        if not await callbacks.take(plane, _callback(asked, call_id)):
             log.info("twilio.status_ignored", provider_call_id=asked.form.get("CallSid"))
     except Exception as error:  # a request boundary: the sender reads nothing but the status
         log.error("twilio.status_lost", provider_call_id=asked.form.get("CallSid"), exc_info=error)
@@ -197,6 +219,21 @@ async def _continue(
     return admitted or Admitted(answer=twilio.hang_up(), plan=None)
 
 
+async def _connect(plane: Plane, asked: Asked, call_id: str, since_s: float | None) -> Admitted:
+    ids.parsed(ids.CALL, call_id)
+    if asked.form.get("CallStatus") in CARRIER_ENDS:
+        await callbacks.take(plane, _callback(asked, call_id))
+        return Admitted(answer=twilio.hang_up(), plan=None)
+    try:
+        admitted = await answering.answer(plane, twilio, asked.proof, CallId(call_id), asked.form["CallSid"])
+    except failures.FAILURES as error:
+        url = f"{plane.config.public_url}/webhooks/{twilio.PROVIDER}/voice/outbound/{call_id}"
+        admitted = unrecorded.hold(plane, twilio, url, since_s) if failures.is_away(error) else None
+        if admitted is None:
+            raise
+    return admitted or Admitted(answer=twilio.hang_up(), plan=None)
+
+
 async def _after_forward(plane: Plane, asked: Asked, call_id: str) -> Admitted:
     ids.parsed(ids.CALL, call_id)
     outcome = asked.form.get("DialCallStatus", "")
@@ -249,12 +286,16 @@ async def _announcing(plane: Plane, plan: CallStart) -> BackgroundTask | None:
     return None if done else BackgroundTask(asyncio.wait, {announcing})
 
 
-def _callback(asked: Asked) -> Callback:
+def _callback(asked: Asked, call_id: str | None = None) -> Callback:
+    """The form as a statement; ``call_id`` stood in the address that a call of ours was given."""
+    if call_id is not None:
+        ids.parsed(ids.CALL, call_id)
     return Callback(
+        call_id=None if call_id is None else CallId(call_id),
         provider=twilio.PROVIDER,
         proof=asked.proof,
         provider_call_id=asked.form.get("CallSid", ""),
-        to_number=asked.form.get("To", "")[:MAX_PARTY_LENGTH],
+        our_number=asked.form.get("To" if call_id is None else "From", "")[:MAX_PARTY_LENGTH],
         status=asked.form.get("CallStatus", ""),
         sequence_number=_number(asked.form.get("SequenceNumber")),
         duration_s=_number(asked.form.get("CallDuration")),
@@ -268,5 +309,14 @@ def _number(text: str | None, max_digits: int = 9) -> int | None:
 
 
 INGRESS: Final = Slice(
-    name="ingress", routes=(answer_inbound, answer_resume, answer_forwarded, answer_fallback, take_status)
+    name="ingress",
+    routes=(
+        answer_inbound,
+        answer_outbound,
+        answer_resume,
+        answer_forwarded,
+        answer_fallback,
+        take_status,
+        take_outbound_status,
+    ),
 )

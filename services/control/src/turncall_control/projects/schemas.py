@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from turncall_control.http.fields import Label, Moment
-from turncall_control.settings import CallCount, KeptDays, ProjectSettings, RequestRate
+from turncall_control.settings import CallCount, CallingHours, KeptDays, Prefix, ProjectSettings, RequestRate
 from turncall_proto.ids import ProjectId
 
 
@@ -29,11 +29,19 @@ class RetentionChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     calls_days: KeptDays | UnsetType | None = UNSET
 
 
+class OutboundChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to be changed about whom agents may call, and when."""
+
+    calling_hours: CallingHours | UnsetType | None = UNSET
+    allowed_prefixes: Annotated[tuple[Prefix, ...], Meta(max_length=300)] | UnsetType = UNSET
+
+
 class SettingsChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The settings to be changed; what is left out stays as it is."""
 
     limits: LimitsChange | UnsetType = UNSET
     retention: RetentionChange | UnsetType = UNSET
+    outbound: OutboundChange | UnsetType = UNSET
 
 
 class ProjectChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,0 +1,138 @@
+"""Asks carriers for the calls that are due, each once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from turncall_control.calls import identity, ledger, news
+from turncall_control.carriers.base import (
+    Barred,
+    CallOrder,
+    CarrierError,
+    LimitReached,
+    NoSuchNumber,
+    NotReached,
+    Unavailable,
+)
+from turncall_control.dials import queue
+from turncall_control.dials.queue import Dial
+from turncall_control.plane import Plane
+from turncall_proto import ids
+from turncall_proto.call import EndedReason
+from turncall_runtime import logs
+
+LOOK_AFTER_S: Final = 2.0
+"""How long after an answer was lost the carrier is first asked about the call: its list lags behind."""
+AGAIN_AFTER_S: Final = (2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+"""Between two tries of a call that the carrier refused for the moment, or could not be reached for."""
+MOST_REFUSALS: Final = 8
+"""Times that a carrier's limit may refuse a call before it fails; an unreachable carrier is waited for."""
+AT_ONCE: Final = 32
+"""Questions to carriers that one process has open."""
+STATUS_RETRIES: Final = "rc=3&rp=ct,rt,5xx"
+
+log = logs.logger(__name__)
+
+
+class Dialler:
+    """One process's share of dialling. ``asking`` is entered while it works; it owns the questions that are open."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+        self._open: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def asking(self) -> AsyncIterator[None]:
+        """At the end, open questions are given up: the next process finds out what became of them."""
+        try:
+            yield
+        finally:
+            for task in self._open:
+                task.cancel()
+            await asyncio.gather(*self._open, return_exceptions=True)
+
+    async def attend(self) -> None:
+        """Takes up calls that are due, and asks for them. Returns without waiting for the carriers."""
+        if len(self._open) >= AT_ONCE:
+            return
+        for dial in await queue.claim(self._plane, self._plane.config.dial_rate_per_s):
+            task = asyncio.create_task(self._ask(dial), name=f"dial {dial.call.call_id}")
+            self._open.add(task)
+            task.add_done_callback(self._asked)
+
+    def _asked(self, task: asyncio.Task[None]) -> None:
+        self._open.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # The row says `asked`: the sweep finds out what became of it.
+            log.error("dial.broke", exc_info=error)
+
+    async def _ask(self, dial: Dial) -> None:
+        plane, call = self._plane, dial.call
+        try:
+            carrier = await plane.accounts.holding(call.project_id, call.provider, call.account)
+            if carrier is None:
+                await self._failed(dial, EndedReason.TELEPHONY_FAILED, "its account is not among the credentials")
+                return
+            placed = await carrier.place_call(_order(plane, dial))
+        except CarrierError as error:
+            await self._refused(dial, error)
+            return
+        async with plane.database.pool.connection() as connection, connection.transaction():
+            locked = await ledger.lock(connection, [call.call_id])
+            if locked:
+                await identity.learn(connection, locked[call.call_id], placed)
+        log.info("dial.placed", call_id=call.call_id, provider_call_id=placed)
+
+    async def _refused(self, dial: Dial, error: CarrierError) -> None:
+        log.warning("dial.refused", call_id=dial.call.call_id, tries=dial.tries, error=str(error), code=error.code)
+        match error:
+            case NotReached():
+                await self._put_off(dial)
+            case LimitReached() if dial.tries < MOST_REFUSALS:
+                await self._put_off(dial)
+            case LimitReached():
+                await self._failed(dial, EndedReason.CARRIER_LIMIT, str(error), error.code)
+            case NoSuchNumber():
+                await self._failed(dial, EndedReason.INVALID_NUMBER, str(error), error.code)
+            case Barred():
+                await self._failed(dial, EndedReason.BLOCKED, str(error), error.code)
+            case Unavailable():
+                await self._look_soon(dial)
+            case _:
+                await self._failed(dial, EndedReason.TELEPHONY_FAILED, str(error), error.code)
+
+    async def _put_off(self, dial: Dial) -> None:
+        pause_s = AGAIN_AFTER_S[min(dial.tries, len(AGAIN_AFTER_S)) - 1]
+        async with self._plane.database.pool.connection() as connection:
+            await queue.put_off(connection, dial.call.call_id, datetime.now(UTC) + timedelta(seconds=pause_s))
+
+    async def _look_soon(self, dial: Dial) -> None:
+        """Nobody knows whether the carrier placed the call: it is not asked again, but about it."""
+        async with self._plane.database.pool.connection() as connection:
+            await connection.execute(
+                "update dials set look_at = now() + %s where call_id = %s and state = 'asked'",
+                (timedelta(seconds=LOOK_AFTER_S), ids.parsed(ids.CALL, dial.call.call_id)),
+            )
+        self._plane.counts.dials_unknown.inc()
+
+    async def _failed(self, dial: Dial, reason: EndedReason, detail: str, code: int | None = None) -> None:
+        async with self._plane.database.pool.connection() as connection, connection.transaction():
+            locked = (await ledger.lock(connection, [dial.call.call_id])).get(dial.call.call_id)
+            if locked is None or locked.provider_call_id is not None:
+                return
+            appended = await queue.fail(connection, locked, reason, detail, code)
+        await news.publish(self._plane.bus, appended)
+
+
+def _order(plane: Plane, dial: Dial) -> CallOrder:
+    voice = f"{plane.config.public_url}/webhooks/{dial.call.provider}/voice"
+    return CallOrder(
+        from_number=dial.from_number,
+        to_number=dial.to_number,
+        answer_url=f"{voice}/outbound/{dial.call.call_id}",
+        fallback_url=f"{voice}/fallback",
+        status_url=f"{voice}/status/{dial.call.call_id}#{STATUS_RETRIES}",
+        ring_timeout_s=dial.ring_timeout_s,
+    )

@@ -1,0 +1,185 @@
+"""Taking on a call that a user asks for: who speaks, from which number, whether and when the person may be called."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from psycopg import AsyncConnection
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from turncall_control.agents.model import AgentRow, VersionRow, VersionState
+from turncall_control.calls.facts import UNNUMBERED, own
+from turncall_control.calls.ledger import Connection
+from turncall_control.calls.model import CallRow
+from turncall_control.calls.projector import record
+from turncall_control.db.base import owned
+from turncall_control.dials import policy
+from turncall_control.dials.model import DialRow, DialState
+from turncall_control.dials.policy import NoTimeInCommon
+from turncall_control.dials.schemas import OutboundCallNew
+from turncall_control.errors import ControlError, Invalid, Unavailable
+from turncall_control.numbers.model import NumberRow
+from turncall_control.settings import OutboundPolicy
+from turncall_proto import ids
+from turncall_proto.call import CallState
+from turncall_proto.events import CallInitializing
+from turncall_proto.ids import CallId, ProjectId
+
+MOST_QUEUED: Final = 10_000
+"""Calls of one project that wait to be dialled."""
+LATEST: Final = timedelta(days=30)
+BY_API: Final = 0
+"""The priority of calls that were asked for one by one."""
+
+
+class NotAllowed(ControlError):
+    """The project's settings do not let its agents call this number."""
+
+    status, name, title = 403, "destination-not-allowed", "The project does not call this number"
+
+
+class QueueFull(ControlError):
+    """So many of the project's calls wait to be dialled that no more are taken on."""
+
+    status, name, title = 429, "dial-queue-full", "Too many calls wait to be dialled"
+
+
+async def take_on(
+    session: AsyncSession, project_id: ProjectId, rules: OutboundPolicy, installation: str, wanted: OutboundCallNew
+) -> tuple[CallRow, DialRow]:
+    """The call's row and the intent to dial it, in the transaction of ``session``; nobody has been asked yet.
+
+    ``installation`` is the carrier account of numbers that name none. Raises `Invalid`, `NotAllowed`, `QueueFull`, and
+    `Unavailable` when the number's account is none of ours.
+    """
+    number = await _number(session, project_id, wanted.from_)
+    version = await _version(session, project_id, wanted)
+    zones = _zones(wanted)
+    if not policy.is_allowed(rules, wanted.to):
+        raise NotAllowed("its prefix is not among the settings' outbound.allowed_prefixes")
+    account = number.account or installation
+    if not account:
+        raise Unavailable("this installation has no account for the number any more", retry_after_s=60)
+    if await _queued(session, project_id) >= MOST_QUEUED:
+        raise QueueFull(f"{MOST_QUEUED} wait; some are dialled first", headers={"Retry-After": "60"})
+    call = CallRow(
+        id=CallId(ids.mint(ids.CALL)),
+        project_id=project_id,
+        agent_id=version.agent_id,
+        version_id=version.id,
+        number_id=number.id,
+        channel="phone",
+        direction="outbound",
+        from_number=number.e164,
+        to_number=wanted.to,
+        provider=number.carrier,
+        account=account,
+        status=CallState.INITIATED,
+        variables=wanted.variables,
+        metadata_=wanted.metadata,
+    )
+    session.add(call)
+    await session.flush()
+    dial = DialRow(
+        call_id=call.id,
+        project_id=project_id,
+        account=account,
+        priority=BY_API,
+        state=DialState.QUEUED,
+        due_at=_due_at(rules, zones, wanted.not_before),
+        ring_timeout_s=wanted.ring_timeout_s,
+        zone=wanted.timezone,
+    )
+    session.add(dial)
+    await session.flush()
+    await record(await _bare(session), [own(_initializing(call))])
+    await session.refresh(call)
+    return call, dial
+
+
+async def _bare(session: AsyncSession) -> Connection:
+    """The psycopg connection of the session's transaction, for the ledger."""
+    raw = await (await session.connection()).get_raw_connection()
+    connection = raw.driver_connection
+    if not isinstance(connection, AsyncConnection):
+        raise TypeError(f"the session is not on psycopg but on {type(connection).__name__}")
+    return connection
+
+
+def _initializing(call: CallRow) -> CallInitializing:
+    return CallInitializing(
+        call_id=call.id,
+        project_id=call.project_id,
+        epoch=0,
+        seq=UNNUMBERED,
+        at=datetime.now(UTC),
+        agent_id=call.agent_id,
+        version_id=call.version_id,
+        channel="phone",
+        direction="outbound",
+        from_number=call.from_number,
+        to_number=call.to_number,
+        provider=call.provider,
+        provider_call_id=None,
+        variables=call.variables,
+        metadata=call.metadata_,
+    )
+
+
+async def _number(session: AsyncSession, project_id: ProjectId, e164: str) -> NumberRow:
+    found = await session.scalar(
+        select(NumberRow).where(NumberRow.e164 == e164, owned(NumberRow.project_id, project_id))
+    )
+    if found is None:
+        raise Invalid.at("from", "It is no number of this project")
+    return found
+
+
+async def _version(session: AsyncSession, project_id: ProjectId, wanted: OutboundCallNew) -> VersionRow:
+    """The version that is to speak; a draft only if it is named itself."""
+    if (wanted.agent_id is None) == (wanted.version_id is None):
+        raise Invalid.at("agent_id", "Give either agent_id or version_id")
+    in_service = select(AgentRow.id).where(owned(AgentRow.project_id, project_id), AgentRow.archived_at.is_(None))
+    statement = select(VersionRow).where(owned(VersionRow.project_id, project_id), VersionRow.agent_id.in_(in_service))
+    if wanted.version_id is not None:
+        statement = statement.where(VersionRow.id == wanted.version_id, VersionRow.state != VersionState.ARCHIVED)
+        found = await session.scalar(statement)
+        if found is None:
+            raise Invalid.at("version_id", "There is no such version in this project that may still answer")
+        return found
+    statement = statement.where(VersionRow.agent_id == wanted.agent_id, VersionRow.state == VersionState.PUBLISHED)
+    found = await session.scalar(statement)
+    if found is None:
+        raise Invalid.at("agent_id", "There is no such agent in this project, or it is not published")
+    return found
+
+
+async def _queued(session: AsyncSession, project_id: ProjectId) -> int:
+    counted = select(func.count()).where(owned(DialRow.project_id, project_id), DialRow.state == DialState.QUEUED)
+    return await session.scalar(counted) or 0
+
+
+def _zones(wanted: OutboundCallNew) -> tuple[ZoneInfo, ...]:
+    if wanted.timezone is None:
+        return policy.zones_of(wanted.to)
+    zone = policy.zone_named(wanted.timezone)
+    if zone is None:
+        raise Invalid.at("timezone", "There is no such time zone")
+    return (zone,)
+
+
+def _due_at(rules: OutboundPolicy, zones: tuple[ZoneInfo, ...], not_before: datetime | None) -> datetime:
+    now = datetime.now(UTC)
+    if not_before is not None and not_before > now + LATEST:
+        raise Invalid.at("not_before", f"It is more than {LATEST.days} days ahead")
+    due_at = max(now, not_before or now)
+    if rules.calling_hours is None:
+        return due_at
+    if not zones:
+        raise Invalid.at("timezone", "The project has calling hours, and the number does not say where it is")
+    try:
+        return policy.opens_at(rules.calling_hours, zones, due_at)
+    except NoTimeInCommon as error:
+        message = "The project's calling hours fall together nowhere in the number's time zones"
+        raise Invalid.at("timezone", message) from error
