@@ -5,8 +5,8 @@ from alembic import op
 
 from turncall_control.migrations.walls import SYSTEM, wall
 
-revision = "0017"
-down_revision = "0016"
+revision = "0018"
+down_revision = "0017"
 
 _MOMENT = sa.DateTime(timezone=True)
 
