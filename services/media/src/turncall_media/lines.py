@@ -94,11 +94,17 @@ def category(error: Exception) -> ErrorCategory | None:
     return ErrorCategory.CONNECTIVITY if isinstance(error, EgressError) else None
 
 
+def is_refusal(closed: ConnectionClosed) -> bool:
+    """Whether the server closed the socket because of what it was sent or asked for, as far as the code tells."""
+    return closed.rcvd is not None and closed.rcvd.code in _REFUSALS
+
+
 class LinedTTS(WebsocketTTSService):
     """Stands before one of Pipecat's services over a websocket: the socket is ours, and speech that breaks off or does
     not come is told."""
 
     _line: Line
+    _has_worked = False
 
     async def _websocket_connect(self, uri: str, **kwargs: Any) -> ClientConnection:
         connect = super()._websocket_connect
@@ -108,11 +114,10 @@ class LinedTTS(WebsocketTTSService):
     async def _maybe_try_reconnect(
         self, error_message: str, report_error: ReportErrorCallback, error: Exception | None = None
     ) -> bool:
-        """Pipecat reconnects without a word; the sentence under way is lost. Who closes because of what was asked for,
-        such as a voice that there is not, would do so again."""
-        if isinstance(error, ConnectionClosed) and error.rcvd is not None and error.rcvd.code in _REFUSALS:
-            why = error.rcvd.reason or "it closed the socket"
-            await self.push_error(f"{self._line.vendor} refused: {why}", category=ErrorCategory.INVALID_REQUEST)
+        """Pipecat reconnects without a word; the sentence under way is lost. Who closes because of a policy before it
+        has spoken, as for a voice that there is not, would do so again; later it may be an idle socket."""
+        if isinstance(error, ConnectionClosed) and is_refusal(error) and not self._has_worked:
+            await self.push_error(f"{self._line.vendor} refused: {error}", category=ErrorCategory.INVALID_REQUEST)
             return False
         if not self._disconnecting and self.has_active_audio_context():
             await self.push_error(f"{self._line.vendor}'s speech broke off", category=ErrorCategory.CONNECTIVITY)
@@ -121,6 +126,7 @@ class LinedTTS(WebsocketTTSService):
     async def _record_context_audio_outcome(self, context_id: str, received_audio: bool) -> None:
         """A socket on which nothing came when speech was due is stuck: the next sentence gets a new one."""
         await super()._record_context_audio_outcome(context_id, received_audio)
+        self._has_worked = self._has_worked or received_audio
         if not received_audio and self._websocket is not None:
             self._websocket.transport.abort()
 

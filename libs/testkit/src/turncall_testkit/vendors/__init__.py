@@ -6,6 +6,7 @@
 from typing import Final
 
 from turncall_testkit.vendors.anthropic import AnthropicFake, anthropic_fake
+from turncall_testkit.vendors.assemblyai import AssemblyAIFake, assemblyai_fake
 from turncall_testkit.vendors.bedrock import BedrockFake, bedrock_fake
 from turncall_testkit.vendors.cartesia import CartesiaFake, cartesia_fake
 from turncall_testkit.vendors.deepgram import DeepgramFake, deepgram_fake
@@ -19,10 +20,13 @@ from turncall_testkit.vendors.tones import pitch_hz, tone
 
 FAKES: Final[dict[tuple[str, Kind], StartFake]] = {
     ("anthropic", "llm"): anthropic_fake,
+    ("assemblyai", "stt"): assemblyai_fake,
     ("aws", "llm"): bedrock_fake,
+    ("cartesia", "stt"): cartesia_fake,
     ("cartesia", "tts"): cartesia_fake,
     ("deepgram", "stt"): deepgram_fake,
     ("deepgram", "tts"): deepgram_fake,
+    ("elevenlabs", "stt"): elevenlabs_fake,
     ("elevenlabs", "tts"): elevenlabs_fake,
     ("google", "llm"): google_fake,
     ("groq", "llm"): openai_fake,
@@ -38,6 +42,7 @@ __all__ = [
     "UNKNOWN",
     "AnthropicFake",
     "Asked",
+    "AssemblyAIFake",
     "BedrockFake",
     "Call",
     "CartesiaFake",
@@ -52,6 +57,7 @@ __all__ = [
     "Reply",
     "StartFake",
     "anthropic_fake",
+    "assemblyai_fake",
     "bedrock_fake",
     "cartesia_fake",
     "deepgram_fake",

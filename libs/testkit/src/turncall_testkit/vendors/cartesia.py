@@ -1,15 +1,16 @@
-"""Cartesia's websocket for speech: tts/websocket."""
+"""Cartesia's websockets: speech (tts/websocket) and transcription (stt/websocket)."""
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import msgspec
-from aiohttp import web
+from aiohttp import WSMsgType, web
 
 from turncall_testkit.vendors.manners import Asked, Kind
+from turncall_testkit.vendors.replies import INTERIM_EVERY_S, Transcripts
 from turncall_testkit.vendors.serving import UNKNOWN, Desk, cut, serving
 from turncall_testkit.vendors.tones import tone
 
@@ -18,11 +19,20 @@ PIECE_S: Final = 0.1
 
 
 class CartesiaFake(Desk):
-    """Speaks a tone of ``tone_hz`` for ``speech_s`` for each transcript that it is sent, with its words' times. Takes
-    any key, or only ``key`` if given; knows every voice but `UNKNOWN`."""
+    """Speaks a tone of ``tone_hz`` for ``speech_s`` for each transcript that it is sent, with its words' times; hears
+    ``transcripts`` in turn, one for each finalize with audio before it, the last one ever after. Takes any key, or only
+    ``key`` if given; knows every voice and model but `UNKNOWN`."""
 
-    def __init__(self, *, tone_hz: float = 440.0, speech_s: float = 1.0, key: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        transcripts: Sequence[str] = ("book a table for two",),
+        tone_hz: float = 440.0,
+        speech_s: float = 1.0,
+        key: str = "",
+    ) -> None:
         super().__init__(key)
+        self._transcripts = Transcripts(transcripts)
         self._tone_hz = tone_hz
         self._speech_s = speech_s
 
@@ -53,6 +63,35 @@ class CartesiaFake(Desk):
                 await self._speak(request, socket, asked, context)
             if not asked["continue"]:
                 await socket.send_json({**context, "type": "done", "status_code": 200, "done": True})
+        return socket
+
+    async def listen(self, request: web.Request) -> web.StreamResponse:
+        """GET /stt/websocket."""
+        status = self.received(request, request.headers.get("X-API-Key", ""), dict(request.query))
+        status = status or (404 if request.query["model"] == UNKNOWN else 0)
+        if status:
+            return web.Response(status=status, text="No.")
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        heard, told_at = bytearray(), 0
+        step = int(2 * INTERIM_EVERY_S * int(request.query["sample_rate"]))
+        async for message in socket:
+            if message.type is WSMsgType.BINARY:
+                heard += message.data
+                if len(heard) - told_at >= step:
+                    told_at = len(heard)
+                    await self.answer(request, socket, [_transcript(self._transcripts.first_word, is_final=False)])
+                continue
+            self.journal.append(Asked(name=message.data, audio=bytes(heard)))
+            if message.data == "done":
+                await socket.send_json({"type": "done", "request_id": "1"})
+                await socket.close()
+                break
+            parts = self._transcripts.next().split(maxsplit=1) if heard else []
+            heard.clear()
+            told_at = 0
+            pieces = [_transcript(part, is_final=True) for part in parts]
+            await self.answer(request, socket, [*pieces, {"type": "flush_done", "request_id": "1"}])
         return socket
 
     async def _speak(
@@ -87,6 +126,11 @@ async def cartesia_fake(**answers: Any) -> AsyncIterator[CartesiaFake]:
     fake = CartesiaFake(**answers)
     app = web.Application()
     app.router.add_get("/tts/websocket", fake.speak)
+    app.router.add_get("/stt/websocket", fake.listen)
     async with serving(app, fake.stalls) as address:
         fake.base_url = f"http://{address}"
         yield fake
+
+
+def _transcript(words: str, *, is_final: bool) -> dict[str, Any]:
+    return {"type": "transcript", "request_id": "1", "text": words, "is_final": is_final, "language": "en"}

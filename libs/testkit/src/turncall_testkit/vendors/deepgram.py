@@ -1,6 +1,5 @@
 """Deepgram's websockets: live transcription (v1/listen) and speech (v1/speak)."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -9,11 +8,10 @@ import msgspec
 from aiohttp import WSMsgType, web
 
 from turncall_testkit.vendors.manners import Asked, Kind
-from turncall_testkit.vendors.serving import UNKNOWN, Desk, cut, serving
+from turncall_testkit.vendors.replies import INTERIM_EVERY_S, Transcripts
+from turncall_testkit.vendors.serving import UNKNOWN, Desk, serving
 from turncall_testkit.vendors.tones import tone
 
-INTERIM_EVERY_S: Final = 0.5
-"""Of audio."""
 PIECE_S: Final = 0.1
 """Of speech in one binary message."""
 
@@ -31,7 +29,7 @@ class DeepgramFake(Desk):
         key: str = "",
     ) -> None:
         super().__init__(key)
-        self._transcripts = list(transcripts)
+        self._transcripts = Transcripts(transcripts)
         self._tone_hz = tone_hz
         self._speech_s = speech_s
 
@@ -52,14 +50,14 @@ class DeepgramFake(Desk):
                 heard += message.data
                 if len(heard) - told_at >= step and request.query.get("interim_results") == "true":
                     told_at = len(heard)
-                    await self._answer(request, socket, [_results(self._transcripts[0].split()[0], is_final=False)])
+                    await self.answer(request, socket, [_results(self._transcripts.first_word, is_final=False)])
                 continue
             kind = self._note(message.data, bytes(heard))
             if kind == "Finalize":
-                transcript = self._next_transcript() if heard else ""
+                transcript = self._transcripts.next() if heard else ""
                 heard.clear()
                 told_at = 0
-                await self._answer(request, socket, [_results(transcript, is_final=True)])
+                await self.answer(request, socket, [_results(transcript, is_final=True)])
             elif kind == "CloseStream":
                 await socket.send_json({"type": "Metadata", "request_id": "1"})
                 await socket.close()
@@ -79,7 +77,7 @@ class DeepgramFake(Desk):
             if kind == "Speak":
                 has_text = True
             elif kind == "Flush":
-                await self._answer(
+                await self.answer(
                     request, socket, [*(pieces if has_text else ()), {"type": "Flushed", "sequence_id": 0}]
                 )
                 has_text = False
@@ -104,31 +102,11 @@ class DeepgramFake(Desk):
             return web.Response(status=400, headers={"dg-error": "No such model/language/tier combination found."})
         return None
 
-    async def _answer(
-        self, request: web.Request, socket: web.WebSocketResponse, pieces: Sequence[bytes | dict[str, Any]]
-    ) -> None:
-        """The pieces; a fault comes after half of them."""
-        manners = self.manners
-        if manners.fault == "stall":
-            await self.stalls.stall()
-        await asyncio.sleep(manners.first_byte_after_s)
-        faulty = manners.fault in ("break", "cut")
-        for piece in pieces[: len(pieces) // 2] if faulty else pieces:
-            await (socket.send_bytes(piece) if isinstance(piece, bytes) else socket.send_json(piece))
-            await asyncio.sleep(manners.pace_s)
-        if manners.fault == "break":
-            await socket.close(code=1011, message=b"NET-0000")
-        elif manners.fault == "cut":
-            cut(request)
-
     def _note(self, text: str, audio: bytes) -> str:
         fields = msgspec.json.decode(text, type=dict[str, Any])
         name = str(fields["type"])
         self.journal.append(Asked(name=name, fields=fields, audio=audio))
         return name
-
-    def _next_transcript(self) -> str:
-        return self._transcripts.pop(0) if len(self._transcripts) > 1 else self._transcripts[0]
 
 
 @asynccontextmanager

@@ -1,8 +1,9 @@
-"""ElevenLabs' websocket for speech in several contexts: v1/text-to-speech/{voice}/multi-stream-input."""
+"""ElevenLabs' websockets: speech (v1/text-to-speech/{voice}/multi-stream-input) and transcription
+(v1/speech-to-text/realtime)."""
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ import msgspec
 from aiohttp import web
 
 from turncall_testkit.vendors.manners import Asked, Kind
+from turncall_testkit.vendors.replies import INTERIM_EVERY_S, Transcripts
 from turncall_testkit.vendors.serving import UNKNOWN, Desk, cut, serving
 from turncall_testkit.vendors.tones import tone
 
@@ -18,11 +20,20 @@ PIECE_S: Final = 0.1
 
 
 class ElevenLabsFake(Desk):
-    """Speaks a tone of ``tone_hz`` for ``speech_s`` for each text that it is sent, with its characters spread over it.
-    Takes any key, or only ``key`` if given; knows every voice but `UNKNOWN`."""
+    """Speaks a tone of ``tone_hz`` for ``speech_s`` for each text that it is sent, with its characters spread over it;
+    hears ``transcripts`` in turn, one for each commit with audio before it, the last one ever after. Takes any key, or
+    only ``key`` if given; knows every voice and model but `UNKNOWN`."""
 
-    def __init__(self, *, tone_hz: float = 440.0, speech_s: float = 1.0, key: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        transcripts: Sequence[str] = ("book a table for two",),
+        tone_hz: float = 440.0,
+        speech_s: float = 1.0,
+        key: str = "",
+    ) -> None:
         super().__init__(key)
+        self._transcripts = Transcripts(transcripts)
         self._tone_hz = tone_hz
         self._speech_s = speech_s
 
@@ -54,6 +65,36 @@ class ElevenLabsFake(Desk):
                 await socket.send_json({"isFinal": True, "contextId": context})
             elif asked.get("text", "").strip():
                 await self._speak(request, socket, asked["text"], context, rate_hz)
+        return socket
+
+    async def listen(self, request: web.Request) -> web.StreamResponse:
+        """GET /v1/speech-to-text/realtime: a key or a model is refused within the socket."""
+        fields = {name: request.query.getall(name) for name in request.query}
+        status = self.received(request, request.headers.get("xi-api-key", ""), fields)
+        if status == 500:
+            return web.json_response({"detail": "Internal Server Error"}, status=500)
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        if status == 401 or request.query["model_id"] == UNKNOWN:
+            kind = "auth_error" if status == 401 else "invalid_request"
+            await socket.send_json({"message_type": kind, "error": "Who are you, or what is that model?"})
+            await socket.close()
+            return socket
+        await socket.send_json({"message_type": "session_started", "session_id": "1"})
+        heard, told_at = bytearray(), 0
+        async for message in socket:
+            asked = msgspec.json.decode(message.data, type=dict[str, Any])
+            heard += base64.b64decode(asked["audio_base_64"])
+            if asked["commit"]:
+                self.journal.append(Asked(name="commit", fields=asked, audio=bytes(heard)))
+                words = self._transcripts.next() if heard else ""
+                heard.clear()
+                told_at = 0
+                await self.answer(request, socket, [{"message_type": "committed_transcript", "text": words}])
+            elif len(heard) - told_at >= 2 * INTERIM_EVERY_S * asked["sample_rate"]:
+                told_at = len(heard)
+                partial = {"message_type": "partial_transcript", "text": self._transcripts.first_word}
+                await self.answer(request, socket, [partial])
         return socket
 
     async def _speak(
@@ -91,6 +132,7 @@ async def elevenlabs_fake(**answers: Any) -> AsyncIterator[ElevenLabsFake]:
     fake = ElevenLabsFake(**answers)
     app = web.Application()
     app.router.add_get("/v1/text-to-speech/{voice}/multi-stream-input", fake.speak)
+    app.router.add_get("/v1/speech-to-text/realtime", fake.listen)
     async with serving(app, fake.stalls) as address:
         fake.base_url = f"http://{address}"
         yield fake

@@ -1,4 +1,4 @@
-"""What a fake model answers, whatever protocol it speaks."""
+"""What fakes answer and hear, whatever protocol they speak."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,8 @@ from msgspec import Struct
 
 INPUT_TOKENS: Final = 12
 OUTPUT_TOKENS: Final = 7
+INTERIM_EVERY_S: Final = 0.5
+"""Of audio: how often a transcription says what it has understood so far."""
 _ARGUMENT_PIECE: Final = 4
 """Characters of a tool's arguments in one event."""
 
@@ -42,6 +44,22 @@ class Replies:
     def next(self) -> Reply:
         """The reply to one request."""
         return self._replies.pop(0) if len(self._replies) > 1 else self._replies[0]
+
+
+class Transcripts:
+    """Heard in turn, the last one ever after."""
+
+    def __init__(self, transcripts: Sequence[str]) -> None:
+        self._transcripts = list(transcripts)
+
+    @property
+    def first_word(self) -> str:
+        """Of the one that is heard next."""
+        return self._transcripts[0].split()[0]
+
+    def next(self) -> str:
+        """The words of one utterance."""
+        return self._transcripts.pop(0) if len(self._transcripts) > 1 else self._transcripts[0]
 
 
 def words(text: str) -> list[str]:

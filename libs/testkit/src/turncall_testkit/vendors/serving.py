@@ -88,3 +88,20 @@ class Desk:
         else:
             await answer.write_eof()
         return answer
+
+    async def answer(
+        self, request: web.Request, socket: web.WebSocketResponse, pieces: Sequence[bytes | dict[str, Any]]
+    ) -> None:
+        """The pieces on a socket; a fault comes after half of them."""
+        manners = self.manners
+        if manners.fault == "stall":
+            await self.stalls.stall()
+        await asyncio.sleep(manners.first_byte_after_s)
+        faulty = manners.fault in ("break", "cut")
+        for piece in pieces[: len(pieces) // 2] if faulty else pieces:
+            await (socket.send_bytes(piece) if isinstance(piece, bytes) else socket.send_json(piece))
+            await asyncio.sleep(manners.pace_s)
+        if manners.fault == "break":
+            await socket.close(code=1011, message=b"internal error")
+        elif manners.fault == "cut":
+            cut(request)

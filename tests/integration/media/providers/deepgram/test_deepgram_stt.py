@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pipecat.frames.frames import InterimTranscriptionFrame, TranscriptionFrame
 
+from turncall_media import hearing
 from turncall_media.errors import VendorUnusable
-from turncall_media.providers.deepgram import stt
 from turncall_testkit.vendors import Manners, deepgram_fake
 
 
@@ -111,7 +111,7 @@ async def test_a_server_that_keeps_failing_is_given_up(
     bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the last pause nobody tries again, and that is said as final."""
-    monkeypatch.setattr(stt, "PAUSES_S", (0.01, 0.02))
+    monkeypatch.setattr(hearing, "PAUSES_S", (0.01, 0.02))
     async with deepgram_fake() as fake:
         fake.manners = Manners(fault="fail")
         async with bench("stt", "deepgram", fake.options("stt")).running() as running:
