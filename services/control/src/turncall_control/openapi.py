@@ -5,18 +5,20 @@ Litestar's own description of a struct leaves out the tags of unions and what `M
 
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from contextlib import suppress
+from typing import Any, Final, get_args, get_origin
 
 import msgspec
-from litestar import Litestar, Router
+from litestar import Litestar, Response, Router
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.routes import HTTPRoute
 
-from turncall_control import __version__
-from turncall_control.auth import GRANTS, NOTHING, Permission, Role, needs
+from turncall_control import __version__, examples
+from turncall_control.auth import GRANTS, NOTHING, Finds, Permission, Role, needs
 from turncall_control.http.problems import MEDIA_TYPE, Problem
+from turncall_proto.events import Event
 
 _REF: Final = "#/components/schemas/{name}"
 _IDEMPOTENCY_KEY: Final = {
@@ -30,6 +32,7 @@ _IDEMPOTENCY_KEY: Final = {
 _ACCESS: Final = """\
 Send an API key as `Authorization: Bearer tc_…`. What is not of the key's own project looks missing.
 Who may do what:"""
+_FACT_OF_A_NEWER_RELEASE: Final = {"type": "object", "additionalProperties": True}
 _PAGE: Final = re.compile(rb"\bPage_(\w+?)(?:View|Summary)?_(?=\")")
 """How msgspec names a page of something; clients get an ``AgentPage``."""
 
@@ -62,15 +65,18 @@ def document(app: Litestar) -> bytes:
     operations = {operation["operationId"]: operation for operation in _operations(described)}
     handlers = [handler for handler in _handlers(app) if handler.handler_name in operations]
     permissions: dict[str, Permission] = {handler.handler_name: handler.opt["permission"] for handler in handlers}
+    finds: dict[str, Finds] = {handler.handler_name: handler.opt["finds"] for handler in handlers}
     idempotent = {handler.handler_name for handler in handlers if handler.opt["idempotent"]}
     bodies = {handler.handler_name: _kind(handler, "data") for handler in handlers}
-    answers = {handler.handler_name: handler.parsed_fn_signature.return_type.annotation for handler in handlers}
+    answers = {handler.handler_name: _answer(handler) for handler in handlers}
     kinds = [kind for kind in [Problem, *bodies.values(), *answers.values()] if _is_described_by_msgspec(kind)]
-    schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
+    (*schemas, facts), components = msgspec.json.schema_components([*kinds, Event], ref_template=_REF)
+    components["StoredFact"]["properties"]["data"] |= {"anyOf": [facts, _FACT_OF_A_NEWER_RELEASE]}
     schema_of = dict(zip(map(str, kinds), schemas, strict=True))
     for name, operation in operations.items():
         if name in idempotent:
             operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
+        _describe(operation, finds[name])
         operation |= _who(permissions[name]) | {"summary": name.replace("_", " ").capitalize()}
         _replace(operation.get("requestBody", {}), schema_of.get(str(bodies[name])))
         # Litestar adds a 400 of its own shape wherever there is a parameter; ours is a 422.
@@ -85,7 +91,7 @@ def document(app: Litestar) -> bytes:
                 response.pop("content", None)
     described["info"]["description"] = f"{_ACCESS}\n\n{matrix(app)}"
     left = described["components"].get("schemas", {})
-    described["components"]["schemas"] = _referenced(described["paths"], left | components)
+    described["components"]["schemas"] = _exemplified(_referenced(described["paths"], left | components))
     written = msgspec.json.format(msgspec.json.encode(described, order="deterministic"), indent=2) + b"\n"
     return _PAGE.sub(rb"\1Page", written)
 
@@ -110,6 +116,34 @@ def _who(permission: Permission) -> dict[str, Any]:
     return {"x-permission": permission, "x-roles": [role for role in Role if permission in GRANTS[role]]}
 
 
+def _describe(operation: dict[str, Any], finds: Finds) -> None:
+    """Says of each id in the path of which kind it is, and gives every parameter an example."""
+    kinds: dict[str, str] = {}
+    found: Finds | None = finds
+    while found is not None:
+        kinds[found.parameter] = found.prefix
+        found = found.within
+    for parameter in operation.get("parameters", []):
+        kind = kinds.get(parameter["name"], "")
+        if parameter["in"] == "path" and kind:
+            noun = parameter["name"].removesuffix("_id").replace("_", " ")
+            parameter["description"] = f"The {noun}'s id, {kind}_…"
+            parameter["schema"] = {"type": "string", "pattern": f"^{kind}_[0-9a-f]{{32}}$"}
+            parameter["example"] = examples.id_of(kind)
+        elif parameter["in"] == "path":
+            parameter["description"] = f"The {parameter['name'].replace('_', ' ')}, as it was given."
+
+
+def _exemplified(components: dict[str, Any]) -> dict[str, Any]:
+    """The components, each with an example of itself; a test finds the ones of which none could be made."""
+    making = examples.Examples(components)
+    told = dict(components)
+    for name, schema in components.items():
+        with suppress(examples.NoExample):
+            told[name] = schema | {"examples": [making.of(schema, name)]}
+    return told
+
+
 def _operations(described: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for item in described["paths"].values():
         yield from (operation for operation in item.values() if "operationId" in operation)
@@ -128,6 +162,12 @@ def _is_litestars(status: str, response: dict[str, Any]) -> bool:
 def _kind(handler: HTTPRouteHandler, parameter: str) -> Any:
     definition = handler.parsed_fn_signature.parameters.get(parameter)
     return None if definition is None else definition.annotation
+
+
+def _answer(handler: HTTPRouteHandler) -> Any:
+    """What a handler returns; of a whole response, what is in it."""
+    annotation = handler.parsed_fn_signature.return_type.annotation
+    return get_args(annotation)[0] if get_origin(annotation) is Response else annotation
 
 
 def _is_described_by_msgspec(kind: Any) -> bool:

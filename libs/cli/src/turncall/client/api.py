@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from turncall.client.access import Access
 from turncall.client.shapes import (
     AgentApplied,
     AgentFile,
@@ -27,6 +28,7 @@ from turncall.client.shapes import (
     NumberErased,
     NumberView,
     OutboundCall,
+    OwnedNumbers,
     Page,
     ParkedDone,
     ParkedSeen,
@@ -49,7 +51,7 @@ from turncall.client.shapes import (
     WebhookView,
     WorkersSeen,
 )
-from turncall.client.transport import Transport
+from turncall.client.versions import Versions
 from turncall_proto.agent import AgentSpec
 from turncall_proto.ids import (
     AgentId,
@@ -66,7 +68,7 @@ from turncall_proto.ids import (
 Config = AgentSpec | Mapping[str, Any]
 
 
-class TurnCall(Transport):
+class TurnCall(Access, Versions):
     """``async with TurnCall(url, key=…) as api``: one installation seen with one credential.
 
     ``platform_key`` opens the operator's requests (projects and their first keys), ``key`` a project's own.
@@ -198,14 +200,6 @@ class TurnCall(Transport):
         """Makes the draft what answers calls."""
         return await self.request("POST", f"/v1/agents/{agent_id}/publish", VersionView)
 
-    async def archive_agent(self, agent_id: AgentId) -> AgentView:
-        """Takes an agent out of service: no call reaches it from the next one on."""
-        return await self.request("POST", f"/v1/agents/{agent_id}/archive", AgentView)
-
-    async def unarchive_agent(self, agent_id: AgentId) -> AgentView:
-        """Takes an agent out of the archive; it answers calls once a version is published or restored."""
-        return await self.request("POST", f"/v1/agents/{agent_id}/unarchive", AgentView)
-
     async def bind_number(
         self, number: str, routing: Target, **settings: Fallback | Busy | Channels | int | None
     ) -> NumberView:
@@ -225,6 +219,18 @@ class TurnCall(Transport):
     async def numbers(self, *, cursor: str | None = None) -> Page[NumberView]:
         """The project's numbers, newest first."""
         return await self.request("GET", "/v1/numbers", Page[NumberView], query={"cursor": cursor})
+
+    async def owned_numbers(self) -> OwnedNumbers:
+        """What the carrier's account owns, so that it can be bound."""
+        return await self.request("GET", "/v1/numbers/available", OwnedNumbers)
+
+    async def number(self, number_id: NumberId) -> NumberView:
+        """One number."""
+        return await self.request("GET", f"/v1/numbers/{number_id}", NumberView)
+
+    async def unbind_number(self, number_id: NumberId) -> None:
+        """Takes our addresses off the number at the carrier and forgets it; the account keeps it."""
+        await self.perform("DELETE", f"/v1/numbers/{number_id}")
 
     async def check_number(self, number_id: NumberId) -> NumberCheck:
         """Whether the number would work if it were called; nothing is changed."""

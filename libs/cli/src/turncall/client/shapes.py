@@ -253,6 +253,14 @@ class AgentApplied(Struct, frozen=True, kw_only=True):
     changes: tuple[ConfigChange, ...]
 
 
+class Changes(Struct, frozen=True, kw_only=True):
+    """What differs between two versions."""
+
+    before_id: VersionId
+    after_id: VersionId
+    changes: tuple[ConfigChange, ...]
+
+
 class Verdict(Struct, frozen=True, kw_only=True):
     """A config that is valid, and what it still lacks."""
 
@@ -348,6 +356,24 @@ class NumberView(Struct, frozen=True, kw_only=True):
     max_concurrent_calls: int | None
     created_at: datetime
     configured_at: datetime | None
+
+
+class OwnedNumber(Struct, frozen=True, kw_only=True):
+    """A number that the carrier's account owns."""
+
+    carrier: str
+    carrier_sid: str
+    e164: str
+    label: str
+    can_voice: bool
+    can_sms: bool
+    is_bound: bool
+
+
+class OwnedNumbers(Struct, frozen=True, kw_only=True):
+    """The numbers that the carrier's account owns."""
+
+    items: tuple[OwnedNumber, ...]
 
 
 class Finding(Struct, frozen=True, kw_only=True):

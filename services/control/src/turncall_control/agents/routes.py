@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from litestar import delete, get, patch, post, put
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import UNSET
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -76,7 +76,7 @@ async def list_agents(
     session: NamedDependency[AsyncSession],
     caller: NamedDependency[Caller],
     page: NamedDependency[PageAsked],
-    environment: FromQuery[Environment | None] = None,
+    environment: Annotated[Environment | None, QueryParameter(description="Of this environment.")] = None,
     name: Annotated[str | None, QueryParameter(max_length=120, description="Exactly this name.")] = None,
     archived: Annotated[bool, QueryParameter(description="The archived agents, in place of the others.")] = False,
 ) -> Page[AgentSummary]:

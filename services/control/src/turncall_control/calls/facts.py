@@ -1,13 +1,14 @@
 """Facts on their way into the ledger, and as they are shown once they are in."""
 
 import re
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct
 
 from turncall_control.calls.state import Standing
+from turncall_control.http.fields import Moment
 from turncall_proto.call import CallState
 from turncall_proto.codec import UnknownEvent, encode
 from turncall_proto.events import CallAnswered, CallRinging, CarrierReported, EpochOpened, Event
@@ -23,7 +24,7 @@ class StoredFact(Struct, frozen=True, kw_only=True):
     type: Annotated[str, Meta(examples=["transcript.final"])]
     epoch: Annotated[int, Meta(description="0: stated by the control plane; later ones each have one worker.")]
     seq: Annotated[int, Meta(description="Its number within the epoch.")]
-    at: datetime
+    at: Moment
     data: Annotated[Any, Meta(description="The fact as it was stated, by the JSON Schema of its type.")]
 
 

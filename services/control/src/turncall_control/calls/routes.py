@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from litestar import get, patch, post
 from litestar.di import NamedDependency, Provide
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.auth import IN_PROJECT, Caller, Permission, in_path, needs
@@ -32,14 +32,14 @@ class EndRefused(Conflict):
 
 
 def calls_wanted(
-    status: FromQuery[CallState | None] = None,
-    ended_reason: FromQuery[EndedReason | None] = None,
-    direction: FromQuery[Direction | None] = None,
-    channel: FromQuery[Channel | None] = None,
-    agent_id: FromQuery[str | None] = None,
-    version_id: FromQuery[str | None] = None,
-    variant: FromQuery[str | None] = None,
-    number_id: FromQuery[str | None] = None,
+    status: Annotated[CallState | None, QueryParameter(description="Calls that stand here.")] = None,
+    ended_reason: Annotated[EndedReason | None, QueryParameter(description="Calls that ended for this reason.")] = None,
+    direction: Annotated[Direction | None, QueryParameter(description="Who called whom.")] = None,
+    channel: Annotated[Channel | None, QueryParameter(description="How the caller is connected.")] = None,
+    agent_id: Annotated[str | None, QueryParameter(description="Calls that this agent was to answer.")] = None,
+    version_id: Annotated[str | None, QueryParameter(description="Calls that this version served.")] = None,
+    variant: Annotated[str | None, QueryParameter(description="Calls that fell to this variant of a number.")] = None,
+    number_id: Annotated[str | None, QueryParameter(description="Calls of this number.")] = None,
     from_number: Annotated[str | None, QueryParameter(max_length=64, description="Exactly this caller.")] = None,
     to_number: Annotated[str | None, QueryParameter(max_length=64, description="Exactly this number.")] = None,
     metadata: Annotated[

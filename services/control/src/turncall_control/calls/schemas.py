@@ -1,10 +1,10 @@
 """A call and its record, as the API takes and shows them."""
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from turncall_control.http.fields import Moment
 from turncall_control.routing import Decision
 from turncall_proto.call import CallState, Channel, Direction, EndedReason
 from turncall_proto.command import Injection, Keys, Line
@@ -36,15 +36,15 @@ class CallView(Struct, frozen=True, kw_only=True):
     provider_call_id: Annotated[str | None, Meta(description="The carrier's own id of the call.")]
     variables: Variables
     metadata: Metadata
-    created_at: datetime
-    answered_at: Annotated[datetime | None, Meta(description="When the carrier connected the two sides.")]
-    started_at: Annotated[datetime | None, Meta(description="When the agent was live.")]
-    ended_at: datetime | None
+    created_at: Moment
+    answered_at: Annotated[Moment | None, Meta(description="When the carrier connected the two sides.")]
+    started_at: Annotated[Moment | None, Meta(description="When the agent was live.")]
+    ended_at: Moment | None
     duration_ms: Annotated[int | None, Meta(description="From the answer to the end; null while the call lives.")]
     event_count: Annotated[int, Meta(description="Facts stored so far, internal ones included.")]
     missing_events: Annotated[int, Meta(description="Facts known to have existed and lost for good.")]
     recording_deleted_at: Annotated[
-        datetime | None, Meta(description="When the recording was deleted, because the project keeps it no longer.")
+        Moment | None, Meta(description="When the recording was deleted, because the project keeps it no longer.")
     ]
 
 
@@ -60,7 +60,7 @@ class RecordingLink(Struct, frozen=True, kw_only=True):
     """Where anybody may listen to a call's recording, for a while."""
 
     url: str
-    expires_at: datetime
+    expires_at: Moment
 
 
 class Utterance(Struct, frozen=True, kw_only=True):
@@ -90,8 +90,8 @@ class ToolUse(Struct, frozen=True, kw_only=True):
     turn: int
     arguments: Annotated[dict[str, Any], Meta(description="As the model set them.")]
     bound: Annotated[dict[str, str], Meta(description="Arguments that the agent's definition sets.")]
-    called_at: datetime
-    returned_at: datetime | None
+    called_at: Moment
+    returned_at: Moment | None
     is_ok: bool | None
     output: Any
     latency_ms: int | None
@@ -108,7 +108,7 @@ class Turn(Struct, frozen=True, kw_only=True):
 
     epoch: int
     turn: int
-    at: datetime
+    at: Moment
     reply_ms: Annotated[int, Meta(description="What the caller waited: from the end of speech to the first audio.")]
     endpointing_ms: int | None
     stt_final_ms: int | None

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 from litestar import delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import convert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -86,7 +86,7 @@ async def list_keys(
     session: NamedDependency[AsyncSession],
     caller: NamedDependency[Caller],
     page: NamedDependency[PageAsked],
-    role: FromQuery[Role | None] = None,
+    role: Annotated[Role | None, QueryParameter(description="Of this role.")] = None,
     is_live: Annotated[bool | None, QueryParameter(description="Neither revoked nor expired, or one of them.")] = None,
 ) -> Page[KeyView]:
     """The project's keys, newest first, revoked ones included."""

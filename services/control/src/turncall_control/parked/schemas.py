@@ -1,9 +1,10 @@
 """A parked message as the operator sees it: what it was for and why it was set aside, never what it says."""
 
-from datetime import datetime
 from typing import Annotated
 
 from msgspec import Meta, Struct
+
+from turncall_control.http.fields import Moment
 
 
 class ParkedView(Struct, frozen=True, kw_only=True):
@@ -15,7 +16,7 @@ class ParkedView(Struct, frozen=True, kw_only=True):
     subject: str
     error: Annotated[str, Meta(description="What the last try ended with.")]
     size_bytes: int
-    parked_at: datetime | None
+    parked_at: Moment | None
 
 
 class ParkedSeen(Struct, frozen=True, kw_only=True):

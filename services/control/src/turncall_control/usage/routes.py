@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from litestar import get
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromPath, QueryParameter
 from msgspec.structs import asdict
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -47,7 +47,7 @@ async def get_usage(
     plane: NamedDependency[Plane],
     session: NamedDependency[AsyncSession],
     caller: NamedDependency[Caller],
-    by: FromQuery[By] = "day",
+    by: Annotated[By, QueryParameter(description="What each row sums up.")] = "day",
     since: Annotated[
         datetime | None, QueryParameter(description="From this moment on; 30 days before the end.")
     ] = None,

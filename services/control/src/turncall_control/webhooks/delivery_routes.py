@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 from litestar import get, post
 from litestar.di import NamedDependency, Provide
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromPath, QueryParameter
 from msgspec import convert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -26,10 +26,14 @@ _DELIVERY: Final = in_path("delivery_id", ids.DELIVERY)
 
 
 def deliveries_wanted(
-    webhook_id: Annotated[str | None, QueryParameter(pattern=r"^whk_[0-9a-f]{32}$")] = None,
-    call_id: Annotated[str | None, QueryParameter(pattern=r"^call_[0-9a-f]{32}$")] = None,
+    webhook_id: Annotated[
+        str | None, QueryParameter(pattern=r"^whk_[0-9a-f]{32}$", description="To this subscription.")
+    ] = None,
+    call_id: Annotated[
+        str | None, QueryParameter(pattern=r"^call_[0-9a-f]{32}$", description="About this call.")
+    ] = None,
     type: Annotated[str | None, QueryParameter(max_length=64, description="Of this event.")] = None,
-    status: FromQuery[DeliveryStatus | None] = None,
+    status: Annotated[DeliveryStatus | None, QueryParameter(description="What came of it.")] = None,
     created_from: Annotated[datetime | None, QueryParameter(description="Stored at this moment or later.")] = None,
     created_until: Annotated[datetime | None, QueryParameter(description="Stored before this moment.")] = None,
 ) -> DeliveriesWanted:

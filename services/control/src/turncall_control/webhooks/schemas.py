@@ -1,6 +1,5 @@
 """Webhook subscriptions and deliveries as the API takes and shows them."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -124,4 +123,4 @@ class Redelivering(Struct, frozen=True, kw_only=True):
     """What was asked for again. ``next_since`` goes on where this request stopped; null when it took them all."""
 
     count: int
-    next_since: datetime | None
+    next_since: Moment | None
