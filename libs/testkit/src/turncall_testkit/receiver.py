@@ -34,17 +34,22 @@ class Received(Struct, frozen=True, kw_only=True):
 
 
 class Receiver:
-    """``deeds`` are done to the next requests in turn, then ``deed`` to each; ``failures`` are what was wrong."""
+    """``deeds`` are done to the next requests in turn, then ``deed`` to each; ``failures`` are what was wrong.
+
+    With ``stumbles_every`` one event in so many is answered with 503 when it comes for the first time.
+    """
 
     def __init__(self) -> None:
         self.url = ""
         self.secrets: list[str] = []
         self.deeds: deque[Deed] = deque()
         self.deed: Deed = 204
+        self.stumbles_every = 0
         self.answer_headers: Mapping[str, str] = {}
         self.answer = ""
         self.received: list[Received] = []
         self.failures: list[str] = []
+        self._met: set[str] = set()
         self._over = asyncio.Event()
 
     @property
@@ -70,7 +75,7 @@ class Receiver:
             except SignatureRefused as error:
                 self.failures.append(str(error))
                 return web.Response(status=401)
-        deed = self.deeds.popleft() if self.deeds else self.deed
+        deed = self._deed(headers.get("webhook-id", ""))
         content = msgspec.json.decode(body)
         self.received.append(
             Received(
@@ -90,6 +95,14 @@ class Receiver:
             return web.Response(status=302, headers={"Location": self.url + "/elsewhere"})
         status = deed if isinstance(deed, int) else 500
         return web.Response(status=status, headers=dict(self.answer_headers), text=self.answer or None)
+
+    def _deed(self, webhook_id: str) -> Deed:
+        is_new = webhook_id not in self._met
+        deed = self.deeds.popleft() if self.deeds else self.deed
+        if is_new and self.stumbles_every and len(self._met) % self.stumbles_every == 0:
+            deed = 503
+        self._met.add(webhook_id)
+        return deed
 
     async def elsewhere(self, request: web.Request) -> web.Response:
         """Where a redirect leads: nobody is to follow it."""

@@ -16,6 +16,7 @@ from turncall_testkit.chaos.caller import DAY, TIME, Told
 from turncall_testkit.chaos.checker import (
     ALL_BUSY,
     PLEASE_HOLD,
+    crossed,
     doubled,
     ends,
     examine,
@@ -26,16 +27,18 @@ from turncall_testkit.chaos.checker import (
     ownerless_ms,
     shortfall,
     two_owners,
+    untold,
 )
-from turncall_testkit.chaos.history import CallHistory, History
+from turncall_testkit.chaos.history import CallHistory, History, Notice
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 CALL = CallId("call_1")
+PROJECT = ProjectId("prj_1")
 
 
 def fact(kind: type[Event], epoch: int, seq: int, **fields: Any) -> Event:
     at = NOON + timedelta(seconds=10 * epoch + seq)
-    return kind(**{"call_id": CALL, "project_id": ProjectId("prj_1"), "epoch": epoch, "seq": seq, "at": at} | fields)
+    return kind(**{"call_id": CALL, "project_id": PROJECT, "epoch": epoch, "seq": seq, "at": at} | fields)
 
 
 def sentence(epoch: int, seq: int, **fields: Any) -> Event:
@@ -66,11 +69,22 @@ def stored(*facts: Event) -> tuple[StoredFact, ...]:
     )
 
 
+ENDED_SEQ = len(STATED) + 1
+
+
+def notice(**fields: Any) -> Notice:
+    """The webhook of the one event that is public."""
+    told = {"project_id": PROJECT, "id": "whd_1", "type": "call.ended", "call_seq": ENDED_SEQ, "is_taken": True}
+    return Notice(**(told | fields))
+
+
 @pytest.fixture
 def call() -> CallHistory:
     """A call that changed worker and lacks nothing but a row in the list."""
     return CallHistory(
         call_id=CALL,
+        project_id=PROJECT,
+        shown_to=(PROJECT,),
         told=Told(said=("book",)),
         carrier_status="completed",
         journal=(),
@@ -80,6 +94,7 @@ def call() -> CallHistory:
         stated=STATED,
         view=None,
         stored=stored(*STATED, *OWN),
+        notices=(notice(),),
         statuses=("ringing", "in_progress", "completed"),
         bookings=((DAY, TIME),),
     )
@@ -129,6 +144,32 @@ def test_a_worker_that_acts_after_its_successor_is_told(call: CallHistory) -> No
     ]
     assert two_owners(replace(call, stated=(*call.stated, late))) == [
         "utterance.begun (1, 3) comes after epoch 2 began to speak"
+    ]
+
+
+def test_a_webhook_comes_once_per_id_in_order(call: CallHistory) -> None:
+    """Repeats under the same id are fine; none at all, one that was refused, a second id and a wrong order are not."""
+    assert untold(replace(call, notices=(notice(is_taken=False), notice(), notice()))) == []
+    missing = f"no webhook came for call.ended ({ENDED_SEQ})"
+    assert untold(replace(call, notices=())) == untold(replace(call, notices=(notice(is_taken=False),))) == [missing]
+    assert untold(replace(call, notices=(notice(), notice(id="whd_2")))) == [
+        f"the webhook of call.ended ({ENDED_SEQ}) came under two ids"
+    ]
+    stray = notice(id="whd_3", type="call.ringing", call_seq=ENDED_SEQ + 1)
+    assert untold(replace(call, notices=(stray, notice()))) == [
+        f"a webhook came for call.ringing ({ENDED_SEQ + 1}), which is not stored",
+        f"the webhook {ENDED_SEQ + 1} came before {ENDED_SEQ}",
+    ]
+
+
+def test_nothing_of_a_call_is_another_projects(call: CallHistory) -> None:
+    """Neither its row, nor a webhook, nor a fact."""
+    other = ProjectId("prj_2")
+    assert crossed(call) == []
+    assert crossed(replace(call, shown_to=(PROJECT, other))) == ["it was shown to prj_2"]
+    assert crossed(replace(call, notices=(notice(project_id=other),))) == ["call.ended was sent to prj_2"]
+    assert crossed(replace(call, stated=(replace(STATED[0], project_id=other),))) == [
+        "epoch.opened was stated for prj_2"
     ]
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -11,10 +12,10 @@ from msgspec import Struct
 from turncall_phone.journal import StreamClosed
 from turncall_proto.call import FINAL
 from turncall_proto.codec import decode_event
-from turncall_proto.events import CallEnded, CallStarted, EpochOpened, Event, ToolCalled, UtteranceBegun
+from turncall_proto.events import PUBLIC_TAGS, CallEnded, CallStarted, EpochOpened, Event, ToolCalled, UtteranceBegun
 from turncall_testkit.chaos.caller import DAY, TIME
 from turncall_testkit.chaos.gaps import gap_ms
-from turncall_testkit.chaos.history import CallHistory, History
+from turncall_testkit.chaos.history import CallHistory, History, Notice
 
 PLEASE_HOLD: Final = "Please hold the line, we will be with you in a moment."
 ALL_BUSY: Final = "All lines are busy at the moment. Please call again in a few minutes."
@@ -24,11 +25,12 @@ _FINAL: Final = frozenset(str(state) for state in FINAL)
 class Findings(Struct, frozen=True, kw_only=True):
     """What the checker found; every list names what broke a promise, and is empty when it held.
 
-    ``lost`` and ``doubled`` (I1), ``holes`` (I2), ``moved_back`` (I3), ``two_owners`` (I4), ``ends`` (I5), ``leaks``
-    (I8). ``unfinished``: calls that did not reach the end of their script. ``turned_away``: calls that were held
-    and then told that all lines are busy, neither finished nor unfinished. ``gaps_ms`` has one entry for each call and
-    fault where the agent owed something. ``resumed`` counts the calls that changed worker, and ``away_ms`` has for
-    each change how long the call was without one; ``ownerless_ms`` is the longest time in which a call had none.
+    ``lost`` and ``doubled`` (I1), ``holes`` (I2), ``moved_back`` (I3), ``two_owners`` (I4), ``ends`` (I5), ``untold``
+    (I6), ``crossed`` (I7), ``leaks`` (I8). ``unfinished``: calls that did not reach the end of their script.
+    ``turned_away``: calls that were held and then told that all lines are busy, neither finished nor unfinished.
+    ``notices`` counts the webhooks that arrived. ``gaps_ms`` has one entry for each call and fault where the agent owed
+    something. ``resumed`` counts the calls that changed worker, and ``away_ms`` has for each change how long the call
+    was without one; ``ownerless_ms`` is the longest time in which a call had none.
     """
 
     calls: int
@@ -50,6 +52,9 @@ class Findings(Struct, frozen=True, kw_only=True):
     two_owners: tuple[str, ...]
     ends: tuple[str, ...]
     leaks: tuple[str, ...]
+    untold: tuple[str, ...] = ()
+    crossed: tuple[str, ...] = ()
+    notices: int = 0
 
     @property
     def broken(self) -> tuple[str, ...]:
@@ -61,6 +66,8 @@ class Findings(Struct, frozen=True, kw_only=True):
             *self.moved_back,
             *self.two_owners,
             *self.ends,
+            *self.untold,
+            *self.crossed,
             *self.leaks,
         )
 
@@ -90,6 +97,9 @@ def examine(history: History) -> Findings:
         two_owners=(*_each(calls, two_owners), *history.contradictions),
         ends=_each(calls, ends),
         leaks=history.leaks,
+        untold=(*_each(calls, untold), *history.forgeries),
+        crossed=_each(calls, crossed),
+        notices=sum(len(call.notices) for call in calls),
     )
 
 
@@ -227,6 +237,35 @@ def ends(call: CallHistory) -> list[str]:
     times = sum(fact.type == _tag_of(CallEnded) for fact in call.stored)
     faults = [] if times == 1 else [f"call.ended is stored {times} times"]
     return faults + ([] if call.carrier_status == "completed" else [f"the carrier left it {call.carrier_status}"])
+
+
+def untold(call: CallHistory) -> list[str]:
+    """I6: events of which the project's server was not told, was told under two ids, or before an earlier one."""
+    first: dict[int, Notice] = {}
+    faults = []
+    for notice in call.notices:
+        if notice.is_taken and notice.project_id == call.project_id:
+            known = first.setdefault(notice.call_seq, notice)
+            if known.id != notice.id:
+                faults.append(f"the webhook of {notice.type} ({notice.call_seq}) came under two ids")
+    public = {fact.call_seq: fact.type for fact in call.stored if fact.type in PUBLIC_TAGS}
+    faults += [f"no webhook came for {tag} ({seq})" for seq, tag in public.items() if seq not in first]
+    faults += [
+        f"a webhook came for {one.type} ({seq}), which is not stored" for seq, one in first.items() if seq not in public
+    ]
+    order = list(first)
+    faults += [f"the webhook {after} came before {before}" for after, before in pairwise(order) if before < after]
+    return faults
+
+
+def crossed(call: CallHistory) -> list[str]:
+    """I7: what of a call was shown or told to another project, or stated in its name."""
+    seen = {f"it was shown to {project}" for project in call.shown_to if project != call.project_id}
+    told = {f"{one.type} was sent to {one.project_id}" for one in call.notices if one.project_id != call.project_id}
+    said = {
+        f"{_tag(fact)} was stated for {fact.project_id}" for fact in call.stated if fact.project_id != call.project_id
+    }
+    return sorted(seen | told | said)
 
 
 def _tag_of(kind: type[Event]) -> str:

@@ -15,11 +15,12 @@ from turncall.client.shapes import CallView, StoredFact
 from turncall.demo.record import every_fact, measured
 from turncall.process import Process
 from turncall_phone.calls import Call
-from turncall_proto.events import ToolCalled
-from turncall_proto.ids import CallId, inbound_call_id
+from turncall_proto.events import PUBLIC_TAGS, ToolCalled
+from turncall_proto.ids import CallId, ProjectId, inbound_call_id
 from turncall_testkit.chaos.caller import Caller, Told
-from turncall_testkit.chaos.history import CallHistory, History, Strike
+from turncall_testkit.chaos.history import CallHistory, History, Notice, Strike
 from turncall_testkit.chaos.scene import ACCOUNT, Scene
+from turncall_testkit.chaos.tenant import Tenant
 
 PROVIDER: Final = "twilio"
 APART_S: Final = 0.5
@@ -47,6 +48,8 @@ class Drill:
         self.random = random.Random(seed)
         self.callers: list[Caller] = []
         self._talks: dict[CallId, asyncio.Task[Told]] = {}
+        self._tenants: dict[CallId, Tenant] = {}
+        self._listed: dict[CallId, set[ProjectId]] = {}
         self._statuses: dict[CallId, list[str]] = {}
         self._strikes: list[Strike] = []
         self._told_keys = frozenset(scene.desk.booked)
@@ -60,15 +63,17 @@ class Drill:
         """So many more callers (the run's number, unless told), one after another; returns while the last one rings."""
         made = []
         for _ in range(count or self.count):
-            call = await self.scene.carrier.dial(to=self.scene.number.e164, from_=self.scene.next_caller(), script=())
-            made.append(self._seat(call))
+            tenant = self.scene.next_tenant()
+            call = await self.scene.carrier.dial(to=tenant.number.e164, from_=self.scene.next_caller(), script=())
+            made.append(self._seat(call, tenant))
             await asyncio.sleep(APART_S)
         return made
 
-    def _seat(self, call: Call) -> Caller:
+    def _seat(self, call: Call, tenant: Tenant) -> Caller:
         call_id = inbound_call_id(PROVIDER, ACCOUNT.sid, call.sid)
         caller = Caller(call, call_id, self.scene.testimony, asks_hours=not self.is_short)
         self.callers.append(caller)
+        self._tenants[call_id] = tenant
         self._talks[call_id] = asyncio.create_task(_talk(caller), name=f"caller of {call_id}")
         return caller
 
@@ -126,10 +131,12 @@ class Drill:
     async def _watch(self) -> None:
         while True:
             try:
-                for view in (await self.scene.api.calls(limit=200)).items:
-                    seen = self._statuses.setdefault(view.id, [])
-                    if seen[-1:] != [view.status]:
-                        seen.append(view.status)
+                for tenant in self.scene.tenants:
+                    for view in (await tenant.api.calls(limit=200)).items:
+                        self._listed.setdefault(view.id, set()).add(tenant.project_id)
+                        seen = self._statuses.setdefault(view.id, [])
+                        if seen[-1:] != [view.status]:
+                            seen.append(view.status)
             except (ApiError, Unreachable):
                 pass  # what is away is the scenario's affair
             await asyncio.sleep(WATCH_EVERY_S)
@@ -148,6 +155,7 @@ class Drill:
             stray_bookings=tuple(f"a booking of no call: {key}" for key in stray),
             contradictions=tuple(self.scene.testimony.contradictions),
             leaks=self._leaks(),
+            forgeries=self._forgeries(),
         )
 
     async def _until_stored(self, with_recordings: bool) -> None:
@@ -160,19 +168,22 @@ class Drill:
             return  # the checker says what is missing
 
     async def _is_stored(self, call_id: CallId, with_recording: bool) -> bool:
-        """Whether a call has ended and its record holds everything that was stated until now."""
+        """Whether a call has ended, its record holds everything that was stated until now, and all webhooks came."""
         self.scene.testimony.look()
         _, stored = await self._stored(call_id)
         tags = {fact.type for fact in stored}
+        told = {notice.call_seq for notice in self._notices(call_id) if notice.is_taken}
         return (
             "call.ended" in tags
             and sum(fact.epoch > 0 for fact in stored) >= len(self.scene.testimony.of(call_id))
             and (not with_recording or "recording.ready" in tags)
+            and {fact.call_seq for fact in stored if fact.type in PUBLIC_TAGS} <= told
         )
 
     async def _stored(self, call_id: CallId) -> tuple[CallView | None, tuple[StoredFact, ...]]:
+        api = self._tenants[call_id].api
         try:
-            return await self.scene.api.call(call_id), await every_fact(self.scene.api, call_id)
+            return await api.call(call_id), await every_fact(api, call_id)
         except (ApiError, Unreachable):
             return None, ()
 
@@ -191,6 +202,9 @@ class Drill:
         booked = [entry for key, entry in self.scene.desk.booked.items() if key in keys]
         return CallHistory(
             call_id=call_id,
+            project_id=self._tenants[call_id].project_id,
+            shown_to=await self._shown_to(call_id),
+            notices=self._notices(call_id),
             told=self._talks[call_id].result() if self._talks[call_id].done() else Told(failure="it never ended"),
             carrier_status=call.status,
             journal=call.journal,
@@ -205,15 +219,53 @@ class Drill:
             recording_ms=await self._recording_ms(call_id) if with_recording else None,
         )
 
+    def _notices(self, call_id: CallId) -> tuple[Notice, ...]:
+        """What the projects' servers were sent about a call."""
+        return tuple(
+            Notice(
+                project_id=tenant.project_id,
+                id=request.id,
+                type=request.type,
+                call_seq=request.data["call_seq"],
+                is_taken=request.is_taken,
+            )
+            for tenant in self.scene.tenants
+            for request in tenant.receiver.received
+            if request.data.get("call_id") == call_id
+        )
+
+    async def _shown_to(self, call_id: CallId) -> tuple[ProjectId, ...]:
+        """Whose lists had the call while it went on, and whose key opens it."""
+        shown = set(self._listed.get(call_id, ()))
+        for tenant in self.scene.tenants:
+            try:
+                await tenant.api.call(call_id)
+                shown.add(tenant.project_id)
+            except (ApiError, Unreachable):
+                pass  # refused, as it should be, or away, which the check of what is stored tells
+        return tuple(sorted(shown))
+
+    def _forgeries(self) -> tuple[str, ...]:
+        """Webhooks that their receivers refused, each told once."""
+        found = [
+            f"{tenant.project_id} got a webhook: {why}"
+            for tenant in self.scene.tenants
+            for why in tenant.receiver.failures
+        ]
+        for tenant in self.scene.tenants:
+            tenant.receiver.failures.clear()
+        return tuple(found)
+
     async def _recording_ms(self, call_id: CallId) -> int | None:
         try:
-            return round(1000 * measured(await self.scene.api.recording(call_id)).duration_s)
+            return round(1000 * measured(await self._tenants[call_id].api.recording(call_id)).duration_s)
         except (ApiError, Unreachable):
             return None
 
     def _leaks(self) -> tuple[str, ...]:
         """I8: the logs that hold a secret of this installation or the number of anybody in its calls."""
-        numbers = {caller.call.from_ for caller in self.callers} | {self.scene.number.e164}
+        numbers = {caller.call.from_ for caller in self.callers}
+        numbers |= {tenant.number.e164 for tenant in self.scene.tenants}
         digits = [re.escape(number.removeprefix("+")) for number in numbers]
         forbidden = re.compile("|".join([*map(re.escape, self.scene.secrets), *digits]))
         return tuple(

@@ -93,7 +93,11 @@ async def _ring(client: aiohttp.ClientSession, scene: Scene, port: int, number: 
     carrier = Carrier(account=ACCOUNT, public_url=f"http://{HOST}:{scene.edges.control.port}")
     began_s = asyncio.get_running_loop().time()
     document = await carrier.ring(
-        client, f"http://{HOST}:{port}", sid=f"CA{number:032x}", caller=scene.next_caller(), called=scene.number.e164
+        client,
+        f"http://{HOST}:{port}",
+        sid=f"CA{number:032x}",
+        caller=scene.next_caller(),
+        called=scene.tenants[0].number.e164,
     )
     found = _WORKER.search(document)
     return int(found[1]) if found else None, 1000 * (asyncio.get_running_loop().time() - began_s)

@@ -72,6 +72,12 @@ ROLLING_DEPLOY: Final = Scenario(
     away_s=1.0,
     workers=2,
 )
+CONTROL_KILLED: Final = Scenario(
+    slug="control-killed",
+    figure="no call interrupted, every webhook arrives",
+    act=workers.kill_control,
+    is_uninterrupted=True,
+)
 OVERLOAD: Final = Scenario(
     slug="overload",
     figure="who has an agent notices nothing, the rest hold or hear that all lines are busy",
@@ -95,5 +101,6 @@ SCENARIOS: Final = (
     DATABASE_AWAY,
     HELPERS_FAILING,
     ROLLING_DEPLOY,
+    CONTROL_KILLED,
     OVERLOAD,
 )

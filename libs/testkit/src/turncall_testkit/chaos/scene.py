@@ -2,27 +2,27 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from turncall.client import TurnCall
-from turncall.client.shapes import AgentTarget, NumberView
 from turncall.demo.desk import Desk, desk_at_work
-from turncall.demo.provision import receptionist
 from turncall.installation import Carrier as CarrierAccount
 from turncall.installation import Installation
 from turncall.process import Process
 from turncall_devstack.stack import DevStack, Urls
 from turncall_phone.accounts import Account
 from turncall_phone.carrier import Carrier
+from turncall_testkit.chaos.tenant import Tenant, tenant
 from turncall_testkit.chaos.testimony import Testimony, testimony
 from turncall_testkit.relay import HOST, Relay
 
-ACCOUNT: Final = Account(sid="AC" + "c" * 32, auth_token="a-token-of-the-chaos-runs", numbers=("+15550142000",))
+ACCOUNT: Final = Account(
+    sid="AC" + "c" * 32, auth_token="a-token-of-the-chaos-runs", numbers=("+15550142000", "+15550142001")
+)
 CALLER_PREFIX: Final = "+1555017"
 SLOTS: Final = 40
 
@@ -36,17 +36,19 @@ class Edges(Struct, frozen=True, kw_only=True):
 
 
 class Scene(Struct, kw_only=True):
-    """What a scenario may dial, kill, stop and read. ``dialled`` counts calls, so that each caller has a number, and
-    ``scanned`` has for each log how many bytes were searched for secrets."""
+    """What a scenario may dial, kill, stop and read.
+
+    ``dialled`` counts calls, so that each caller has a number and dials another project than the one before;
+    ``scanned`` has for each log how many bytes were searched for secrets.
+    """
 
     folder: Path
     installation: Installation
     servers: DevStack
     edges: Edges
     carrier: Carrier
-    api: TurnCall
+    tenants: tuple[Tenant, ...]
     desk: Desk
-    number: NumberView
     testimony: Testimony
     secrets: tuple[str, ...]
     scanned: dict[Path, int]
@@ -72,11 +74,15 @@ class Scene(Struct, kw_only=True):
         self.dialled += 1
         return f"{CALLER_PREFIX}{self.dialled:04}"
 
+    def next_tenant(self) -> Tenant:
+        """Whose number the next caller dials: each project's in turn."""
+        return self.tenants[self.dialled % len(self.tenants)]
+
 
 @asynccontextmanager
 async def scene(folder: Path, *, workers: int, replicas: int = 1, slots: int = SLOTS) -> AsyncIterator[Scene]:
-    """Everything running, in an empty folder: control replicas, workers of ``slots`` calls each, the demonstration's
-    agent."""
+    """Everything running, in an empty folder: control replicas, workers of ``slots`` calls each, two projects with the
+    demonstration's agent."""
     async with (
         DevStack(folder / "stack", durable=False) as servers,
         _edges(servers) as edges,
@@ -89,29 +95,21 @@ async def scene(folder: Path, *, workers: int, replicas: int = 1, slots: int = S
             *(installation.add_worker() for _ in range(workers - 1)),
             *(add_control(installation, edges) for _ in range(replicas - 1)),
         )
-        public_url = f"http://{HOST}:{edges.control.port}"
-        async with TurnCall(public_url, platform_key=servers.keys.platform_key) as operator:
-            project = await operator.create_project("Chaos")
-            key = (await operator.create_first_key(project.id, "chaos", "admin")).secret
         async with (
-            TurnCall(public_url, key=key) as api,
+            _tenant(servers, edges, "Chaos", ACCOUNT.numbers[0], tool_url, desk) as first,
+            _tenant(servers, edges, "Neighbour", ACCOUNT.numbers[1], tool_url, desk) as second,
             testimony(folder / "spool", folder / "testimony") as witness,
         ):
-            signing = (await api.signing_secret(project.id)).secret
-            desk.trust(signing)
-            agent = await api.create_agent("Receptionist", receptionist(tool_url))
-            await api.publish_agent(agent.id)
             yield Scene(
                 folder=folder,
                 installation=installation,
                 servers=servers,
                 edges=edges,
                 carrier=carrier,
-                api=api,
+                tenants=(first, second),
                 desk=desk,
-                number=await api.bind_number(ACCOUNT.numbers[0], AgentTarget(agent_id=agent.id)),
                 testimony=witness,
-                secrets=(key, signing, ACCOUNT.auth_token, *_secret_keys(servers)),
+                secrets=(*first.secrets, *second.secrets, ACCOUNT.auth_token, *_secret_keys(servers)),
                 scanned={},
             )
 
@@ -120,6 +118,13 @@ async def add_control(installation: Installation, edges: Edges) -> None:
     """One more control replica, which gets its share of requests once it answers."""
     replica = await installation.add_control()
     edges.control.ports.append(installation.ports[replica])
+
+
+def _tenant(
+    servers: DevStack, edges: Edges, name: str, e164: str, tool_url: str, desk: Desk
+) -> AbstractAsyncContextManager[Tenant]:
+    public_url = f"http://{HOST}:{edges.control.port}"
+    return tenant(public_url, servers.keys.platform_key, name, e164, tool_url, desk.trust)
 
 
 @asynccontextmanager

@@ -58,6 +58,26 @@ async def _alone_with_all_calls(drill: Drill) -> Process:
     return drill.busiest()
 
 
+async def kill_control(drill: Drill) -> None:
+    """A control replica is killed while it stores facts and sends webhooks, and starts again; then the other one.
+
+    The projects' servers refuse one event in ten at first, so that webhooks wait for a retry when their sender dies.
+    """
+    for tenant in drill.scene.tenants:
+        tenant.receiver.stumbles_every = 10
+    await drill.dial()
+    await drill.all_have_spoken()
+    for replica in list(drill.scene.controls):
+        await drill.a_moment(1.0, 3.0)
+        drill.strike(f"{replica.name} killed")
+        replica.signal(signal.SIGKILL)
+        await replica.ended(5.0)
+        await drill.scene.installation.start_again(replica)
+    await drill.all_ended()
+    for tenant in drill.scene.tenants:
+        tenant.receiver.stumbles_every = 0
+
+
 async def let_die(drill: Drill) -> None:
     """Every five seconds a random worker is killed and started again, while as many callers as asked for are on the
     line; whoever is done is followed by another one.
