@@ -3,6 +3,7 @@
 import asyncio
 import socket
 
+import psycopg
 import pytest
 
 from turncall_control.db import engine
@@ -36,6 +37,24 @@ async def test_everything_there(control):
     """With all parts up the probe says so."""
     await until(lambda: _bus_is_there(control))
     assert await ready(control) == (200, {"is_ready": True, "database": True, "bus": True, "redis": True})
+
+
+async def test_a_connection_that_the_server_closed_is_not_lent(control):
+    """An idle connection that lives is lent unasked; one that Postgres has ended is known by its socket."""
+    url = control.plane.config.database_system_url.reveal()
+    idle = await psycopg.AsyncConnection.connect(url, autocommit=True)
+    await engine.require_open(idle)
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as operator:
+        await operator.execute("select pg_terminate_backend(%s)", (idle.info.backend_pid,))
+        left = "select count(*) from pg_stat_activity where pid = %s"
+        await until(lambda: _is_none(operator, left, idle.info.backend_pid))
+    with pytest.raises(psycopg.OperationalError):
+        await engine.require_open(idle)
+    await idle.close()
+
+
+async def _is_none(connection, query, *parameters):
+    return await (await connection.execute(query, parameters)).fetchone() == (0,)
 
 
 async def _bus_is_there(control):

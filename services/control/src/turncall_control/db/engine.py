@@ -7,6 +7,7 @@ and serves look-ups by key or number, the operator's routes and background work.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from select import POLLIN, poll
 from typing import Any, Final
 
 import msgspec
@@ -140,7 +141,7 @@ async def opened(api_url: Secret, system_url: Secret) -> AsyncIterator[Database]
         max_size=SESSIONS,
         timeout=CONNECT_WITHIN_S,
         kwargs={"autocommit": True, **_limits()},
-        check=Pool.check_connection,
+        check=require_open,
         reconnect_timeout=PROBE_EVERY_S,  # then the next request, or the probe, has it try again
         open=False,
         name="system",
@@ -157,6 +158,18 @@ async def opened(api_url: Secret, system_url: Secret) -> AsyncIterator[Database]
         await pool.close(timeout=2)
         await api.dispose()
         await system.dispose()
+
+
+async def require_open(connection: AsyncConnection[TupleRow]) -> None:
+    """Raises what psycopg raises when the server has closed a connection that nobody used.
+
+    A server that ends a connection says so on its socket, where an idle one has nothing to read; only then is it asked.
+    Asking each time, psycopg's own check, is a round trip for every loan.
+    """
+    idle = poll()
+    idle.register(connection.fileno(), POLLIN)
+    if idle.poll(0):
+        await Pool.check_connection(connection)
 
 
 def _engine(url: Secret, pool: Pool) -> AsyncEngine:
