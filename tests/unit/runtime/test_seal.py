@@ -6,7 +6,7 @@ from base64 import b64decode, b64encode
 
 import pytest
 
-from turncall_runtime.seal import BadKey, CannotOpen, new_keypair, open_sealed, public_key_of, seal
+from turncall_runtime.seal import BadKey, CannotOpen, Sealer, new_keypair, open_sealed, public_key_of, seal
 from turncall_runtime.secret import Secret
 
 
@@ -24,6 +24,31 @@ def test_two_keys_live_while_they_rotate() -> None:
 
     assert open_sealed(seal("old", older.public_key), both) == Secret("old")
     assert open_sealed(seal("new", newer.public_key), both) == Secret("new")
+
+
+def test_a_named_text_is_sealed_once() -> None:
+    """The same credential gets the same sealed text; another name, another text or another sealer does not."""
+    pair = new_keypair()
+    sealer = Sealer(pair.public_key)
+    once = sealer.seal("one deepgram", "sk")
+    assert sealer.seal("one deepgram", "sk") == once
+    others = [
+        sealer.seal("two deepgram", "sk"),
+        sealer.seal("one deepgram", "sk2"),
+        Sealer(pair.public_key).seal("", ""),
+    ]
+    assert len({once, *others}) == 4
+    assert [open_sealed(text, [pair.private_key]).reveal() for text in (once, *others)] == ["sk", "sk", "sk2", ""]
+
+
+def test_a_sealer_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps a bounded number of texts."""
+    monkeypatch.setattr("turncall_runtime.seal.SEALED_AT_MOST", 2)
+    sealer = Sealer(new_keypair().public_key)
+    first, *_ = (sealer.seal(name, "sk") for name in ("a", "b"))
+    assert sealer.seal("a", "sk") == first
+    sealer.seal("c", "sk")
+    assert sealer.seal("a", "sk") != first
 
 
 def test_sealing_twice_gives_different_texts() -> None:
