@@ -1,8 +1,10 @@
 """What one process of the control plane holds open, and what a slice adds to the application."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from weakref import WeakValueDictionary
 
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
@@ -30,8 +32,9 @@ from turncall_control.vendors.catalogue import Catalogue
 from turncall_control.wallet import TwilioAccount, Wallets
 from turncall_control.workers import Workers
 from turncall_egress import EgressClient, Wall
-from turncall_proto.ids import ProjectId
+from turncall_proto.ids import CallId, ProjectId
 from turncall_runtime.circuits import Circuits
+from turncall_runtime.seal import Sealer
 
 
 class Counts:
@@ -54,7 +57,10 @@ class Counts:
 
 
 class Plane(Struct, frozen=True, kw_only=True):
-    """The resources of one process. Routes receive it as ``plane``, tasks as their argument."""
+    """The resources of one process. Routes receive it as ``plane``, tasks as their argument.
+
+    ``turns``: one at a time decides about a call that rings here; whoever decides or waits keeps its lock alive.
+    """
 
     config: ControlConfig
     database: Database
@@ -64,6 +70,8 @@ class Plane(Struct, frozen=True, kw_only=True):
     workers: Workers
     routing: Routing
     told: Told
+    turns: WeakValueDictionary[CallId, asyncio.Lock]
+    sealer: Sealer
     keyring: Keyring
     settings: SettingsLookup
     vault: Vault
@@ -138,6 +146,8 @@ async def opened(
             workers=Workers(),
             routing=Routing(),
             told=Told(),
+            turns=WeakValueDictionary(),
+            sealer=Sealer(config.seal_public_key),
             keyring=Keyring(database.pool, config.key_pepper),
             settings=SettingsLookup(database.pool),
             vault=vault,

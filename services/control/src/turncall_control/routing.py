@@ -245,6 +245,10 @@ class Routing:
         """Notes the definition of a version, which never changes."""
         self._agents[version_id] = agent
 
+    def recall_version(self, version_id: VersionId) -> AgentSpec | None:
+        """The definition of a version; None when it was never seen."""
+        return self._agents.get(version_id)
+
     def recall(self, provider: str, e164: str) -> BoundNumber | None:
         """The last known settings of a number; None when it was never seen."""
         return self._numbers.get((provider, e164))

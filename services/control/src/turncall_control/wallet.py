@@ -38,6 +38,17 @@ _OF_PROJECTS: Final = (
     " union all select project_id, 'signing', '', box, created_at from signing_secrets"
     " where project_id = any(%(projects)s) and (retires_at is null or retires_at > now())"
 )
+STORED_OF: Final = """
+    (select coalesce(json_agg(json_build_object(
+        'project_id', s.project_id, 'kind', s.kind, 'name', s.name, 'box', s.box, 'created_at', s.created_at)
+        order by s.created_at desc), '[]')
+    from (
+        select project_id, kind, name, box, created_at from credentials where project_id = p.id
+        union all select project_id, 'signing', '', box, created_at from signing_secrets
+        where project_id = p.id and (retires_at is null or retires_at > now())
+    ) s)
+"""
+"""What is stored of a project ``p``, the newest first, as an expression for JSON that becomes `StoredJson`."""
 _OF_ACCOUNT: Final = (
     "select c.project_id, c.kind, c.name, c.box, c.created_at from credentials c"
     " join projects p on p.id = c.project_id and p.deleted_at is null"
@@ -76,6 +87,16 @@ class Wallet(Struct, frozen=True, kw_only=True):
     vendor_keys: Mapping[str, Secret] = msgspec.field(default_factory=dict)
     twilio: TwilioAccount | None = None
     signing_secrets: tuple[Secret, ...] = ()
+
+
+class StoredJson(Struct, frozen=True, kw_only=True):
+    """One credential as `STORED_OF` tells it; Postgres writes bytes as ``\\x…``."""
+
+    project_id: UUID
+    kind: str
+    name: str
+    box: str
+    created_at: datetime
 
 
 class _Stored(Struct, frozen=True, kw_only=True):
@@ -126,6 +147,15 @@ class Wallets:
         (stored,) = (await self._read([project_id], connection)).values()
         self._remember(project_id, stored)
         return await _opened(stored, lambda one: self._vault.decrypt(project_id, one.purpose, one.box, connection))
+
+    async def open_read(self, project_id: ProjectId, read: Iterable[StoredJson]) -> Wallet:
+        """`open` for who has just read what is stored. Raises `CannotDecrypt`, and what the database raises."""
+        stored = tuple(
+            _stored(one.project_id, one.kind, one.name, bytes.fromhex(one.box.removeprefix("\\x")), one.created_at)
+            for one in read
+        )
+        self._remember(project_id, stored)
+        return await _opened(stored, lambda one: self._vault.decrypt(project_id, one.purpose, one.box))
 
     async def recall(self, project_id: ProjectId) -> Wallet:
         """The project's credentials as they were last known; Postgres is not asked. Raises `CannotDecrypt`."""

@@ -10,6 +10,10 @@ from uuid import uuid4
 
 import pytest
 
+from turncall_control.calls import admission, deciding, lookup
+from turncall_control.calls.ringing import Ringing
+from turncall_control.carriers import twilio
+from turncall_control.carriers.accounts import Proof
 from turncall_proto import ids, stream_token, subjects
 from turncall_proto.call import CallStart, CallState, EndedReason
 from turncall_proto.codec import decode
@@ -64,6 +68,24 @@ async def test_repeats_get_the_same_answer(desk: Any, worker: Any, sid: str, cal
     assert len([offer for offer in worker.offers if offer.plan.call_id == call_id]) == 1
     assert len(await desk.bus.story(subjects.call(desk.project_id, call_id, "start"))) == 1
     assert await desk.types(call_id) == ["call.initializing", "call.ringing"]
+
+
+async def test_two_processes_that_find_no_row_make_one(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:
+    """Who looked before the other one's row was there takes over its answer, and its own slot frees itself."""
+    proof = Proof(account=ACCOUNT, is_installations=True, holders=frozenset())
+    ringing = Ringing(
+        provider="twilio", proof=proof, provider_call_id=sid, from_number="+15550001111", to_number=desk.number
+    )
+    found = await lookup.find(desk.plane, ringing)
+    assert found.call is None
+    routed = await deciding.decide(desk.plane, found, ringing)
+    admitted = await asyncio.gather(
+        *(admission.admit(desk.plane, twilio, ringing, found, routed) for _ in range(2)),
+    )
+    assert len({one.answer for one in admitted}) == 1
+    assert sorted(one.plan is None for one in admitted) == [False, True], "one call-start to announce"
+    assert await desk.types(call_id) == ["call.initializing", "call.ringing"]
+    assert (await desk.rings(sid)).text == admitted[0].answer
 
 
 async def test_many_calls_each_told_of_five_times(desk: Any, worker: Any) -> None:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from turncall_bus.bus import NoAnswer
 from turncall_bus.memory import MemoryBus
-from turncall_control.calls.placement import place, sealed_secrets
+from turncall_control.calls.placement import needed_keys, place
 from turncall_control.workers import Workers, watch
 from turncall_proto import subjects
 from turncall_proto.agent import AgentSpec, Cascade, Fallbacks, VendorRef
@@ -18,7 +18,6 @@ from turncall_proto.call import CallStart, Resume
 from turncall_proto.codec import decode, encode
 from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId, WorkerId
 from turncall_proto.placement import SUSPECT_AFTER_S, CallOffer, OfferReply, Priority, WorkerBeat, slots_for
-from turncall_runtime.seal import new_keypair, open_sealed
 from turncall_runtime.secret import Secret
 
 AGENT = AgentSpec(
@@ -297,13 +296,9 @@ async def test_beats_come_over_the_bus(bus: MemoryBus) -> None:
 
 
 def test_only_the_keys_that_the_agent_needs_travel() -> None:
-    """Each vendor's key is sealed once, fallbacks included; other agents' vendors and those without a key stay out."""
-    pair = new_keypair()
+    """Each vendor's key goes along, fallbacks included; other agents' vendors and those without a key stay out."""
     keys = {"acme": Secret("acme-key"), "other": Secret("other-key")}
-    sealed = sealed_secrets(AGENT, keys, pair.public_key)
-    assert list(sealed) == ["acme"]
-    assert "acme-key" not in sealed["acme"]
-    assert open_sealed(sealed["acme"], [pair.private_key]).reveal() == "acme-key"
+    assert needed_keys(AGENT, keys) == {"acme": Secret("acme-key")}
     fallbacks = Fallbacks(tts=(VendorRef(vendor="other"),))
     agent = replace(AGENT, pipeline=replace(AGENT.pipeline, fallbacks=fallbacks))
-    assert sorted(sealed_secrets(agent, keys, pair.public_key)) == ["acme", "other"]
+    assert sorted(needed_keys(agent, keys)) == ["acme", "other"]

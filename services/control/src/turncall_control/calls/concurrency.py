@@ -6,7 +6,7 @@ each thing that may be limited, with the moment at which its lease ends. Live ca
 forgot, or that it was never told of, is counted again, and one whose end it was not told of is let go.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Final, Literal
@@ -32,6 +32,8 @@ RETRY_AFTER_S: Final = 5
 RENEW_PAGE: Final = 2_000
 
 Scope = Literal["number", "agent", "project"]
+Limits = Mapping[Scope, int | None]
+"""How many calls each may have at a time; None for no limit."""
 
 _TAKE: Final = """
 local time = redis.call('TIME')
@@ -76,7 +78,7 @@ class Reached(Struct, frozen=True, kw_only=True):
         return f"the {self.scope} allows {self.limit} calls at a time"
 
 
-class _Counted(Struct, frozen=True, kw_only=True):
+class Counted(Struct, frozen=True, kw_only=True):
     """A call and what it counts for, as rows name them."""
 
     call: UUID
@@ -100,18 +102,24 @@ async def take(connection: Connection, redis: Redis, call_id: CallId) -> Reached
     moment do not see each other.
     """
     counted, limits = await _limits(connection, call_id)
-    scopes = counted.sets()
-    reached = None
-    if any(limits[scope] is not None for scope in scopes):
-        try:
-            reached = await _taken(redis, counted, limits)
-            if reached is not None and await _ended_left(connection, redis, counted.sets()[reached.scope]):
-                reached = await _taken(redis, counted, limits)
-        except RedisError as error:
-            log.warning("concurrency.counted_in_postgres", call_id=call_id, error=type(error).__name__)
-            reached = await _counted_in_postgres(connection, counted, limits)
+    reached = await count(connection, redis, counted, limits)
     if reached is None:
         await connection.execute("update calls set is_counted = true where id = %s", (counted.call,))
+    return reached
+
+
+async def count(connection: Connection, redis: Redis, counted: Counted, limits: Limits) -> Reached | None:
+    """`take` for a call whose row is still to be made, as one that counts."""
+    if all(limits[scope] is None for scope in counted.sets()):
+        return None
+    try:
+        reached = await _taken(redis, counted, limits)
+        if reached is not None and await _ended_left(connection, redis, counted.sets()[reached.scope]):
+            reached = await _taken(redis, counted, limits)
+    except RedisError as error:
+        call_id = ids.written(ids.CALL, counted.call)
+        log.warning("concurrency.counted_in_postgres", call_id=call_id, error=type(error).__name__)
+        reached = await _counted_in_postgres(connection, counted, limits)
     return reached
 
 
@@ -158,7 +166,7 @@ async def _renew(pool: Pool, redis: Redis) -> None:
             return
 
 
-async def _limits(connection: Connection, call_id: CallId) -> tuple[_Counted, dict[Scope, int | None]]:
+async def _limits(connection: Connection, call_id: CallId) -> tuple[Counted, Limits]:
     cursor = await connection.execute(
         "select c.id, c.project_id, c.agent_id, c.number_id, n.max_concurrent_calls, a.max_concurrent_calls,"
         " (p.settings->'limits'->>'concurrent_calls')::int"
@@ -171,14 +179,14 @@ async def _limits(connection: Connection, call_id: CallId) -> tuple[_Counted, di
     return _counted(row[:4]), {"number": row[4], "agent": row[5], "project": row[6]}
 
 
-def _counted(row: Sequence[UUID | None]) -> _Counted:
+def _counted(row: Sequence[UUID | None]) -> Counted:
     call, project, agent, number = row
     assert call is not None
     assert project is not None
-    return _Counted(call=call, project=project, agent=agent, number=number)
+    return Counted(call=call, project=project, agent=agent, number=number)
 
 
-async def _taken(redis: Redis, counted: _Counted, limits: dict[Scope, int | None]) -> Reached | None:
+async def _taken(redis: Redis, counted: Counted, limits: Limits) -> Reached | None:
     sets = counted.sets()
     asked = [-1 if (limit := limits[scope]) is None else limit for scope in sets]
     position = await redis.eval(
@@ -187,9 +195,7 @@ async def _taken(redis: Redis, counted: _Counted, limits: dict[Scope, int | None
     return Reached(scope=list(sets)[position - 1], limit=asked[position - 1]) if position else None
 
 
-async def _counted_in_postgres(
-    connection: Connection, counted: _Counted, limits: dict[Scope, int | None]
-) -> Reached | None:
+async def _counted_in_postgres(connection: Connection, counted: Counted, limits: Limits) -> Reached | None:
     cursor = await connection.execute(
         "select count(*) filter (where number_id = %(number)s), count(*) filter (where agent_id = %(agent)s), count(*)"
         " from calls where project_id = %(project)s and is_counted and over_at is null and id <> %(call)s",
@@ -230,7 +236,7 @@ async def _release(connection: Connection, redis: Redis) -> int:
     return len(over)
 
 
-async def _leave(redis: Redis, over: Sequence[_Counted]) -> None:
+async def _leave(redis: Redis, over: Sequence[Counted]) -> None:
     if not over:
         return
     async with redis.pipeline(transaction=False) as pipe:
@@ -240,7 +246,7 @@ async def _leave(redis: Redis, over: Sequence[_Counted]) -> None:
         await pipe.execute()
 
 
-async def _lease(redis: Redis, live: Sequence[_Counted]) -> None:
+async def _lease(redis: Redis, live: Sequence[Counted]) -> None:
     seconds, micros = await redis.time()
     lease = timedelta(seconds=LEASE_S)
     ends_ms = seconds * 1000 + micros // 1000 + int(LEASE_S * 1000)

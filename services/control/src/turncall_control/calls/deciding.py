@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from turncall_control.callinit import asking
 from turncall_control.callinit.contract import Reply
 from turncall_control.calls import lookup
+from turncall_control.calls.lookup import Found
 from turncall_control.calls.ringing import Ringing
 from turncall_control.plane import Plane
 from turncall_control.routing import (
@@ -31,23 +32,20 @@ ROW_WITHIN_S: Final = asking.BUDGET_S + 2.0
 LOOK_EVERY_S: Final = 0.1
 
 
-async def decide(plane: Plane, number: BoundNumber, ringing: Ringing) -> Routed:
+async def decide(plane: Plane, found: Found, ringing: Ringing) -> Routed:
     """Who answers a call that has no row yet. The row may be there when this returns: another process made it."""
+    number = found.number
     target = number.settings.routing
     if isinstance(target, WebhookTarget):
         routed = await _asked(plane, number, target, ringing)
     else:
         agent_id, routed = aimed_at(target, ringing.from_number, ringing.call_id)
-        published = await lookup.published(plane.database.pool, number.project_id, agent_id)
+        published = found.answering(agent_id)
         routed = replace(routed, published=published, why="" if published else UNPUBLISHED)
     if not routed.why:
         return routed
     fallback = number.settings.fallback.agent_id
-    return replace(
-        routed,
-        is_fallback=True,
-        published=fallback and await lookup.published(plane.database.pool, number.project_id, fallback),
-    )
+    return replace(routed, is_fallback=True, published=found.answering(fallback) if fallback else None)
 
 
 def recall(known: Routing, number: BoundNumber, caller: str, call_id: CallId) -> tuple[Routed, AgentSpec] | None:

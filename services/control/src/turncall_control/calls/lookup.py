@@ -1,5 +1,8 @@
 """What a carrier's number is bound to and which versions answer calls, out of the database and kept in mind."""
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -9,6 +12,7 @@ from turncall_control.calls.ringing import Ringing, is_proven
 from turncall_control.db.engine import Pool
 from turncall_control.plane import Plane
 from turncall_control.routing import KNOWN_AT_MOST, BoundNumber, Published, Settings
+from turncall_control.wallet import STORED_OF, StoredJson
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec
 from turncall_proto.ids import AgentId, CallId, NumberId, ProjectId, VersionId
@@ -18,33 +22,124 @@ class Unrouted(Exception):
     """Nothing answers on the number; the message says why, for the operator's log."""
 
 
+class Answering(Struct, frozen=True, kw_only=True):
+    """An agent's published version, and how many calls the agent may have at a time."""
+
+    agent_id: UUID
+    version_id: UUID
+    max_calls: int | None
+
+
+class KnownCall(Struct, frozen=True, kw_only=True):
+    """A call that has a row: whose it is, and what the carrier was told."""
+
+    project_id: UUID
+    answer: str | None
+
+
 class Found(Struct, frozen=True, kw_only=True):
-    """A bound number, and whether the call that asks for it has a row already."""
+    """What the database knew about a number and a call on it at one moment, ``asked_at``.
 
+    ``published`` are the versions that answer for the agents that the number names; ``stored`` are the project's
+    credentials.
+    """
+
+    asked_at: datetime
     number: BoundNumber
-    is_known: bool
+    max_calls: int | None
+    max_calls_of_project: int | None
+    call: KnownCall | None
+    published: Mapping[AgentId, Answering]
+    stored: Sequence[StoredJson]
+
+    def answering(self, agent_id: AgentId) -> Published | None:
+        """The version with which an agent answers calls; None without one, and for a foreign agent."""
+        answering = self.published.get(agent_id)
+        version_id = answering and VersionId(ids.written(ids.VERSION, answering.version_id))
+        return Published(agent_id=agent_id, version_id=version_id) if version_id else None
 
 
-async def number_of(plane: Plane, ringing: Ringing) -> Found:
+class _Row(Struct, frozen=True, kw_only=True):
+    """The answer to `_ABOUT`."""
+
+    asked_at: datetime
+    project: UUID
+    number: UUID
+    settings: Settings
+    account: str
+    max_calls: int | None
+    max_calls_of_project: int | None
+    call: KnownCall | None
+    published: list[Answering]
+    stored: list[StoredJson]
+
+
+_ABOUT: Final = f"""
+    select json_build_object(
+        'asked_at', now(), 'project', p.id, 'number', n.id, 'settings', n.settings, 'account', n.account,
+        'max_calls', n.max_concurrent_calls, 'max_calls_of_project', p.settings #> '{{limits,concurrent_calls}}',
+        'call', (select json_build_object('project_id', c.project_id, 'answer', c.answer) from calls c where c.id = %s),
+        'published', (
+            select coalesce(json_agg(json_build_object(
+                'agent_id', a.id, 'version_id', v.id, 'max_calls', a.max_concurrent_calls)), '[]')
+            from agent_versions v join agents a on a.id = v.agent_id
+            where v.state = 'published' and v.project_id = p.id and v.agent_id = any(array(
+                select right(named #>> '{{}}', 32)::uuid from jsonb_path_query(n.settings, '$.**.agent_id') named))),
+        'stored', {STORED_OF})::text
+    from numbers n join projects p on p.id = n.project_id and p.deleted_at is null
+    where n.carrier = %s and n.e164 = %s
+"""
+"""All that decides about a call, in one round trip; as one text, which msgspec reads in 15 us."""
+
+
+async def find(plane: Plane, ringing: Ringing) -> Found:
     """What the number that rings does with its calls, noted in the plane's routing.
 
     Raises `Unrouted` when it is not bound, and when it is in another account than the one that the webhook is proof of.
     """
     async with plane.database.pool.connection() as connection:
         cursor = await connection.execute(
-            "select n.project_id, n.id, n.settings, n.account, exists (select from calls where id = %s) from numbers n"
-            " join projects p on p.id = n.project_id and p.deleted_at is null"
-            " where n.carrier = %s and n.e164 = %s",
-            (ids.parsed(ids.CALL, ringing.call_id), ringing.provider, ringing.to_number),
+            _ABOUT, (ids.parsed(ids.CALL, ringing.call_id), ringing.provider, ringing.to_number)
         )
-        row = await cursor.fetchone()
-    if row is None:
+        answer = await cursor.fetchone()
+    if answer is None:
         raise Unrouted("the number is not bound")
-    number = _bound(*row[:4])
+    row = msgspec.json.decode(answer[0], type=_Row)
+    number = BoundNumber(
+        project_id=ProjectId(ids.written(ids.PROJECT, row.project)),
+        number_id=NumberId(ids.written(ids.NUMBER, row.number)),
+        settings=row.settings,
+        account=row.account,
+    )
     if not is_proven(plane, ringing.proof, number):
         raise Unrouted("the webhook is not of the account that owns the number")
     plane.routing.used(ringing.provider, ringing.to_number, number)
-    return Found(number=number, is_known=row[4])
+    return Found(
+        asked_at=row.asked_at,
+        number=number,
+        max_calls=row.max_calls,
+        max_calls_of_project=row.max_calls_of_project,
+        call=row.call,
+        published={AgentId(ids.written(ids.AGENT, one.agent_id)): one for one in row.published},
+        stored=row.stored,
+    )
+
+
+async def definition(plane: Plane, version_id: VersionId) -> AgentSpec | None:
+    """What a version says, which never changes: it is read once. None when there is no such version."""
+    known = plane.routing.recall_version(version_id)
+    if known is not None:
+        return known
+    async with plane.database.pool.connection() as connection:
+        cursor = await connection.execute(
+            "select config from agent_versions where id = %s", (ids.parsed(ids.VERSION, version_id),)
+        )
+        row = await cursor.fetchone()
+    if row is None:
+        return None
+    agent = msgspec.convert(row[0], AgentSpec)
+    plane.routing.learn_version(version_id, agent)
+    return agent
 
 
 async def published(pool: Pool, project_id: ProjectId, agent_id: AgentId) -> Published | None:

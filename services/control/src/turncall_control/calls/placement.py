@@ -18,7 +18,6 @@ from turncall_proto.ids import WorkerId
 from turncall_proto.placement import OFFER_WITHIN_S, CallOffer, OfferReply, Priority, WorkerBeat
 from turncall_proto.stream_token import StreamKey
 from turncall_runtime import logs
-from turncall_runtime.seal import seal
 from turncall_runtime.secret import Secret
 
 PLACE_WITHIN_S = 1.0
@@ -49,11 +48,10 @@ class Placed(Struct, frozen=True, kw_only=True):
         return f"{self.media_url}/media/{self.plan.call_id}/{self.plan.epoch}/{token}"
 
 
-def sealed_secrets(agent: AgentSpec, vendor_keys: Mapping[str, Secret], public_key: str) -> dict[str, str]:
-    """The keys of the vendors that ``agent`` uses or falls back on, sealed for the media plane; vendors without a key
-    are left out."""
+def needed_keys(agent: AgentSpec, vendor_keys: Mapping[str, Secret]) -> dict[str, Secret]:
+    """The keys of the vendors that ``agent`` uses or falls back on, by name; vendors without a key are left out."""
     used = {ref.vendor for refs in agent.pipeline.stages().values() for ref in refs}
-    return {vendor: seal(vendor_keys[vendor].reveal(), public_key) for vendor in sorted(used) if vendor in vendor_keys}
+    return {vendor: vendor_keys[vendor] for vendor in sorted(used) if vendor in vendor_keys}
 
 
 def priority_of(plan: CallStart) -> Priority:

@@ -6,18 +6,20 @@ from typing import Any, Final
 import msgspec
 from psycopg.rows import dict_row
 
-from turncall_control.calls import placement
+from turncall_control.calls import lookup, placement
 from turncall_control.calls.ledger import Connection
+from turncall_control.calls.lookup import Found
 from turncall_control.calls.placement import Placed
+from turncall_control.calls.ringing import Ringing
 from turncall_control.carriers.base import Documents
 from turncall_control.plane import Plane
 from turncall_control.projects.signing import signing_secrets
+from turncall_control.routing import Routed
 from turncall_control.wallet import VENDOR, Wallet
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec
 from turncall_proto.call import CallStart
 from turncall_proto.ids import CallId, ProjectId
-from turncall_runtime.seal import seal
 
 REDIRECTED: Final = "redirected"
 """The query parameter by which a question is known that we made the carrier ask; its signature covers it."""
@@ -49,22 +51,58 @@ async def plan(connection: Connection, plane: Plane, call_id: CallId, epoch: int
     )
 
 
+async def plan_new(plane: Plane, ringing: Ringing, found: Found, routed: Routed) -> CallStart | None:
+    """The plan of the first epoch of a call that has no row yet, of what was found about its number."""
+    project_id = found.number.project_id
+    agent = routed.inline
+    if agent is None and routed.version_id is not None:
+        agent = await lookup.definition(plane, routed.version_id)
+    if agent is None:
+        return None
+    wallet = await plane.wallets.open_read(project_id, found.stored)
+    return CallStart(
+        call_id=ringing.call_id,
+        project_id=project_id,
+        epoch=1,
+        agent_id=routed.agent_id,
+        version_id=routed.version_id,
+        agent=agent,
+        channel="phone",
+        direction="inbound",
+        from_number=ringing.from_number,
+        to_number=ringing.to_number,
+        provider=ringing.provider,
+        provider_call_id=ringing.provider_call_id,
+        called_at=found.asked_at,
+        variables=dict(routed.variables),
+        metadata=dict(routed.metadata),
+        knowledge_context=routed.knowledge_context,
+        **sealed(plane, project_id, wallet, agent),
+    )
+
+
 def sealed(plane: Plane, project_id: ProjectId, wallet: Wallet, agent: AgentSpec) -> dict[str, Any]:
     """The fields of a plan that are made at this moment: when it was made, and what is sealed to the media plane.
 
     A project's own key goes before the installation's.
     """
-    public_key = plane.config.seal_public_key
-    secrets = placement.sealed_secrets(agent, {**plane.config.vendor_keys, **wallet.vendor_keys}, public_key)
-    own = tuple(vendor for vendor in secrets if vendor in wallet.vendor_keys)
+    keys = placement.needed_keys(agent, {**plane.config.vendor_keys, **wallet.vendor_keys})
+    own = tuple(vendor for vendor in keys if vendor in wallet.vendor_keys)
     plane.wallets.used(project_id, VENDOR, own)
-    signing = signing_secrets(plane.config.key_pepper, project_id, wallet)
+    seal = plane.sealer.seal
+    signing = tuple(
+        seal(f"{project_id} signs", secret.reveal())
+        for secret in signing_secrets(plane.config.key_pepper, project_id, wallet)
+    )
     return {
         "planned_at": datetime.now(UTC),
-        "secrets": secrets,
+        "secrets": {
+            vendor: seal(f"{project_id if vendor in own else ''} {vendor}", key.reveal())
+            for vendor, key in keys.items()
+        },
         "own_vendors": own,
-        "signing_secret": seal(signing[0].reveal(), public_key),
-        "signing_secrets": tuple(seal(secret.reveal(), public_key) for secret in signing),
+        "signing_secret": signing[0],
+        "signing_secrets": signing,
     }
 
 

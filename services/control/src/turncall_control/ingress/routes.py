@@ -176,7 +176,8 @@ async def _answer(plane: Plane, asked: Asked, since_s: float | None) -> Admitted
         # Postgres may be back, and the call's row, which knows no answer, may be there or still on its way.
         return Admitted(answer=told, plan=None)
     try:
-        return await _decided(plane, ringing)
+        async with plane.turns.setdefault(ringing.call_id, asyncio.Lock()):
+            return await _decided(plane, ringing)
     except Unrouted as reason:
         log.warning("call.unrouted", provider_call_id=ringing.provider_call_id, reason=str(reason))
         return Admitted(answer=twilio.say_and_hang_up(closing.NOT_IN_SERVICE), plan=None)
@@ -188,10 +189,10 @@ async def _answer(plane: Plane, asked: Asked, since_s: float | None) -> Admitted
 
 async def _decided(plane: Plane, ringing: Ringing) -> Admitted:
     """Who answers is decided once: a call that has a row has its answer, or an agent that it waits for."""
-    found = await lookup.number_of(plane, ringing)
-    is_open = found.number.settings.channels.voice and not found.is_known
-    routed = await deciding.decide(plane, found.number, ringing) if is_open else None
-    return await admission.admit(plane, twilio, ringing, found.number, routed)
+    found = await lookup.find(plane, ringing)
+    is_open = found.number.settings.channels.voice and found.call is None
+    routed = await deciding.decide(plane, found, ringing) if is_open else None
+    return await admission.admit(plane, twilio, ringing, found, routed)
 
 
 async def _continue(

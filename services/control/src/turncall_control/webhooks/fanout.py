@@ -13,7 +13,16 @@ CALL_END: Final = "call-end"
 
 EVENT_TYPES: Final = tuple(sorted(PUBLIC_TAGS))
 
-FAN_OUT: Final[LiteralString] = """
+
+def subscribed(agent: LiteralString) -> LiteralString:
+    """A part of a ``with``, behind one named ``stored`` with the columns project_id, call_id, call_seq, type and at.
+
+    ``agent`` is an expression for the agent of the call of a stored fact ``e``. Its one parameter is `EVENT_TYPES`. A
+    subscription that the platform disabled keeps a log of what it misses, for a redelivery; one that its owner disabled
+    does not.
+    """
+    return (
+        """
     subscribed as (
         insert into webhook_deliveries (project_id, webhook_id, type, at, call_id, call_seq, status, failure)
         select e.project_id, w.id, e.type, e.at, e.call_id, e.call_seq,
@@ -22,18 +31,24 @@ FAN_OUT: Final[LiteralString] = """
         from stored e join webhooks w on w.project_id = e.project_id
         where e.type = any(%s) and (w.is_enabled or w.disabled_reason is not null)
             and (w.event_types = '{}' or e.type = any(w.event_types))
-            and (w.agent_id is null or w.agent_id = (select c.agent_id from calls c where c.id = e.call_id))
+            and (w.agent_id is null or w.agent_id = """
+        + agent
+        + """)
         order by e.call_id, e.call_seq
-    ),
+    )
+    """
+    )
+
+
+FAN_OUT: Final[LiteralString] = (
+    subscribed("(select c.agent_id from calls c where c.id = e.call_id)")
+    + """,
     told_server as (
         insert into webhook_deliveries (project_id, agent_id, url, type, at, call_id, call_seq)
         select e.project_id, c.agent_id, v.config #>> '{server,call_end_url}', 'call-end', e.at, e.call_id, e.call_seq
         from stored e join calls c on c.id = e.call_id join agent_versions v on v.id = c.version_id
         where e.type = 'call.ended' and v.config #>> '{server,call_end_url}' is not null
     )
-"""
-"""Two parts of a ``with``, behind one named ``stored`` with the columns project_id, call_id, call_seq, type and at.
-
-Its one parameter is `EVENT_TYPES`. A subscription that the platform disabled keeps a log of what it misses, for a
-redelivery; one that its owner disabled does not.
-"""
+    """
+)
+"""`subscribed`, and what an agent's own server is told, for facts of calls whose rows were there before."""
