@@ -4,22 +4,17 @@ Unknown fields are refused, so nothing is accepted that changes nothing. A vendo
 that vendor's own schema (``schema/vendors.json``), which the control plane checks without importing a pipeline.
 """
 
-import re
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from turncall_proto.bound import Bound
+from turncall_proto.headers import Headers, require_settable
+from turncall_proto.mcp import McpServer
 from turncall_proto.variables import Variables
 
 Line = Annotated[str, Meta(min_length=1, max_length=500, description="One thing that the agent says.")]
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$", description="Lower snake case, 64 characters at most.")]
-
-_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
-_RESERVED_HEADERS: Final = re.compile(
-    r"host|content-.*|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect|accept-encoding"
-    r"|idempotency-key|webhook-.*"
-)
-_SECRET_HEADERS: Final = re.compile(r"(proxy-)?authorization|cookie|.*(secret|token|password|api[-_]?key|signature).*")
 
 
 class VendorRef(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,19 +106,6 @@ class EndCallTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     )
 
 
-BoundText = Annotated[
-    str, Meta(min_length=1, max_length=1000, description="Sent as it is once {{name}} and {{call.…}} are filled in.")
-]
-Bound = Annotated[
-    dict[Annotated[str, Meta(min_length=1, max_length=128)], BoundText],
-    Meta(
-        max_length=20,
-        description="Arguments that we set and the model neither sees nor sets: who is calling, which account. While "
-        "one of them is empty, as the number of a caller who withholds it, the tool is not used.",
-    ),
-]
-
-
 class WebhookTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="webhook"):
     """A function of the user's own server: a signed POST with the model's arguments, answered with JSON."""
 
@@ -135,12 +117,7 @@ class WebhookTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     )
     bound: Bound = field(default_factory=dict)
     timeout_ms: Annotated[int, Meta(ge=100, le=60_000, description="For each attempt.")] = 10_000
-    headers: Annotated[
-        dict[str, Annotated[str, Meta(max_length=1024, pattern=r"^[\t\x20-\x7e]*$")]],
-        Meta(
-            max_length=20, description="Sent as they stand, and shown to everybody who may read the agent: no secrets."
-        ),
-    ] = field(default_factory=dict)
+    headers: Headers = field(default_factory=dict)
     max_retries: Annotated[
         int,
         Meta(
@@ -161,11 +138,7 @@ class WebhookTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     ] = 32_768
 
     def __post_init__(self) -> None:
-        for name in self.headers:
-            if not _HEADER_NAME.fullmatch(name) or _RESERVED_HEADERS.fullmatch(name.lower()):
-                raise ValueError(f"header {name!r} is no name that a tool may set")
-            if _SECRET_HEADERS.fullmatch(name.lower()):
-                raise ValueError(f"header {name!r} would hold a secret, which an agent's definition is no place for")
+        require_settable(self.headers)
 
 
 class SendDtmfTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="send_dtmf"):
@@ -247,6 +220,7 @@ class AgentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 30
     recording: Annotated[Literal["off", "on"], Meta(description="Whether both sides are recorded.")] = "on"
     tools: Annotated[tuple[Tool, ...], Meta(max_length=64, description="Names are unique.")] = ()
+    mcp_servers: Annotated[tuple[McpServer, ...], Meta(max_length=8, description="Names are unique.")] = ()
     keypad: Keypad = field(default_factory=Keypad)
     guardrails: Guardrails = field(default_factory=Guardrails)
     variables: Annotated[
@@ -262,6 +236,7 @@ class AgentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     server: AgentServer | None = None
 
     def __post_init__(self) -> None:
-        names = [tool.name for tool in self.tools]
-        if len(names) != len(set(names)):
-            raise ValueError("tools must have distinct names")
+        for kind, named in (("tools", self.tools), ("mcp_servers", self.mcp_servers)):
+            names = [one.name for one in named]
+            if len(names) != len(set(names)):
+                raise ValueError(f"{kind} must have distinct names")

@@ -94,6 +94,8 @@ class CallStart(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.s
     ``secrets`` maps a vendor's name to its key; ``own_vendors`` are those whose key is the project's, so that it may go
     to a server which the agent names. Requests to the user's own servers are signed with all of ``signing_secrets``,
     or, where there are none, with ``signing_secret``. All of them are sealed to the media plane's public key.
+    ``server_headers`` maps a host (``name`` or ``name:port``) to the headers that tools send there: a JSON object,
+    sealed likewise.
     ``offered_to`` is the worker that reserved a slot; any other worker may still claim the epoch. An ``agent`` that
     came with the call itself has no ``agent_id`` and no ``version_id``.
     """
@@ -115,6 +117,7 @@ class CallStart(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.s
     own_vendors: tuple[str, ...] = ()
     signing_secret: str | None = None
     signing_secrets: tuple[str, ...] = ()
+    server_headers: dict[str, str] = field(default_factory=dict)
     resume: Annotated[Resume | None, Meta(description="Null in the first epoch of a call.")] = None
     offered_to: WorkerId | None = None
     called_at: Annotated[Instant | None, Meta(description="When the call began; null: when this was planned.")] = None

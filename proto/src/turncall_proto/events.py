@@ -204,6 +204,24 @@ class ToolReturned(CallEvent, frozen=True, kw_only=True, tag="tool.result"):
     latency_ms: Milliseconds
 
 
+class LeftOut(Struct, frozen=True, kw_only=True):
+    """A tool of an MCP server that the model is not offered, and why."""
+
+    tool: str
+    why: str
+
+
+class ToolsDiscovered(CallEvent, frozen=True, kw_only=True, tag="tools.discovered"):
+    """What an MCP server of the agent offers in this epoch, by the names that the model sees; ``why`` there is nothing,
+    if it is away or refuses. Internal."""
+
+    server: str
+    took_ms: Milliseconds
+    tools: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    why: str = ""
+
+
 class TurnMeasured(CallEvent, frozen=True, kw_only=True, tag="turn.measured"):
     """Where the milliseconds of one reply went; absent parts did not happen. Internal.
 
@@ -323,6 +341,7 @@ Event = (
     | TranscriptFinal
     | ToolCalled
     | ToolReturned
+    | ToolsDiscovered
     | TurnMeasured
     | UsageReported
     | DtmfReceived
@@ -343,6 +362,7 @@ INTERNAL_TAGS = frozenset(
         "forward.begun",
         "forward.ended",
         "epoch.opened",
+        "tools.discovered",
         "utterance.begun",
         "turn.measured",
         "usage.reported",

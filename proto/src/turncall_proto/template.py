@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from turncall_proto.agent import AgentSpec, Tool, WebhookTool
 from turncall_proto.call import CallStart
+from turncall_proto.mcp import McpServer
 
 _PLACE: Final = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]{0,63}(?:\.[a-z_]{1,63})?)\s*\}\}")
 
@@ -64,8 +65,14 @@ def texts(agent: AgentSpec) -> Iterator[Text]:
         yield Text(path=f"tools[{index}].description", text=tool.description)
         if isinstance(tool, WebhookTool):
             yield Text(path=f"tools[{index}].filler", text=tool.filler)
-            for name, text in tool.bound.items():
-                yield Text(path=f"tools[{index}].bound.{name}", text=text)
+            yield from _bound(tool.bound, f"tools[{index}].bound")
+    for index, server in enumerate(agent.mcp_servers):
+        for name, bound in server.bound.items():
+            yield from _bound(bound, f"mcp_servers[{index}].bound.{name}")
+
+
+def _bound(bound: Mapping[str, str], at: str) -> Iterator[Text]:
+    return (Text(path=f"{at}.{name}", text=text) for name, text in bound.items())
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -101,6 +108,7 @@ def rendered(plan: CallStart) -> Rendered:
             max_duration_warning=filled(agent.max_duration_warning, known),
             turn_taking=replace(agent.turn_taking, idle_prompts=lines),
             tools=tuple(_tool(tool, known) for tool in agent.tools),
+            mcp_servers=tuple(_server(server, known) for server in agent.mcp_servers),
         ),
         missing=tuple(name for name in met if name not in known),
     )
@@ -110,5 +118,12 @@ def _tool(tool: Tool, values: Mapping[str, str]) -> Tool:
     told = replace(tool, description=filled(tool.description, values))
     if not isinstance(told, WebhookTool):
         return told
-    bound = {name: filled(text, values) for name, text in told.bound.items()}
-    return replace(told, filler=filled(told.filler, values), bound=bound)
+    return replace(told, filler=filled(told.filler, values), bound=_all_filled(told.bound, values))
+
+
+def _server(server: McpServer, values: Mapping[str, str]) -> McpServer:
+    return replace(server, bound={tool: _all_filled(bound, values) for tool, bound in server.bound.items()})
+
+
+def _all_filled(texts: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
+    return {name: filled(text, values) for name, text in texts.items()}

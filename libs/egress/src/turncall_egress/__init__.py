@@ -2,7 +2,7 @@
 
 from turncall_egress.client import EgressAnswer, EgressClient
 from turncall_egress.errors import EgressError, Failed, Refused, TimedOut, TooLarge
-from turncall_egress.wall import Wall, checked_url
+from turncall_egress.wall import Wall, authority, checked_url
 
 __all__ = [
     "EgressAnswer",
@@ -13,5 +13,6 @@ __all__ = [
     "TimedOut",
     "TooLarge",
     "Wall",
+    "authority",
     "checked_url",
 ]

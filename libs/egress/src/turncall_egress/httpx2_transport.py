@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -10,7 +10,7 @@ import httpcore2
 import httpx2
 
 from turncall_egress.dialling import CONNECTIONS, IDLE_CONNECTIONS, IDLE_S, dial
-from turncall_egress.errors import Failed
+from turncall_egress.errors import Failed, TooLarge
 from turncall_egress.wall import Wall, checked_url
 
 
@@ -25,10 +25,14 @@ class WalledTransport(httpx2.AsyncHTTPTransport):
 
     What the wall forbids raises `Refused` in the middle of the SDK's request, which is no error that SDKs retry. Give
     it to a client without ``trust_env``, as `walled_client` does: this machine's netrc is not the user's.
+
+    With ``most_bytes`` an answer that is longer raises `TooLarge` while it is read, and a compressed one `Failed`; a
+    stream of events may go on, for whoever reads it to bound.
     """
 
-    def __init__(self, wall: Wall) -> None:
+    def __init__(self, wall: Wall, most_bytes: int | None = None) -> None:
         super().__init__(verify=trusted(), trust_env=False)
+        self._most_bytes = most_bytes
         if "_pool" not in vars(self):
             raise RuntimeError("this httpx2 keeps its connections elsewhere, and the wall would stand beside the road")
         self._pool = httpcore2.AsyncConnectionPool(
@@ -42,14 +46,60 @@ class WalledTransport(httpx2.AsyncHTTPTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """The answer to ``request``, whose URL is checked as every user's URL is."""
         checked_url(str(request.url))
-        return await super().handle_async_request(request)
+        answer = await super().handle_async_request(request)
+        return answer if self._most_bytes is None else _bounded(answer, self._most_bytes, request.url.host)
 
 
-def walled_client(wall: Wall, timeout_s: float) -> httpx2.AsyncClient:
-    """A client for an SDK's ``http_client``: walled, without redirects, without anything from the environment."""
+def walled_client(
+    wall: Wall,
+    timeout_s: float | httpx2.Timeout,
+    headers: Mapping[str, str] | None = None,
+    most_bytes: int | None = None,
+) -> httpx2.AsyncClient:
+    """A client for an SDK's ``http_client``: walled, without redirects, without anything from the environment.
+
+    ``headers`` go with each request; ``most_bytes`` are those of `WalledTransport`.
+    """
+    plain = {"Accept-Encoding": "identity"} if most_bytes is not None else {}
     return httpx2.AsyncClient(
-        transport=WalledTransport(wall), trust_env=False, follow_redirects=False, timeout=timeout_s
+        transport=WalledTransport(wall, most_bytes),
+        trust_env=False,
+        follow_redirects=False,
+        timeout=timeout_s,
+        headers={**(headers or {}), **plain},
     )
+
+
+def _bounded(answer: httpx2.Response, most_bytes: int, host: str) -> httpx2.Response:
+    if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise Failed(f"{host} answered compressed though asked not to")
+    if answer.headers.get("Content-Type", "").lower().startswith("text/event-stream"):
+        return answer
+    assert isinstance(answer.stream, httpx2.AsyncByteStream)  # an asynchronous transport makes no other
+    return httpx2.Response(
+        answer.status_code,
+        headers=answer.headers,
+        stream=_BoundedStream(answer.stream, most_bytes, host),
+        extensions=answer.extensions,
+    )
+
+
+class _BoundedStream(httpx2.AsyncByteStream):
+    def __init__(self, stream: httpx2.AsyncByteStream, most_bytes: int, host: str) -> None:
+        self._stream = stream
+        self._left = most_bytes
+        self._refusal = f"the answer of {host} is longer than {most_bytes} bytes"
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._stream:
+            self._left -= len(chunk)
+            if self._left < 0:
+                raise TooLarge(self._refusal)
+            yield chunk
+
+    async def aclose(self) -> None:
+        """Ends the answer, read or not."""
+        await self._stream.aclose()
 
 
 class _WalledNetwork(httpcore2.AsyncNetworkBackend):

@@ -106,6 +106,11 @@ def checked_url(text: str) -> URL:
     return url
 
 
+def authority(url: URL) -> str:
+    """The host of a checked URL, as credentials are kept by it: ``name``, or ``name:port`` for an odd port."""
+    return f"{url.raw_host}" if url.is_default_port() else f"{url.raw_host}:{url.port}"
+
+
 def _check_host(host: str) -> None:
     """A number that is not written as the one canonical address is a disguise: ``0x7f.1``, ``2130706433``."""
     if not host or len(host) > LONGEST_HOST or "%" in host or host.startswith(".") or ".." in host:

@@ -33,6 +33,7 @@ from turncall_media.report.live import LiveFeed
 from turncall_media.report.recorder import keep_adopting
 from turncall_media.report.settlement import keep_settling
 from turncall_media.session import Build, Station
+from turncall_media.toolservers.doors import commands
 from turncall_proto import ids, subjects
 from turncall_proto.agent import AgentSpec
 from turncall_proto.call import CallStart
@@ -124,6 +125,7 @@ class Worker:
             egress_allow=config.egress_allow,
             recordings_spool=recordings,
             circuits=Circuits(time.monotonic),
+            mcp_programs=commands(config.mcp_commands),
             owned=set(),
             now=_now,
             counters=self._counters,

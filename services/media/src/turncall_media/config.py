@@ -37,6 +37,13 @@ class MediaConfig(Struct, frozen=True, kw_only=True):
     egress_allow: Annotated[
         tuple[str, ...], Meta(description="Internal networks (CIDR) that URLs supplied by users may reach.")
     ] = ()
+    mcp_commands: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Programs on this machine that agents may use as MCP servers, as name=program arguments;"
+            " without any, no agent starts one."
+        ),
+    ] = ()
     media_host: Annotated[str, Meta(description="The address to listen on.")] = "127.0.0.1"
     media_port: Annotated[int, Meta(ge=0, le=65535, description="The port to listen on; 0 takes a free one.")] = 8090
     media_url: Annotated[

@@ -1,6 +1,6 @@
 """The few shapes that the parts of the media plane meet in: a socket, a reporter of facts, and how a call ended."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -98,6 +98,7 @@ class Resources(Struct, frozen=True, kw_only=True):
     ``open_secret`` opens a vendor's key that control sealed; raises `SecretUnusable`. ``egress_allow`` are the networks
     (CIDR) that the operator opened for URLs supplied by users. ``recordings_spool`` is a folder where parts of a
     recording wait for the store. ``circuits`` are what the worker's calls know of vendors that are out of order.
+    ``mcp_programs`` are those that the operator has named for agents to use.
     """
 
     worker: WorkerId
@@ -107,3 +108,4 @@ class Resources(Struct, frozen=True, kw_only=True):
     egress_allow: tuple[str, ...]
     recordings_spool: Path
     circuits: Circuits
+    mcp_programs: Mapping[str, tuple[str, ...]] = {}

@@ -1,7 +1,7 @@
 """One call on one media socket, from its first message to its one close."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -67,6 +67,7 @@ class Station(Struct, frozen=True, kw_only=True):
     egress_allow: tuple[str, ...]
     recordings_spool: Path
     circuits: Circuits
+    mcp_programs: Mapping[str, tuple[str, ...]]
     owned: set[tuple[CallId, int]]
     now: Callable[[], datetime]
     counters: Counters
@@ -201,6 +202,7 @@ class CallSession:
             egress_allow=self._station.egress_allow,
             recordings_spool=self._station.recordings_spool,
             circuits=self._station.circuits,
+            mcp_programs=self._station.mcp_programs,
         )
         try:
             conversation = self._station.build(plan, wire, reporter, resources, known)

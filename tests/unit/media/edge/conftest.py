@@ -158,6 +158,7 @@ class Edge:
             blobs=MemoryStore(),
             egress_allow=(),
             recordings_spool=Path("/nonexistent"),
+            mcp_programs={},
             circuits=Circuits(time.monotonic),
             owned=set(),
             now=self.now,

@@ -25,7 +25,13 @@ async def test_a_tool_is_not_used_once_the_conversation_is_over() -> None:
     llm: Any = SimpleNamespace(register_function=lambda name, handler, **_: handlers.setdefault(name, handler))
     nobody: Any = Untouched()
     shared = toolbox.Shared(
-        reach=nobody, narrator=nobody, speech=nobody, allowance=nobody, is_over=lambda: True, way_out=""
+        reach=nobody,
+        narrator=nobody,
+        speech=nobody,
+        allowance=nobody,
+        is_over=lambda: True,
+        repeated=frozenset(),
+        way_out="",
     )
     toolbox.register([function(TOOL)], llm, shared)
     await handlers["book"](SimpleNamespace(tool_call_id="t", arguments={}, result_callback=nobody))

@@ -1,16 +1,16 @@
 """From the plan of a call to its conversation."""
 
 import asyncio
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import Struct, json
 from msgspec.structs import replace
 from pipecat.pipeline.worker import PipelineWorker
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameProcessor
-from pipecat.services.llm_service import LLMService
 
 from turncall_blobs.keys import recording_part
 from turncall_egress import EgressClient, Wall
@@ -21,6 +21,7 @@ from turncall_media.pipelines.cascade import build_excuse, build_worker
 from turncall_media.pipelines.conversation import Conversation, Parts
 from turncall_media.pipelines.ending import Ending
 from turncall_media.pipelines.faults import Faults
+from turncall_media.pipelines.kit import Kit
 from turncall_media.pipelines.listening import CallerInput
 from turncall_media.pipelines.mute import Mute
 from turncall_media.pipelines.openings import go_on
@@ -35,6 +36,8 @@ from turncall_media.report.events import Narrator, Stage
 from turncall_media.report.recorder import Recorder
 from turncall_media.seams import Past, Reporter, Resources
 from turncall_media.tools.shape import CallReach, function
+from turncall_media.toolservers.doors import Door, door
+from turncall_media.toolservers.servers import ToolServers
 from turncall_media.turns import policy, silero
 from turncall_media.turns.interruption import Protection
 from turncall_media.turns.smart import Words
@@ -42,6 +45,7 @@ from turncall_media.turns.voice import VoiceDetector
 from turncall_media.wire.twilio import TwilioWire
 from turncall_proto.agent import AgentSpec
 from turncall_proto.call import CallStart
+from turncall_proto.mcp import McpServer
 from turncall_proto.template import rendered
 from turncall_runtime import logs
 
@@ -135,16 +139,9 @@ def _conversation(
     narrator.turn, narrator.keys_s = story.turn, agent.keypad.timeout_ms / 1000
     prompt = [{"role": "system", "content": agent.prompt}] if agent.prompt else []
     messages: list[Any] = [*prompt, *story.messages]
-    functions = [function(tool) for tool in agent.tools]
-    context = LLMContext(messages=messages, tools=toolbox.schemas(functions))
-
-    shared = _shared(plan, ends, resources)
-
-    def equip(llm: FrameProcessor) -> None:
-        if isinstance(llm, LLMService):
-            toolbox.register(functions, llm, shared)
-
-    each_service(vendors.llm, equip)
+    context = LLMContext(messages=messages)
+    kit = _kit(plan, ends, resources, story, context)
+    each_service(vendors.llm, kit.equip)
     protection = _protection(agent, story)
     worker = build_worker(
         ends.caller,
@@ -158,12 +155,15 @@ def _conversation(
         agent.keypad,
         agent.pronunciations,
         ends.mute,
+        kit,
     )
 
     async def opening() -> None:
         narrator.started()
         if plan.resume is not None:
             narrator.resumed(plan.resume, resources.worker, resources.now())
+        if story.repeat_tools:
+            await kit.complete()
         llm = serving(vendors.llm)
         await go_on(story, agent, speech, worker, llm, context, narrator, lambda: ends.caller.is_cut_off)
         if protection is not None:
@@ -179,10 +179,30 @@ def _conversation(
         worker=worker, context=context, speech=speech, mute=ends.mute, narrator=narrator, ending=ends.ending
     )
     parts = _parts(agent, ends, worker, vendors.stages(), lasts_s)
-    return Conversation(replace(parts, orders=orders, watches=watches), opening)
+    return Conversation(replace(parts, kit=kit, orders=orders, watches=watches), opening)
 
 
-def _shared(plan: CallStart, ends: _Ends, resources: Resources) -> toolbox.Shared:
+def _kit(plan: CallStart, ends: _Ends, resources: Resources, story: Continuation, context: LLMContext) -> Kit:
+    secret = server_headers(plan, resources.open_secret)
+    shared = _shared(plan, ends, resources, story, secret)
+    servers = None
+    if plan.agent.mcp_servers:
+        wall = Wall(resources.egress_allow)
+
+        def way(server: McpServer) -> Door:
+            return door(server.transport, secret, wall, resources.mcp_programs)
+
+        servers = ToolServers(plan.agent.mcp_servers, way, plan.call_id)
+    return Kit([function(tool) for tool in plan.agent.tools], servers, context, shared)
+
+
+def _shared(
+    plan: CallStart,
+    ends: _Ends,
+    resources: Resources,
+    story: Continuation,
+    secret: Mapping[str, Mapping[str, str]],
+) -> toolbox.Shared:
     """What the call's tools have in common."""
     reach = CallReach(
         call_id=plan.call_id,
@@ -191,6 +211,7 @@ def _shared(plan: CallStart, ends: _Ends, resources: Resources) -> toolbox.Share
         end=ends.ending.because,
         egress=ends.egress,
         signing_secrets=_signing_secrets(plan, resources),
+        server_headers=secret,
     )
     return toolbox.Shared(
         reach=reach,
@@ -198,6 +219,7 @@ def _shared(plan: CallStart, ends: _Ends, resources: Resources) -> toolbox.Share
         speech=ends.speech,
         allowance=toolbox.Allowance(plan.agent.guardrails.max_tool_calls_per_turn),
         is_over=lambda: ends.ending.outcome is not None,
+        repeated=frozenset(call.tool_call_id for call in story.repeat_tools),
         way_out=please_repeat(plan.agent.language),
     )
 
@@ -256,3 +278,8 @@ def _recorder(plan: CallStart, resources: Resources) -> Recorder:
 def _signing_secrets(plan: CallStart, resources: Resources) -> tuple[str, ...]:
     sealed = plan.signing_secrets or ((plan.signing_secret,) if plan.signing_secret is not None else ())
     return tuple(resources.open_secret(secret) for secret in sealed)
+
+
+def server_headers(plan: CallStart, open_secret: Callable[[str], str]) -> dict[str, dict[str, str]]:
+    """For each host, the headers that the project keeps secret for it. Raises `SecretUnusable`."""
+    return {host: json.decode(open_secret(box), type=dict[str, str]) for host, box in plan.server_headers.items()}

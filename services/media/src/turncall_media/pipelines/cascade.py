@@ -41,6 +41,7 @@ from pipecat.services.tts_service import TTSService
 
 from turncall_media.pipelines.aloud import plain, pronounced
 from turncall_media.pipelines.faults import Faults
+from turncall_media.pipelines.kit import Kit, KitGate
 from turncall_media.pipelines.listening import CallerInput
 from turncall_media.pipelines.mute import Mute
 from turncall_media.pipelines.patience import Patience
@@ -70,6 +71,7 @@ def build_worker(
     keypad: Keypad,
     pronunciations: Mapping[str, str],
     mute: Mute,
+    kit: Kit,
 ) -> PipelineWorker:
     """The pipeline of one call, not started. Pipecat's own extras (RTVI, turn tracking, idle watch) are off: they cost
     a third of the work for each frame (measured), and what they tell is told by ``narrator``."""
@@ -92,6 +94,7 @@ def build_worker(
                 up=by_class({ErrorFrame: lambda _: patience.answered()}),
                 holds=mute.holds,
             ),
+            *([KitGate(kit)] if kit.is_awaited else []),
             vendors.llm,
             mouth,
             vendors.tts,

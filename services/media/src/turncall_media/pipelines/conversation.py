@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, Final
 
 from msgspec import Struct
@@ -19,6 +19,7 @@ from turncall_media.pipelines.apologies import apology, please_repeat
 from turncall_media.pipelines.cascade import CANCEL_WITHIN_S
 from turncall_media.pipelines.ending import Ending
 from turncall_media.pipelines.faults import Faults
+from turncall_media.pipelines.kit import Kit
 from turncall_media.pipelines.openings import Opening
 from turncall_media.pipelines.orders import Orders
 from turncall_media.pipelines.quiet import quiet
@@ -40,6 +41,7 @@ _log = logs.logger(__name__)
 
 class Parts(Struct, frozen=True, kw_only=True):
     """What a conversation is made of. ``recorder`` is None when nothing is recorded; ``lasts_s`` at the longest.
+    ``kit`` is None when no model is asked.
 
     ``orders`` are None when it has nobody to give them to. ``watches`` run beside the conversation from the moment when
     it is open.
@@ -56,6 +58,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     recorder: Recorder | None
     egress: EgressClient
     orders: Orders | None = None
+    kit: Kit | None = None
     watches: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
 
 
@@ -80,7 +83,7 @@ class Conversation:
         if parts.recorder is not None:
             self._recording = asyncio.create_task(parts.recorder.run(), name="recorder")
         try:
-            async with parts.egress:
+            async with parts.egress, parts.kit or nullcontext():
                 outcome = await self._converse()
         except BaseException:
             await _end_all([self._recording] if self._recording is not None else [])

@@ -27,6 +27,9 @@ FILLER_AFTER_S: Final = 0.5
 _NOTHING_REMOTE: Final = Registry[Any]()
 """A ``$ref`` to a URL would otherwise be fetched, past the egress wall."""
 _BROKEN: Final = "The function failed."
+_UNKNOWN_FATE: Final = (
+    "It is not known whether this was done: the connection to it was lost meanwhile. It is not repeated."
+)
 _NO_SUCH: Final = "There is no such function."
 _ANYTHING: Final[dict[str, Any]] = {"type": "object"}
 WARNINGS: Final = 2
@@ -54,6 +57,7 @@ class Allowance:
 class Shared(Struct, frozen=True, kw_only=True):
     """What all tools of one call have in common. ``is_over``: the conversation has ended, or goes on elsewhere.
 
+    ``repeated`` are the uses of tools that an earlier worker of the call began and nobody saw the end of.
     ``way_out`` is said in place of a model that goes on asking for more than its allowance.
     """
 
@@ -62,6 +66,7 @@ class Shared(Struct, frozen=True, kw_only=True):
     speech: Speech
     allowance: Allowance
     is_over: Callable[[], bool]
+    repeated: frozenset[str]
     way_out: str
 
 
@@ -144,7 +149,7 @@ def _handler(function: Function, shared: Shared) -> Callable[[FunctionCallParams
                 output = {"error": _ENOUGH}
             else:
                 async with _filled(function, speech):
-                    is_ok, output = await _answer(function, params.tool_call_id, arguments, shared.reach)
+                    is_ok, output = await _answer(function, params.tool_call_id, arguments, shared)
         finally:
             narrator.tool_returned(params.tool_call_id, function.name, output, clock() - began_s, is_ok=is_ok)
         if excess == WARNINGS + 1:
@@ -176,13 +181,13 @@ async def _fill(filler: str, speech: Speech) -> None:
         await speech.say(filler, is_kept=False)
 
 
-async def _answer(
-    function: Function, tool_call_id: str, arguments: dict[str, Any], reach: CallReach
-) -> tuple[bool, Any]:
+async def _answer(function: Function, tool_call_id: str, arguments: dict[str, Any], shared: Shared) -> tuple[bool, Any]:
     """Whether it worked, and the answer or the reason, for the model."""
     try:
+        if tool_call_id in shared.repeated and not function.is_repeatable:
+            raise ToolFailed(_UNKNOWN_FATE)
         whole = checked(function, arguments)
-        return True, await function.run(Invocation(tool_call_id=tool_call_id, arguments=whole, reach=reach))
+        return True, await function.run(Invocation(tool_call_id=tool_call_id, arguments=whole, reach=shared.reach))
     except ToolFailed as failure:
         return False, {"error": str(failure)}
     except Exception:  # noqa: BLE001 - the boundary of one tool: the conversation goes on

@@ -22,9 +22,11 @@ from turncall_proto.events import (
     CommandDone,
     ContextInjected,
     DtmfReceived,
+    LeftOut,
     RecordingReady,
     ToolCalled,
     ToolReturned,
+    ToolsDiscovered,
     TranscriptFinal,
     TurnMeasured,
     UsageReported,
@@ -239,6 +241,19 @@ class Narrator:
             is_ok=is_ok,
             output=output,
             latency_ms=max(0, round(latency_s * 1000)),
+        )
+
+    def tools_discovered(
+        self, server: str, tools: tuple[str, ...], left_out: tuple[LeftOut, ...], took_s: float, why: str
+    ) -> None:
+        """What an MCP server offers, or why it offers nothing."""
+        self._reporter.report(
+            ToolsDiscovered,
+            server=server,
+            tools=tools,
+            left_out=left_out,
+            took_ms=round(took_s * 1000),
+            why=why[:LONGEST_DETAIL],
         )
 
     def variables_missing(self, names: tuple[str, ...]) -> None:

@@ -23,7 +23,8 @@ class CallReach(Struct, frozen=True, kw_only=True):
 
     ``speech_heard`` returns when the caller has heard all that the agent is saying. ``play`` has sound (mono s16le at
     8 kHz) played behind that. ``end`` ends the conversation, and with it the call. ``egress`` is open for as long as
-    the conversation runs. ``signing_secrets`` sign requests to the user's server (Standard Webhooks).
+    the conversation runs. ``signing_secrets`` sign requests to the user's server (Standard Webhooks);
+    ``server_headers`` maps a host to the headers that the project keeps secret for it.
     """
 
     call_id: CallId
@@ -32,6 +33,7 @@ class CallReach(Struct, frozen=True, kw_only=True):
     end: Callable[[EndedReason], None]
     egress: EgressClient
     signing_secrets: tuple[str, ...]
+    server_headers: Mapping[str, Mapping[str, str]]
 
 
 class Invocation(Struct, frozen=True, kw_only=True):
@@ -69,7 +71,7 @@ class Function(Struct, frozen=True, kw_only=True):
 
     ``parameters`` is the JSON Schema of all arguments; the model does not see those of ``bound``, which are set here.
     ``ends_reply``: the model is not asked to go on after its answer. ``survives``: no interruption cancels it. A
-    ``filler`` is said when it takes its time.
+    ``filler`` is said when it takes its time. ``is_repeatable``: to use it again under the same id does no harm.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Function(Struct, frozen=True, kw_only=True):
     ends_reply: bool = False
     survives: bool = False
     filler: str = ""
+    is_repeatable: bool = True
 
     @property
     def shown(self) -> dict[str, Any]:

@@ -7,12 +7,14 @@ with a 2xx goes to the model: JSON as it is, other text as a string, and of what
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 from msgspec import DecodeError, json
 
-from turncall_egress import EgressAnswer, EgressError, Refused, TimedOut
+from turncall_egress import EgressAnswer, EgressError, Refused, TimedOut, authority, checked_url
 from turncall_egress.signing import signed_headers
+from turncall_media.tools.answers import shortened
 from turncall_media.tools.shape import CallReach, Invocation, ToolFailed
 from turncall_proto.agent import WebhookTool
 
@@ -63,11 +65,21 @@ async def _ask(tool: WebhookTool, reach: CallReach, message_id: str, body: bytes
         "POST",
         tool.url,
         body=body,
-        headers={**tool.headers, **signed, "Content-Type": "application/json", "Idempotency-Key": message_id},
+        headers={
+            **tool.headers,
+            **_secret_headers(tool.url, reach),
+            **signed,
+            "Content-Type": "application/json",
+            "Idempotency-Key": message_id,
+        },
         timeout_s=tool.timeout_ms / 1000,
         max_bytes=tool.max_result_bytes + 1,
         is_cut=True,
     )
+
+
+def _secret_headers(url: str, reach: CallReach) -> Mapping[str, str]:
+    return reach.server_headers.get(authority(checked_url(url)), {}) if reach.server_headers else {}
 
 
 def _apology(error: EgressError) -> str:
@@ -84,9 +96,7 @@ def _content(answer: EgressAnswer, max_bytes: int) -> Any:
     if not 200 <= answer.status < 300:
         raise ToolFailed(f"The function refused with status {answer.status}.")
     if len(answer.body) > max_bytes:
-        beginning = answer.body[:max_bytes].decode("utf-8", errors="ignore")
-        note = f"The answer was longer than {max_bytes} bytes: this is its beginning, the rest is unknown."
-        return {"is_truncated": True, "note": note, "beginning": beginning}
+        return shortened(answer.body, max_bytes)
     try:
         return json.decode(answer.body) if answer.body else {}
     except (DecodeError, RecursionError):

@@ -1,0 +1,27 @@
+"""Headers that an agent's definition adds to requests: never a secret, never one that is ours to set."""
+
+import re
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+Headers = Annotated[
+    dict[str, Annotated[str, Meta(max_length=1024, pattern=r"^[\t\x20-\x7e]*$")]],
+    Meta(max_length=20, description="Sent as they stand, and shown to everybody who may read the agent: no secrets."),
+]
+
+_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
+_RESERVED: Final = re.compile(
+    r"host|content-.*|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect|accept-encoding"
+    r"|idempotency-key|webhook-.*|mcp-.*|last-event-id"
+)
+_SECRET: Final = re.compile(r"(proxy-)?authorization|cookie|.*(secret|token|password|api[-_]?key|signature).*")
+
+
+def require_settable(headers: Headers) -> None:
+    """Returns when a definition may set all of them. Raises `ValueError` with the first that it may not."""
+    for name in headers:
+        if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name.lower()):
+            raise ValueError(f"header {name!r} is no name that a tool may set")
+        if _SECRET.fullmatch(name.lower()):
+            raise ValueError(f"header {name!r} would hold a secret, which an agent's definition is no place for")
