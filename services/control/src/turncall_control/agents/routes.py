@@ -160,7 +160,12 @@ async def put_draft(
     "/v1/agents/{agent_id:str}/publish",
     status_code=200,
     tags=["agents"],
-    opt=needs(_WRITE, _AGENT, fails=[service.AgentArchived, service.NothingToPublish, service.VendorKeyMissing]),
+    opt=needs(
+        _WRITE,
+        _AGENT,
+        fails=[service.AgentArchived, service.NothingToPublish, service.VendorKeyMissing],
+        idempotent=True,
+    ),
 )
 async def publish_agent(
     plane: NamedDependency[Plane],
@@ -209,7 +214,9 @@ async def get_version(
     "/v1/agents/{agent_id:str}/versions/{version_id:str}/restore",
     status_code=200,
     tags=["agents"],
-    opt=needs(_WRITE, _VERSION, fails=[service.AgentArchived, service.NotArchived, service.VendorKeyMissing]),
+    opt=needs(
+        _WRITE, _VERSION, fails=[service.AgentArchived, service.NotArchived, service.VendorKeyMissing], idempotent=True
+    ),
 )
 async def restore_version(
     plane: NamedDependency[Plane],
@@ -278,7 +285,7 @@ async def export_agent(
     "/v1/agents/import",
     status_code=200,
     tags=["agents"],
-    opt=needs(_WRITE, IN_PROJECT, fails=[NameTaken, service.AgentArchived, service.VendorKeyMissing]),
+    opt=needs(_WRITE, IN_PROJECT, fails=[NameTaken, service.AgentArchived, service.VendorKeyMissing], idempotent=True),
 )
 async def import_agent(
     plane: NamedDependency[Plane],

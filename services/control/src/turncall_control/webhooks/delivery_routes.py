@@ -80,7 +80,7 @@ async def get_delivery(
     "/v1/webhook-deliveries/{delivery_id:str}/redeliver",
     status_code=202,
     tags=["webhooks"],
-    opt=needs(_WRITE, _DELIVERY, fails=[service.WebhookDisabled]),
+    opt=needs(_WRITE, _DELIVERY, fails=[service.WebhookDisabled], idempotent=True),
 )
 async def redeliver_event(
     plane: NamedDependency[Plane], caller: NamedDependency[Caller], delivery_id: FromPath[str]

@@ -91,7 +91,12 @@ async def rotate_webhook_secret(
     return WebhookMade(webhook=_view(row), secret=secret)
 
 
-@post("/v1/webhooks/{webhook_id:str}/test", status_code=202, tags=["webhooks"], opt=needs(_WRITE, _WEBHOOK))
+@post(
+    "/v1/webhooks/{webhook_id:str}/test",
+    status_code=202,
+    tags=["webhooks"],
+    opt=needs(_WRITE, _WEBHOOK, idempotent=True),
+)
 async def send_test_event(
     plane: NamedDependency[Plane], caller: NamedDependency[Caller], webhook_id: FromPath[str]
 ) -> DeliveryView:
@@ -105,7 +110,7 @@ async def send_test_event(
     "/v1/webhooks/{webhook_id:str}/redeliver",
     status_code=202,
     tags=["webhooks"],
-    opt=needs(_WRITE, _WEBHOOK, fails=[service.WebhookDisabled]),
+    opt=needs(_WRITE, _WEBHOOK, fails=[service.WebhookDisabled], idempotent=True),
 )
 async def redeliver_events(
     plane: NamedDependency[Plane],
