@@ -59,6 +59,14 @@ def live(project: ProjectId, call_id: CallId) -> str:
     return f"{ROOT}.live.{project}.{call_id}"
 
 
+def out(kind: str) -> str:
+    """News of one kind of changed configuration."""
+    return f"{ROOT}.out.{kind}"
+
+
+ALL_OUT: Final = f"{ROOT}.out.*"
+
+
 class StreamSpec(Struct, frozen=True, kw_only=True):
     """One JetStream stream. All are file-backed, discard-new, ``allow_direct``, deduplicated by message id."""
 

@@ -17,6 +17,7 @@ from turncall_control.agents.routes import AGENTS
 from turncall_control.audit.routes import AUDIT
 from turncall_control.auth import Caller
 from turncall_control.calls.routes import CALLS
+from turncall_control.changes.relay import CHANGES
 from turncall_control.config import ControlConfig
 from turncall_control.credentials.routes import CREDENTIALS
 from turncall_control.db.engine import in_project
@@ -62,6 +63,7 @@ SLICES: Final[tuple[Slice, ...]] = (
     FLEET,
     PARKED,
     ERASURE,
+    CHANGES,
 )
 """Lower ones first: a slice may use those before it. Tasks start in this order and stop in reverse."""
 

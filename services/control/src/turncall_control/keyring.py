@@ -19,7 +19,7 @@ from turncall_proto.ids import KeyId, ProjectId
 from turncall_runtime.secret import Secret
 
 REMEMBER_S: Final = 4.0
-"""A key that was revoked on another replica still opens this one for as long; the promise is five seconds."""
+"""A key revoked on another replica opens this one for as long if the news is lost; the promise is five seconds."""
 REMEMBERED_KEYS: Final = 10_000
 STAMP_EVERY: Final = timedelta(minutes=1)
 """``last_used_at`` is at most this old while a key is in use."""

@@ -213,6 +213,8 @@ class Routing:
         self._numbers: OrderedDict[tuple[str, str], BoundNumber] = OrderedDict()
         self._published: dict[AgentId, VersionId] = {}
         self._agents: dict[VersionId, AgentSpec] = {}
+        self.is_stale = asyncio.Event()
+        """Set by whoever knows that a number or an agent has changed: it is time to look again."""
 
     def know(self, numbers: Mapping[tuple[str, str], BoundNumber], published: Mapping[AgentId, VersionId]) -> None:
         """Takes these numbers for all there are, as far as they fit; agents that none leads to are forgotten."""

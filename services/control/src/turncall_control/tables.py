@@ -7,6 +7,7 @@ from turncall_control.dials.model import DialPaceRow, DialRow
 from turncall_control.idempotency import KeyUse
 from turncall_control.keys.model import KeyRow
 from turncall_control.numbers.model import NumberRow
+from turncall_control.outbox import OutboxRow
 from turncall_control.projects.model import ProjectRow, SigningSecretRow
 from turncall_control.trail import EntryRow
 from turncall_control.vault import DataKeyRow
@@ -15,6 +16,7 @@ from turncall_control.webhooks.model import DeliveryRow, WebhookRow
 TABLES = (
     EntryRow,
     KeyUse,
+    OutboxRow,
     ProjectRow,
     DataKeyRow,
     SigningSecretRow,

@@ -1,7 +1,8 @@
 """What a process of the control plane does for calls besides answering requests."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from turncall_bus.bus import Subscription
@@ -21,6 +22,8 @@ SWEEP_EVERY_S: Final = 1.0
 SALVAGE_EVERY_S: Final = 2.0
 LOOK_EVERY_S: Final = 0.2
 LEARN_ROUTES_EVERY_S: Final = 10.0
+ROUTES_SETTLE_S: Final = 0.5
+"""Changes come in bunches; all numbers are looked at once for those of half a second."""
 
 
 @asynccontextmanager
@@ -54,7 +57,15 @@ async def project_facts(plane: Plane) -> AsyncIterator[None]:
 @asynccontextmanager
 async def learn_routes(plane: Plane) -> AsyncIterator[None]:
     """Keeps in mind what answers each number, for when Postgres is away."""
-    async with repeated("routes", lambda: lookup.learn_routes(plane), LEARN_ROUTES_EVERY_S):
+    is_stale = plane.routing.is_stale
+
+    async def until_stale(longest_s: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(is_stale.wait(), longest_s)
+        await asyncio.sleep(ROUTES_SETTLE_S if is_stale.is_set() else 0)
+        is_stale.clear()
+
+    async with repeated("routes", lambda: lookup.learn_routes(plane), LEARN_ROUTES_EVERY_S, until_stale):
         yield
 
 

@@ -1,0 +1,1 @@
+"""News of changed configuration: from the outbox to JetStream, and from there to the caches of every replica."""
