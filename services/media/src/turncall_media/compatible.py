@@ -1,20 +1,23 @@
-"""What vendors that speak OpenAI's protocol share: clients over connections of ours, and the model's service."""
+"""What vendors that speak OpenAI's protocol share: clients over connections of ours, and the services of two kinds."""
 
 import ssl
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
+import httpx2
 from msgspec import Meta
-from openai import APIConnectionError, AsyncOpenAI, AsyncStream
+from openai import APIConnectionError, AsyncOpenAI, AsyncStream, OpenAIError
 from openai.types.chat import ChatCompletionChunk
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.services.openai.base_llm import OpenAILLMSettings
 from pipecat.services.openai.llm import OpenAILLMService
+from pipecat.services.stt_latency import WHISPER_TTFS_P99
 from pipecat.utils.errors import ErrorCategory
 
 from turncall_media import web
 from turncall_media.answers import Arguments
 from turncall_media.kinds import BuildContext
+from turncall_media.utterances import UtteranceSTTService, wav
 from turncall_media.web import URL
 
 GatewayUrl = Annotated[
@@ -90,6 +93,38 @@ class CompatibleLLMService(OpenAILLMService):
         """Closes the connections with the pipeline."""
         await super().cleanup()  # type: ignore[no-untyped-call]  # Pipecat leaves it untyped
         await self._ours.close()
+
+    def _classify_error(self, exception: Exception) -> ErrorCategory | None:
+        return category(exception)
+
+
+class CompatibleSTTService(UtteranceSTTService):
+    """Sends each utterance as one WAV file. ``prompt`` is words that callers are likely to say."""
+
+    FAILURES = (OpenAIError, httpx2.HTTPError)
+
+    def __init__(
+        self, client: AsyncOpenAI, context: BuildContext, *, model: str, prompt: str, temperature: float | None
+    ) -> None:
+        super().__init__(model=model, rate_hz=context.rate_hz, ttfs_s=WHISPER_TTFS_P99)
+        self._client = client
+        self._rate_hz = context.rate_hz
+        given: dict[str, Any] = {
+            "language": context.language.split("-", maxsplit=1)[0],  # ISO 639-1: the servers know no regions
+            "prompt": "\n".join(filter(None, (prompt, ", ".join(context.keyterms)))) or None,
+            "temperature": temperature,
+        }
+        self._given = {"model": model, **{name: value for name, value in given.items() if value is not None}}
+
+    async def cleanup(self) -> None:
+        """Closes the connections with the pipeline."""
+        await super().cleanup()  # type: ignore[no-untyped-call]  # Pipecat leaves it untyped
+        await self._client.close()
+
+    async def _transcribed(self, audio: bytes) -> str:
+        file = ("audio.wav", wav(audio, self._rate_hz), "audio/wav")
+        answer = await self._client.audio.transcriptions.create(file=file, response_format="json", **self._given)
+        return str(answer.text)
 
     def _classify_error(self, exception: Exception) -> ErrorCategory | None:
         return category(exception)

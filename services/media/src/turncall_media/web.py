@@ -8,7 +8,7 @@ import httpx2
 from msgspec import Meta
 from pipecat.utils.errors import ErrorCategory
 
-from turncall_egress import Refused, Wall, checked_url
+from turncall_egress import EgressError, Refused, Wall, checked_url
 from turncall_egress.httpx2_transport import trusted, walled_client
 from turncall_media.errors import VendorUnusable
 from turncall_media.kinds import BuildContext
@@ -31,6 +31,9 @@ OwnUrl = Annotated[
         "It never gets the vendor's key of this installation.",
     ),
 ]
+
+FAILURES: Final = (httpx2.HTTPError, EgressError)
+"""What a request of `client` may raise."""
 
 
 class Stalled(Exception):
@@ -74,6 +77,14 @@ def category(error: Exception) -> ErrorCategory | None:
     if any(isinstance(cause, httpx2.TransportError | Stalled) for cause in causes(error)):
         return ErrorCategory.CONNECTIVITY
     return None
+
+
+def check(answer: httpx2.Response) -> None:
+    """Raises `httpx2.HTTPStatusError` with the server's own words for an ``answer`` that is an error. Its body is
+    read."""
+    if answer.is_error:
+        why = f"{answer.status_code} {answer.reason_phrase}: {answer.text[:300]}"
+        raise httpx2.HTTPStatusError(why, request=answer.request, response=answer)
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

@@ -7,6 +7,7 @@ from typing import Final
 
 from turncall_testkit.vendors.anthropic import AnthropicFake, anthropic_fake
 from turncall_testkit.vendors.assemblyai import AssemblyAIFake, assemblyai_fake
+from turncall_testkit.vendors.azure import AzureFake, azure_fake
 from turncall_testkit.vendors.bedrock import BedrockFake, bedrock_fake
 from turncall_testkit.vendors.cartesia import CartesiaFake, cartesia_fake
 from turncall_testkit.vendors.deepgram import DeepgramFake, deepgram_fake
@@ -22,6 +23,7 @@ FAKES: Final[dict[tuple[str, Kind], StartFake]] = {
     ("anthropic", "llm"): anthropic_fake,
     ("assemblyai", "stt"): assemblyai_fake,
     ("aws", "llm"): bedrock_fake,
+    ("azure", "tts"): azure_fake,
     ("cartesia", "stt"): cartesia_fake,
     ("cartesia", "tts"): cartesia_fake,
     ("deepgram", "stt"): deepgram_fake,
@@ -29,7 +31,10 @@ FAKES: Final[dict[tuple[str, Kind], StartFake]] = {
     ("elevenlabs", "stt"): elevenlabs_fake,
     ("elevenlabs", "tts"): elevenlabs_fake,
     ("google", "llm"): google_fake,
+    ("google", "stt"): google_fake,
+    ("google", "tts"): google_fake,
     ("groq", "llm"): openai_fake,
+    ("groq", "stt"): openai_fake,
     ("ollama", "llm"): openai_fake,
     ("openai", "llm"): openai_fake,
     ("openai", "stt"): openai_fake,
@@ -43,6 +48,7 @@ __all__ = [
     "AnthropicFake",
     "Asked",
     "AssemblyAIFake",
+    "AzureFake",
     "BedrockFake",
     "Call",
     "CartesiaFake",
@@ -58,6 +64,7 @@ __all__ = [
     "StartFake",
     "anthropic_fake",
     "assemblyai_fake",
+    "azure_fake",
     "bedrock_fake",
     "cartesia_fake",
     "deepgram_fake",

@@ -1,16 +1,16 @@
 """Chat completions with tools, of Groq."""
 
-from typing import Annotated, Final
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
 from turncall_media import compatible
 from turncall_media.compatible import CompatibleLLMService, GatewayUrl
 from turncall_media.kinds import BuildContext, Capabilities
+from turncall_media.providers.groq.server import GROQ
 from turncall_media.web import MaxTokens, Temperature, TimeoutMs
 
 CAPABILITIES = Capabilities(needs_secret=True, takes_base_url=True, secret_optional_with=("base_url",))
-GROQ: Final = "https://api.groq.com/openai/v1"
 
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

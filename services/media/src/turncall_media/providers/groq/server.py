@@ -1,0 +1,5 @@
+"""Groq's server."""
+
+from typing import Final
+
+GROQ: Final = "https://api.groq.com/openai/v1"
