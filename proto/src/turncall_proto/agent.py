@@ -10,6 +10,7 @@ from msgspec import Meta, Struct, field
 
 from turncall_proto.bound import Bound
 from turncall_proto.headers import Headers, require_settable
+from turncall_proto.ids import AgentId
 from turncall_proto.mcp import McpServer
 from turncall_proto.variables import Variables
 
@@ -141,6 +142,33 @@ class WebhookTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
         require_settable(self.headers)
 
 
+class HandoffTarget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Another agent of the project, as this one knows it."""
+
+    name: Annotated[Name, Meta(description="How the model names it.")]
+    agent_id: Annotated[AgentId, Meta(pattern=r"^agt_[0-9a-f]{32}$", description="Its published version takes over.")]
+    description: Annotated[str, Meta(max_length=500, description="What it is for, for the model.")] = ""
+
+
+class HandoffTool(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="handoff_to_agent"
+):
+    """Lets the model give the call to another agent, with all that was said: that one's whole configuration, from its
+    voice to its tools, serves from there on. It is given the call when what this one says beside was heard."""
+
+    name: Name = "handoff_to_agent"
+    description: Annotated[str, Meta(min_length=1, max_length=1024)] = (
+        "Give the conversation to another agent. Say so in a few words first."
+    )
+    agents: Annotated[
+        tuple[HandoffTarget, ...], Meta(min_length=1, max_length=20, description="Those it may choose; distinct names.")
+    ]
+
+    def __post_init__(self) -> None:
+        if len({target.name for target in self.agents}) < len(self.agents):
+            raise ValueError("agents must have distinct names")
+
+
 class SendDtmfTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="send_dtmf"):
     """Lets the model press keys: the other side hears their tones, once it has heard what the agent was saying."""
 
@@ -150,7 +178,7 @@ class SendDtmfTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     )
 
 
-Tool = EndCallTool | WebhookTool | SendDtmfTool
+Tool = EndCallTool | WebhookTool | SendDtmfTool | HandoffTool
 
 
 class Keypad(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

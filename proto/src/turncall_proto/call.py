@@ -88,6 +88,17 @@ class Resume(Struct, frozen=True, kw_only=True):
     lost_at: Instant
 
 
+class Handoff(Struct, frozen=True, kw_only=True):
+    """Why another agent serves a call than before: the agent of ``from_epoch`` gave it away, or a person had it do so.
+
+    It stays in the plans of later epochs, so that a worker which takes over before the new agent spoke has it begin.
+    """
+
+    from_epoch: Annotated[int, Meta(ge=1)]
+    from_agent_id: AgentId | None
+    reason: str = ""
+
+
 class CallStart(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.start"):
     """The whole plan of one epoch of a call: a worker needs this, a socket and nothing else.
 
@@ -120,6 +131,7 @@ class CallStart(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.s
     server_headers: dict[str, str] = field(default_factory=dict)
     resume: Annotated[Resume | None, Meta(description="Null in the first epoch of a call.")] = None
     offered_to: WorkerId | None = None
+    handoff: Annotated[Handoff | None, Meta(description="The last one of the call; null: there was none.")] = None
     called_at: Annotated[Instant | None, Meta(description="When the call began; null: when this was planned.")] = None
     variables: Variables = field(default_factory=dict)
     metadata: Metadata = field(default_factory=dict)

@@ -7,8 +7,8 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
-from turncall_proto.call import EndedReason
-from turncall_proto.ids import CallId, WorkerId
+from turncall_proto.call import CallStart, EndedReason
+from turncall_proto.ids import AgentId, CallId, ProjectId, WorkerId
 from turncall_proto.marks import PERSONAL, Instant
 
 KEYS_PATTERN: Final = "^[0-9A-D*#wW]{1,32}$"
@@ -64,7 +64,14 @@ class SendDtmf(Command, frozen=True, kw_only=True, tag="dtmf"):
     digits: Keys
 
 
-AnyCommand = EndCall | Say | Inject | Mute | Unmute | SendDtmf
+class HandOff(Command, frozen=True, kw_only=True, tag="handoff"):
+    """Give the call to another agent of the project, once what the agent is saying was heard."""
+
+    agent_id: AgentId
+    reason: Annotated[str, Meta(max_length=1000), PERSONAL] = ""
+
+
+AnyCommand = EndCall | Say | Inject | Mute | Unmute | SendDtmf | HandOff
 
 
 class DrainWorker(Struct, frozen=True, kw_only=True, tag_field="type", tag="drain"):
@@ -100,6 +107,29 @@ class ActReply(Struct, frozen=True, kw_only=True):
     """Control's answer to an act: taken on (and stored), or why not."""
 
     is_taken: bool
+    detail: str = ""
+
+
+class HandoffAsked(Struct, frozen=True, kw_only=True, tag_field="type", tag="handoff"):
+    """The worker of an epoch asks for the plan of the next one, with another agent, on the same stream.
+
+    Control makes the next epoch this worker's before it replies; a repeat under the same id gets the same plan.
+    """
+
+    act_id: str
+    call_id: CallId
+    project_id: ProjectId
+    epoch: int
+    worker: WorkerId
+    agent_id: AgentId
+    reason: Annotated[str, Meta(max_length=1000), PERSONAL] = ""
+    deadline: Instant
+
+
+class HandoffReply(Struct, frozen=True, kw_only=True):
+    """The plan with which the worker goes on, or why the call stays with the agent that has it."""
+
+    plan: CallStart | None
     detail: str = ""
 
 

@@ -156,6 +156,16 @@ class CallResumed(CallEvent, frozen=True, kw_only=True, tag="call.resumed"):
     gap_ms: Annotated[int, Meta(ge=0, description="From when the audio was lost until the agent was live again.")]
 
 
+class CallHandoff(CallEvent, frozen=True, kw_only=True, tag="call.handoff"):
+    """Another agent has the call, with all that was said; it says its first words next."""
+
+    from_epoch: Annotated[int, Meta(ge=1, description="The last one that the agent before served.")]
+    from_agent_id: AgentId | None
+    to_agent_id: AgentId | None
+    to_version_id: VersionId | None
+    reason: Speech = ""
+
+
 class UtteranceBegun(CallEvent, frozen=True, kw_only=True, tag="utterance.begun"):
     """Somebody has begun to speak. Internal: it tells the next worker whom a lost one cut off.
 
@@ -337,6 +347,7 @@ Event = (
     | CallStarted
     | VariablesMissing
     | CallResumed
+    | CallHandoff
     | UtteranceBegun
     | TranscriptFinal
     | ToolCalled

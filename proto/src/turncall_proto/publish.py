@@ -86,6 +86,12 @@ def channels() -> Mapping[str, Channel]:
             reply=command.ActReply,
             summary="A worker asks control to end a call at the carrier.",
         ),
+        "handoffs": Channel(
+            address=f"{root}.act.handoff",
+            messages=(command.HandoffAsked,),
+            reply=command.HandoffReply,
+            summary="A worker asks for the plan with which another agent goes on.",
+        ),
         "settlements": Channel(
             address=f"{root}.act.settlement",
             messages=(command.SettlementAsked,),

@@ -58,6 +58,7 @@ def bodies(a_config, agent_id):
         "change_call": {"metadata": {"ticket": "1"}},
         "say": {"text": "Hello."},
         "inject": {"text": "The caller is Ada."},
+        "hand_off": {"agent_id": "agt_" + "0" * 32},
         "send_dtmf": {"digits": "1"},
         "delete_calls_of_number": {"number": "+15550109999"},
         "change_agent": {"name": "Other"},

@@ -1,4 +1,4 @@
-"""What a worker asks control to do at the carrier."""
+"""What a worker asks of control: to end the call at its carrier, to plan on with another agent."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,7 +8,8 @@ from typing import Final
 from turncall_bus.bus import Away, Bus, NoAnswer, NobodyListens
 from turncall_proto.call import CallStart, EndedReason
 from turncall_proto.codec import MalformedMessage, decode, encode
-from turncall_proto.command import ActReply, HangUpAsked
+from turncall_proto.command import ActReply, HandoffAsked, HandoffReply, HangUpAsked
+from turncall_proto.ids import AgentId, WorkerId
 from turncall_proto.subjects import act
 
 ANSWER_WITHIN_S: Final = 2.0
@@ -55,4 +56,40 @@ class HangUp:
                 reason=reason,
                 deadline=self._now() + timedelta(seconds=ANSWER_WITHIN_S),
             )
+        )
+
+
+class HandOffs:
+    """The wish to have another agent go on with one epoch of a call, on the same stream."""
+
+    def __init__(self, bus: Bus, plan: CallStart, worker: WorkerId, now: Callable[[], datetime]) -> None:
+        self._bus = bus
+        self._plan = plan
+        self._worker = worker
+        self._now = now
+
+    async def __call__(self, agent_id: AgentId, reason: str) -> HandoffReply:
+        """The plan to go on with, or why there is none. Repeats the question under one id while nobody answers."""
+        try:
+            async with asyncio.timeout(TRY_FOR_S):
+                while True:
+                    try:
+                        asked = self._asked(agent_id, reason)
+                        answer = await self._bus.ask(act("handoff"), encode(asked), timeout_s=ANSWER_WITHIN_S)
+                        return decode(answer, HandoffReply)
+                    except (Away, NobodyListens, NoAnswer, MalformedMessage):
+                        await asyncio.sleep(PAUSE_S)
+        except TimeoutError:
+            return HandoffReply(plan=None, detail="the control plane is out of reach")
+
+    def _asked(self, agent_id: AgentId, reason: str) -> HandoffAsked:
+        return HandoffAsked(
+            act_id=f"{self._plan.call_id}.{self._plan.epoch}.handoff",
+            call_id=self._plan.call_id,
+            project_id=self._plan.project_id,
+            epoch=self._plan.epoch,
+            worker=self._worker,
+            agent_id=agent_id,
+            reason=reason,
+            deadline=self._now() + timedelta(seconds=ANSWER_WITHIN_S),
         )

@@ -16,6 +16,7 @@ from turncall_media.wire.twilio import TwilioWire
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec
 from turncall_proto.call import CallStart, CallState
+from turncall_proto.command import HandoffReply
 from turncall_proto.events import CallEvent
 from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId
 
@@ -109,7 +110,12 @@ def _resources(station: Station) -> Resources:
         egress_allow=station.egress_allow,
         recordings_spool=station.recordings_spool,
         circuits=station.circuits,
+        hand_off=_to_nobody,
     )
+
+
+async def _to_nobody(_: AgentId, __: str) -> HandoffReply:
+    return HandoffReply(plan=None, detail="the call does not exist")
 
 
 def _plan(agent: AgentSpec) -> CallStart:

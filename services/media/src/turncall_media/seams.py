@@ -1,6 +1,6 @@
 """The few shapes that the parts of the media plane meet in: a socket, a reporter of facts, and how a call ended."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,10 +9,10 @@ from msgspec import Struct
 
 from turncall_blobs.store import BlobStore
 from turncall_media.circuits import Circuits
-from turncall_proto.call import CallState, EndedReason
-from turncall_proto.command import AnyCommand, CommandReply
+from turncall_proto.call import CallStart, CallState, EndedReason
+from turncall_proto.command import AnyCommand, CommandReply, HandoffReply
 from turncall_proto.events import CallEvent, Event
-from turncall_proto.ids import WorkerId
+from turncall_proto.ids import AgentId, WorkerId
 
 
 class SocketClosed(Exception):
@@ -55,10 +55,11 @@ class Reporter(Protocol):
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """How this worker saw the call end. None, None: the call goes on elsewhere."""
+    """How this worker saw the call end. None, None: the call goes on elsewhere, or here with ``next_plan``."""
 
     state: CallState | None
     reason: EndedReason | None
+    next_plan: CallStart | None = None
 
 
 class Past(Struct, frozen=True, kw_only=True):
@@ -97,7 +98,8 @@ class Resources(Struct, frozen=True, kw_only=True):
     ``worker`` serves it, and ``now`` is aware UTC.
     ``open_secret`` opens a vendor's key that control sealed; raises `SecretUnusable`. ``egress_allow`` are the networks
     (CIDR) that the operator opened for URLs supplied by users. ``recordings_spool`` is a folder where parts of a
-    recording wait for the store. ``circuits`` are what the worker's calls know of vendors that are out of order.
+    recording wait for the store. ``hand_off`` asks control for the plan with which another agent goes on, or says why
+    there is none. ``circuits`` are what the worker's calls know of vendors that are out of order.
     ``mcp_programs`` are those that the operator has named for agents to use.
     """
 
@@ -107,5 +109,6 @@ class Resources(Struct, frozen=True, kw_only=True):
     blobs: BlobStore
     egress_allow: tuple[str, ...]
     recordings_spool: Path
+    hand_off: Callable[[AgentId, str], Awaitable[HandoffReply]]
     circuits: Circuits
     mcp_programs: Mapping[str, tuple[str, ...]] = {}

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from turncall_blobs.store import BlobStore
 from turncall_bus.bus import Away, Bus, BusError
-from turncall_media.acts import HangUp
+from turncall_media.acts import HandOffs, HangUp
 from turncall_media.circuits import Circuits
 from turncall_media.commands import Commands
 from turncall_media.counters import Counters
@@ -89,8 +89,8 @@ class CallSession:
         self._plan = plan
         self._station = station
         self._conversation: Conversation | None = None
-        self._finishing: asyncio.Task[None] | None = None
-        self._is_owner = False
+        self._finishing: list[asyncio.Task[None]] = []
+        self._owned: list[tuple[CallId, int]] = []
         self._leaves: Leaving = "stays"
 
     def hand_over(self, *, at_once: bool) -> None:
@@ -110,8 +110,8 @@ class CallSession:
             except SocketClosed:
                 fate = "left_early"
             except asyncio.CancelledError:
-                if self._finishing is not None:
-                    self._finishing.cancel()
+                for finishing in self._finishing:
+                    finishing.cancel()
                 raise
             except MediaError as error:
                 code, why, fate = error.close_code, "not served here", type(error).__name__
@@ -126,61 +126,69 @@ class CallSession:
         Cancelled, it states the last fact at once.
         """
         try:
-            if self._finishing is not None:
-                await self._finishing
+            if self._finishing:
+                await asyncio.gather(*self._finishing)
         finally:
-            if self._is_owner:
-                self._station.owned.discard((self._call_id, self._epoch))
+            self._station.owned.difference_update(self._owned)
 
     async def _serve(self) -> Outcome:
         wire = TwilioWire(self._socket)
         start = await wire.open(FIRST_MESSAGE_WITHIN_S)
-        self._enter()
+        self._enter(self._epoch)
         plan = self._plan or await claims.find_plan(
             self._station.bus, self._call_id, self._epoch, within_s=PLAN_WITHIN_S
         )
         if start.provider_call_id != plan.provider_call_id:
             raise WireError(f"the stream is of another call of the carrier than epoch {plan.epoch} of this one")
-        return await self._tell(plan, wire)
+        outcome, told = await self._tell(plan, wire, await self._look_back(plan))
+        while outcome.next_plan is not None:
+            plan = outcome.next_plan
+            self._enter(plan.epoch)
+            wire.begin_again()
+            with logs.bound(epoch=plan.epoch):
+                outcome, told = await self._tell(plan, wire, told)
+        return outcome
 
-    def _enter(self) -> None:
+    def _enter(self, epoch: int) -> None:
         """Of several sockets for one epoch on this worker, the first one to start wins. Raises `NotOurs`."""
-        key = (self._call_id, self._epoch)
+        key = (self._call_id, epoch)
         if key in self._station.owned:
             raise NotOurs("another socket of this worker serves the epoch")
         self._station.owned.add(key)
-        self._is_owner = True
+        self._owned.append(key)
 
-    async def _tell(self, plan: CallStart, wire: TwilioWire) -> Outcome:
-        """The epoch between its first and its last fact."""
+    async def _tell(self, plan: CallStart, wire: TwilioWire, known: Past | None) -> tuple[Outcome, Past]:
+        """The epoch between its first and its last fact, and all that is known of the call by then."""
         station = self._station
         reporter = EpochReporter(plan, station.append, station.feed, station.now, station.counters)
         hang_up = HangUp(station.bus, plan, station.now)
         outcome, is_taken = _GOES_ON, False
+        finishing: asyncio.Task[None] | None = None
         try:
-            known = await self._look_back(plan)
-            reporter.open(station.worker, past.last_seq(known, plan.epoch - 1))
-            outcome = await self._outcome(plan, wire, reporter, known)
-            self._finishing = asyncio.create_task(self._close_epoch(reporter, outcome), name="last facts")
+            reporter.open(station.worker, past.last_seq(known, plan.epoch - 1), known.facts if known else ())
+            told = known if plan.handoff is None else _extended(known, reporter)
+            outcome = await self._outcome(plan, wire, reporter, told)
+            finishing = asyncio.create_task(self._close_epoch(self._conversation, reporter, outcome), name="last facts")
+            self._finishing.append(finishing)
             if outcome.reason not in (None, EndedReason.CUSTOMER_ENDED_CALL):
                 is_taken = await hang_up(outcome.reason)
         except NotOurs:
             reporter.discard()
             raise
         finally:
-            if self._finishing is None:
+            if finishing is None:
                 reporter.close(outcome)
             station.counters.epochs.labels(outcome.reason or "goes_on").inc()
         if is_taken:
             await self._see_off()
-        else:
-            await asyncio.wait({self._finishing}, timeout=FACTS_FIRST_S)
-        return outcome
+        elif outcome.next_plan is None:
+            await asyncio.wait({finishing}, timeout=FACTS_FIRST_S)
+        return outcome, _extended(known, reporter)
 
-    async def _close_epoch(self, reporter: EpochReporter, outcome: Outcome) -> None:
+    async def _close_epoch(self, conversation: Conversation | None, reporter: EpochReporter, outcome: Outcome) -> None:
         try:
-            if self._conversation is not None:
-                await self._conversation.finish()
+            if conversation is not None:
+                await conversation.finish()
         except Exception:  # noqa: BLE001 - the boundary of one call: the others go on
             _log.exception("call.broke")
         finally:
@@ -203,7 +211,9 @@ class CallSession:
             recordings_spool=self._station.recordings_spool,
             circuits=self._station.circuits,
             mcp_programs=self._station.mcp_programs,
+            hand_off=HandOffs(self._station.bus, plan, self._station.worker, self._station.now),
         )
+        self._conversation = None
         try:
             conversation = self._station.build(plan, wire, reporter, resources, known)
             return await self._converse(conversation, plan, reporter, known)
@@ -274,3 +284,10 @@ class CallSession:
             async with asyncio.timeout(CARRIER_CLOSES_WITHIN_S):
                 while True:
                     await self._socket.receive()
+
+
+def _extended(known: Past | None, reporter: EpochReporter) -> Past:
+    """What was known of a call before an epoch, and what the epoch has stated so far."""
+    if known is None:
+        return Past(facts=tuple(reporter.told), is_known=True)
+    return Past(facts=(*known.facts, *reporter.told), is_known=known.is_known)

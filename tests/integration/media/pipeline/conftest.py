@@ -46,7 +46,7 @@ from turncall_media.turns import silero
 from turncall_media.wire.twilio import TwilioWire
 from turncall_proto.agent import AgentSpec, Cascade, Tool, TurnTaking, VendorRef
 from turncall_proto.call import CallStart, EndedReason
-from turncall_proto.command import Command, CommandReply
+from turncall_proto.command import Command, CommandReply, HandoffReply
 from turncall_proto.events import CallEvent
 from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId, WorkerId
 from turncall_testkit import virtual_time
@@ -387,6 +387,8 @@ class Scene:
         self.running: asyncio.Task[Outcome] | None = None
         self.conversation: Any = None
         self.opened_at_s = 0.0
+        self.given_to: list[tuple[AgentId, str]] = []
+        self.handoff_reply = HandoffReply(plan=None, detail="there is no such agent")
 
     async def begin(self) -> None:
         """Answers the call."""
@@ -428,6 +430,11 @@ class Scene:
 
         return [(fact.speaker, fact.text) for fact in self.facts.of(TranscriptFinal)]
 
+    async def hand_off(self, agent_id: AgentId, reason: str) -> HandoffReply:
+        """Control's answer to the wish for another agent."""
+        self.given_to.append((agent_id, reason))
+        return self.handoff_reply
+
     def _defaults(self) -> dict[str, Any]:
         return {
             "worker": WORKER,
@@ -437,6 +444,7 @@ class Scene:
             "egress_allow": ("127.0.0.0/8",),
             "recordings_spool": Path("/nonexistent"),
             "circuits": Circuits(self.carrier.now),
+            "hand_off": self.hand_off,
         }
 
 

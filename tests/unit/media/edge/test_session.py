@@ -8,10 +8,10 @@ from turncall_media.errors import VendorUnusable
 from turncall_media.ingress.past import READ_WITHIN_S
 from turncall_media.seams import Outcome, SocketClosed
 from turncall_media.session import CARRIER_CLOSES_WITHIN_S, FIRST_MESSAGE_WITHIN_S, PLAN_WITHIN_S
-from turncall_proto.call import CallState, Claim, EndedReason
+from turncall_proto.call import CallState, Claim, EndedReason, Handoff
 from turncall_proto.codec import decode, encode
 from turncall_proto.command import ActReply, CommandReply, EndCall, HangUpAsked, Say
-from turncall_proto.events import CallStarted, CommandDone, EpochClosed, EpochOpened
+from turncall_proto.events import CallHandoff, CallStarted, CommandDone, EpochClosed, EpochOpened
 from turncall_proto.subjects import act, call, command
 from turncall_testkit import virtual_time
 
@@ -233,6 +233,66 @@ def test_a_command_that_an_earlier_worker_did_is_not_done_again(edge, a_socket, 
         await running
 
     virtual_time.run(main())
+
+
+def test_another_agent_goes_on_with_the_same_socket(edge, a_socket, a_plan):
+    """The next epoch opens at once, states the handoff, knows the whole story, and takes commands like any other."""
+
+    async def main() -> None:
+        world, socket = await edge(), a_socket()
+        asked = await control_hangs_up(world, socket)
+        session = world.session(socket, a_plan())
+        running = asyncio.create_task(session.run())
+        await settled()
+        first = world.talks[0]
+        first.recording.clear()  # the first agent's recording is still on its way
+        first.reporter.report(CallStarted, setup_ms=7)
+        other = "agt_" + "b" * 32
+        handoff = Handoff(from_epoch=1, from_agent_id=a_plan().agent_id, reason="An invoice.")
+        plan = a_plan(epoch=2, agent_id=other, handoff=handoff)
+        first.outcome.set_result(Outcome(state=None, reason=None, next_plan=plan))
+        await settled()
+        assert socket.closed_with is None
+        second = world.talks[1]
+        assert [type(fact) for fact in second.past.facts] == [EpochOpened, CallStarted, EpochOpened, CallHandoff]
+        assert (second.past.facts[3].from_agent_id, second.past.facts[3].to_agent_id) == (a_plan().agent_id, other)
+        opened = [fact for fact in world.spooled if isinstance(fact, EpochOpened)]
+        assert [(fact.epoch, fact.previous_seq) for fact in opened] == [(1, 0), (2, 2)]
+        end = EndCall(command_id="c1", call_id=plan.call_id, deadline=world.now().replace(year=2027))
+        await world.bus.ask(command(plan.call_id), encode(end), timeout_s=1)
+        await running
+        assert second.obeyed == [end]
+        assert [question.epoch for question in asked] == [2]
+        first.recording.set()
+        await session.finish()
+        closed = {fact.epoch: (fact.state, fact.reason) for fact in world.spooled if isinstance(fact, EpochClosed)}
+        assert closed == {1: (None, None), 2: (CallState.COMPLETED, EndedReason.API_ENDED_CALL)}
+        assert world.station.owned == set()
+
+    virtual_time.run(main())
+
+
+def test_a_handoff_is_stated_once(edge, a_socket, a_plan):
+    """A worker that goes on after the new agent's worker died states it only if that one did not."""
+
+    async def main(is_stated: bool) -> None:
+        world, socket = await edge(), a_socket()
+        handoff = Handoff(from_epoch=1, from_agent_id=None)
+        plan = a_plan(epoch=3, handoff=handoff)
+        header = {"call_id": plan.call_id, "project_id": plan.project_id, "epoch": 2, "at": world.now()}
+        stated = CallHandoff(seq=1, from_epoch=1, from_agent_id=None, to_agent_id=None, to_version_id=None, **header)
+        if is_stated:
+            await world.bus.publish(call(plan.project_id, plan.call_id, "event"), encode(stated), message_id="1")
+        running = asyncio.create_task(world.session(socket, plan, epoch=3).run())
+        await settled()
+        assert [fact.epoch for fact in world.talks[0].past.facts if isinstance(fact, CallHandoff)] == [
+            2 if is_stated else 3
+        ]
+        world.talks[0].outcome.set_result(HUNG_UP)
+        await running
+
+    for is_stated in (False, True):
+        virtual_time.run(main(is_stated))
 
 
 @pytest.mark.parametrize("at_once", [False, True])

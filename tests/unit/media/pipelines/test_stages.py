@@ -21,6 +21,7 @@ from turncall_media.seams import Reporter, Resources
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec, Cascade, Fallbacks, VendorRef
 from turncall_proto.call import CallStart
+from turncall_proto.command import HandoffReply
 from turncall_proto.events import CallEvent
 from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId, WorkerId
 
@@ -92,7 +93,13 @@ def resources() -> Resources:
         egress_allow=(),
         recordings_spool=Path("/nonexistent"),
         circuits=Circuits(time.monotonic),
+        hand_off=nobody,
     )
+
+
+async def nobody(*_: object) -> HandoffReply:
+    """There is no other agent."""
+    return HandoffReply(plan=None)
 
 
 def houses(tone: str, name: str = "house") -> dict[str, VendorRef]:

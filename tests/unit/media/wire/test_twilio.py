@@ -161,3 +161,15 @@ async def test_what_is_sent_is_what_twilio_documents() -> None:
         {"event": "mark", "streamSid": STREAM, "mark": {"name": 'a "quoted" name'}},
         {"event": "clear", "streamSid": STREAM},
     ]
+
+
+async def test_another_conversation_takes_the_stream() -> None:
+    """Times count from where the one before stopped listening, and its marks are not taken for those of the new one."""
+    marks = [{"event": "mark", "streamSid": STREAM, "mark": {"name": name}} for name in ("m1", "102.m1")]
+    wire, socket = await opened(a_media(b"\xff" * 16, timestamp="100"), marks[0], a_media(timestamp="120"), marks[1])
+    assert await wire.receive() == CallerAudio(100, b"\0\0" * 16)
+    wire.begin_again()
+    await wire.mark("m1")
+    assert socket.sent[-1]["mark"] == {"name": "102.m1"}
+    returned = [await wire.receive() for _ in range(3)]
+    assert returned == [MarkReturned(""), CallerAudio(18, b"\0\0"), MarkReturned("m1")]

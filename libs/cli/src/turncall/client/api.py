@@ -340,6 +340,11 @@ class TurnCall(Access, Versions):
         """Lets the agent speak again."""
         return await self.request("POST", f"/v1/calls/{call_id}/unmute", CommandTaken)
 
+    async def hand_off(self, call_id: CallId, agent_id: AgentId, *, reason: str = "") -> CommandTaken:
+        """Gives a live call to another agent of the project."""
+        body = {"agent_id": agent_id, "reason": reason}
+        return await self.request("POST", f"/v1/calls/{call_id}/handoff", CommandTaken, body=body)
+
     async def send_dtmf(self, call_id: CallId, digits: str) -> CommandTaken:
         """Has the other side hear these keys."""
         return await self.request("POST", f"/v1/calls/{call_id}/dtmf", CommandTaken, body={"digits": digits})

@@ -9,7 +9,7 @@ from litestar.params import FromPath, JSONBody
 from turncall_control.auth import Caller, Permission, in_path, needs
 from turncall_control.calls import commanding
 from turncall_control.calls.commanding import CallOver, CommandRefused, NotLive, WorkerSilent
-from turncall_control.calls.schemas import CommandTaken, DtmfAsked, InjectionAsked, LineAsked
+from turncall_control.calls.schemas import CommandTaken, DtmfAsked, HandoffAsked, InjectionAsked, LineAsked
 from turncall_control.plane import Plane
 from turncall_proto import command, ids
 from turncall_proto.ids import CallId
@@ -65,8 +65,16 @@ async def send_dtmf(
     return await _taken(plane, caller, call_id, command.SendDtmf, digits=data.digits)
 
 
+@post("/v1/calls/{call_id:str}/handoff", status_code=200, tags=["calls"], opt=_opt())
+async def hand_off(
+    plane: NamedDependency[Plane], caller: NamedDependency[Caller], call_id: FromPath[str], data: JSONBody[HandoffAsked]
+) -> CommandTaken:
+    """Gives the call to another agent of the project, with all that was said, once the agent has finished speaking."""
+    return await _taken(plane, caller, call_id, command.HandOff, agent_id=data.agent_id, reason=data.reason)
+
+
 async def _taken(plane: Plane, caller: Caller, call_id: str, kind: Any, **what: Any) -> CommandTaken:
     return CommandTaken(command_id=await commanding.command(plane, caller.project_id, CallId(call_id), kind, **what))
 
 
-ROUTES: Final = (say, inject, mute, unmute, send_dtmf)
+ROUTES: Final = (say, inject, mute, unmute, send_dtmf, hand_off)

@@ -8,6 +8,7 @@ from typing import Final
 from turncall_bus.bus import Subscription
 from turncall_control import workers
 from turncall_control.calls import concurrency, lookup, salvage, settlement
+from turncall_control.calls.handoffs import Handoffs
 from turncall_control.calls.hangups import HangUps
 from turncall_control.calls.projector import Projector
 from turncall_control.calls.reaper import REAP_EVERY_S, Reaper
@@ -96,6 +97,13 @@ async def hang_up_calls(plane: Plane) -> AsyncIterator[None]:
         _closed(await plane.bus.serve(act("hang_up"), hang_ups.answer, queue=CONTROL_QUEUE)),
         repeated("hang_ups", hang_ups.attend, SWEEP_EVERY_S, hang_ups.wait),
     ):
+        yield
+
+
+@asynccontextmanager
+async def hand_off_calls(plane: Plane) -> AsyncIterator[None]:
+    """Plans how calls go on with another agent."""
+    async with _closed(await plane.bus.serve(act("handoff"), Handoffs(plane).answer, queue=CONTROL_QUEUE)):
         yield
 
 

@@ -133,7 +133,8 @@ class EpochRow(Row):
 
     ``next_answer`` is the document that the carrier got when it asked what comes after this epoch, ``asked_at`` when it
     asked first. ``lost_at`` and ``lost_cause`` are those of the next epoch's `Resume`. ``redirect_due``: when to have
-    the carrier ask, because it may not do so by itself; ``redirected_at``: when that was done last.
+    the carrier ask, because it may not do so by itself; ``redirected_at``: when that was done last. ``handoff``:
+    another agent serves it on the stream of the epoch before, because of the question ``handoff_act``.
     """
 
     __tablename__ = "epochs"
@@ -158,6 +159,8 @@ class EpochRow(Row):
     redirect_due: Mapped[datetime | None]
     redirected_at: Mapped[datetime | None]
     redirect_tries: Mapped[int] = mapped_column(server_default=text("0"))
+    handoff: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    handoff_act: Mapped[str | None]
 
 
 class CarrierCallbackRow(Row):

@@ -18,7 +18,7 @@ from turncall_control.routing import Routed
 from turncall_control.wallet import VENDOR, Wallet
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec
-from turncall_proto.call import CallStart
+from turncall_proto.call import CallStart, Handoff
 from turncall_proto.ids import CallId, ProjectId
 
 REDIRECTED: Final = "redirected"
@@ -34,7 +34,8 @@ async def plan(connection: Connection, plane: Plane, call_id: CallId, epoch: int
         await cursor.execute(
             "select c.project_id, c.agent_id, c.version_id, c.channel, c.direction, c.from_number, c.to_number,"
             " c.provider, c.provider_call_id, c.created_at as called_at, c.variables, c.metadata,"
-            " c.knowledge_context, coalesce(c.inline_agent, v.config) as config"
+            " c.knowledge_context, coalesce(c.inline_agent, v.config) as config,"
+            " (select handoff from epochs e where e.call_id = c.id and handoff is not null order by epoch desc limit 1)"
             " from calls c left join agent_versions v on v.id = c.version_id where c.id = %s",
             (ids.parsed(ids.CALL, call_id),),
         )
@@ -43,6 +44,7 @@ async def plan(connection: Connection, plane: Plane, call_id: CallId, epoch: int
     if config is None:
         return None
     agent = msgspec.convert(config, AgentSpec)
+    row["handoff"] = row["handoff"] and msgspec.convert(row["handoff"], Handoff)
     for name, prefix in (("project_id", ids.PROJECT), ("agent_id", ids.AGENT), ("version_id", ids.VERSION)):
         row[name] = row[name] and ids.written(prefix, row[name])
     wallet = await plane.wallets.open(row["project_id"], connection)

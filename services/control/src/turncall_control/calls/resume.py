@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from psycopg.rows import class_row
 
 from turncall_bus.bus import BusError
-from turncall_control.calls import closing, ledger, news, placement
+from turncall_control.calls import closing, handoffs, ledger, news, placement
 from turncall_control.calls.ledger import Appended, Connection, Ledger
 from turncall_control.calls.plans import connect, plan, resume_url
 from turncall_control.calls.ringing import Admitted
@@ -55,6 +55,7 @@ async def advance(
             log.warning("resume.unknown_epoch", call_id=call_id, epoch=epoch)
             plane.counts.refused.labels("unknown_epoch").inc()
             return None
+        epoch = await handoffs.on_its_stream(connection, call, epoch)
         if is_redirected and await _was_reached(connection, plane, call, epoch):
             epoch = call.standing.epoch
             await _mark_torn(connection, call)

@@ -178,6 +178,7 @@ CALLS: Final = Slice(
         duties.settle_calls,
         duties.salvage_recordings,
         duties.hang_up_calls,
+        duties.hand_off_calls,
         duties.keep_calls,
         duties.count_calls,
     ),

@@ -138,6 +138,13 @@ class InjectionAsked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     is_answered: Annotated[bool, Meta(description="The agent speaks about it as soon as nobody else speaks.")] = False
 
 
+class HandoffAsked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Another agent of the project, which has a published version."""
+
+    agent_id: Annotated[AgentId, Meta(pattern=r"^agt_[0-9a-f]{32}$")]
+    reason: Annotated[str, Meta(max_length=1000, description="In the call's event log.")] = ""
+
+
 class DtmfAsked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Keys to be pressed: 0-9, A-D, * and #; `w` waits half a second, `W` a whole one."""
 

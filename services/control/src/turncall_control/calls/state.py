@@ -16,6 +16,7 @@ from turncall_proto.codec import UnknownEvent
 from turncall_proto.events import (
     CallAnswered,
     CallEnded,
+    CallHandoff,
     CallInitializing,
     CallRinging,
     CallStarted,
@@ -125,6 +126,8 @@ def fold(standing: Standing, fact: Event | UnknownEvent) -> Standing:
             return _lives(replace(standing, answered_at=answered_at), fact, CallState.IN_PROGRESS)
         case EpochOpened():
             return _lives(standing, fact, CallState.IN_PROGRESS)
+        case CallHandoff():
+            return _lives(standing, fact, CallState.HANDED_OFF)
         case CallStarted():
             started_at = min(fact.at, standing.started_at or fact.at)
             return _lives(replace(standing, started_at=started_at), fact, CallState.IN_PROGRESS)

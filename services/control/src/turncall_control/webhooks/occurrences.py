@@ -20,7 +20,7 @@ class Occurrence(Struct, frozen=True, kw_only=True):
     channels: tuple[Channel, ...] = ("phone",)
 
 
-_LIVE: Final = Occurrence(states=(_S.IN_PROGRESS, *_OVER))
+_LIVE: Final = Occurrence(states=(_S.IN_PROGRESS, _S.HANDED_OFF, *_OVER))
 """Of a call that is going on. The carrier's last word may be stored before the worker's last facts are."""
 
 OCCURRENCES: Final[Mapping[str, Occurrence]] = {
@@ -29,6 +29,7 @@ OCCURRENCES: Final[Mapping[str, Occurrence]] = {
     "call.answered": Occurrence(states=(_S.IN_PROGRESS, *_OVER)),
     "call.started": _LIVE,
     "call.resumed": _LIVE,
+    "call.handoff": Occurrence(states=(_S.HANDED_OFF, *_OVER)),
     "transcript.final": _LIVE,
     "tool.called": _LIVE,
     "tool.result": _LIVE,

@@ -21,6 +21,7 @@ from turncall_media.pipelines.cascade import build_excuse, build_worker
 from turncall_media.pipelines.conversation import Conversation, Parts
 from turncall_media.pipelines.ending import Ending
 from turncall_media.pipelines.faults import Faults
+from turncall_media.pipelines.giving import Giving
 from turncall_media.pipelines.kit import Kit
 from turncall_media.pipelines.listening import CallerInput
 from turncall_media.pipelines.mute import Mute
@@ -115,7 +116,7 @@ def _ends(plan: CallStart, wire: TwilioWire, narrator: Narrator, resources: Reso
             narrator,
             output.mark_returned,
             ending.stream_ended,
-            is_midway=plan.resume is not None,
+            is_midway=plan.epoch > 1,
             words=words,
         ),
         words=words,
@@ -140,7 +141,8 @@ def _conversation(
     prompt = [{"role": "system", "content": agent.prompt}] if agent.prompt else []
     messages: list[Any] = [*prompt, *story.messages]
     context = LLMContext(messages=messages)
-    kit = _kit(plan, ends, resources, story, context)
+    giving = Giving(resources.hand_off, ends.ending)
+    kit = _kit(plan, ends, resources, story, context, giving)
     each_service(vendors.llm, kit.equip)
     protection = _protection(agent, story)
     worker = build_worker(
@@ -176,15 +178,23 @@ def _conversation(
         partial(warn_of_the_end, agent, story.messages, lasts_s, speech, narrator),
     )
     orders = Orders(
-        worker=worker, context=context, speech=speech, mute=ends.mute, narrator=narrator, ending=ends.ending
+        worker=worker,
+        context=context,
+        speech=speech,
+        mute=ends.mute,
+        narrator=narrator,
+        ending=ends.ending,
+        giving=giving,
     )
     parts = _parts(agent, ends, worker, vendors.stages(), lasts_s)
-    return Conversation(replace(parts, kit=kit, orders=orders, watches=watches), opening)
+    return Conversation(replace(parts, kit=kit, orders=orders, giving=giving, watches=watches), opening)
 
 
-def _kit(plan: CallStart, ends: _Ends, resources: Resources, story: Continuation, context: LLMContext) -> Kit:
+def _kit(
+    plan: CallStart, ends: _Ends, resources: Resources, story: Continuation, context: LLMContext, giving: Giving
+) -> Kit:
     secret = server_headers(plan, resources.open_secret)
-    shared = _shared(plan, ends, resources, story, secret)
+    shared = _shared(plan, ends, resources, story, secret, giving)
     servers = None
     if plan.agent.mcp_servers:
         wall = Wall(resources.egress_allow)
@@ -202,6 +212,7 @@ def _shared(
     resources: Resources,
     story: Continuation,
     secret: Mapping[str, Mapping[str, str]],
+    giving: Giving,
 ) -> toolbox.Shared:
     """What the call's tools have in common."""
     reach = CallReach(
@@ -209,6 +220,7 @@ def _shared(
         speech_heard=ends.speech.heard,
         play=ends.speech.play,
         end=ends.ending.because,
+        hand_off=giving.give,
         egress=ends.egress,
         signing_secrets=_signing_secrets(plan, resources),
         server_headers=secret,
@@ -255,6 +267,8 @@ def _story(plan: CallStart, past: Past | None, now: datetime) -> Continuation:
         return UNKNOWN
     functions = [function(tool) for tool in plan.agent.tools]
     told = continuation(past.facts, toolbox.end_replies(functions), toolbox.surviving(functions))
+    if told.greet and plan.agent.first_message:
+        told = replace(told, run_model=False)
     return told if plan.resume is None else unheard(told, (now - plan.resume.lost_at).total_seconds())
 
 

@@ -19,6 +19,7 @@ from turncall_media.pipelines.apologies import apology, please_repeat
 from turncall_media.pipelines.cascade import CANCEL_WITHIN_S
 from turncall_media.pipelines.ending import Ending
 from turncall_media.pipelines.faults import Faults
+from turncall_media.pipelines.giving import Giving
 from turncall_media.pipelines.kit import Kit
 from turncall_media.pipelines.openings import Opening
 from turncall_media.pipelines.orders import Orders
@@ -43,8 +44,8 @@ class Parts(Struct, frozen=True, kw_only=True):
     """What a conversation is made of. ``recorder`` is None when nothing is recorded; ``lasts_s`` at the longest.
     ``kit`` is None when no model is asked.
 
-    ``orders`` are None when it has nobody to give them to. ``watches`` run beside the conversation from the moment when
-    it is open.
+    ``orders`` and ``giving`` are None when it has nobody to give orders to, or to be given away by. ``watches`` run
+    beside the conversation from the moment when it is open.
     """
 
     agent: AgentSpec
@@ -59,6 +60,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     egress: EgressClient
     orders: Orders | None = None
     kit: Kit | None = None
+    giving: Giving | None = None
     watches: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
 
 
@@ -162,7 +164,8 @@ class Conversation:
 
         Pipecat's own end frame has no deadline, and a vendor that swallows a cancellation would hold the call for ever.
         """
-        await _end_all(list(self._tasks))
+        giving = self._parts.giving
+        await _end_all([*self._tasks, *(giving.tasks if giving is not None else ())])
         if not running.done():
             await self._parts.worker.cancel()
             await asyncio.wait({running}, timeout=CANCEL_WITHIN_S)

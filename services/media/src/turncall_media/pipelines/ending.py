@@ -3,10 +3,12 @@
 import asyncio
 from typing import Final
 
+from msgspec.structs import replace
+
 from turncall_media.errors import WireError
 from turncall_media.seams import Outcome, SocketClosed
 from turncall_media.wire.stream import StreamStopped
-from turncall_proto.call import CallState, EndedReason
+from turncall_proto.call import CallStart, CallState, EndedReason
 
 StreamEnd = StreamStopped | SocketClosed | WireError
 """How a stream ends: in good order, abruptly, or because the peer makes no sense."""
@@ -35,6 +37,10 @@ class Ending:
     def elsewhere(self) -> None:
         """It ends here and goes on with another worker, unless it has ended already."""
         self._settle(_GOES_ON)
+
+    def goes_on_with(self, plan: CallStart) -> None:
+        """It ends here and goes on here, with another agent, unless it has ended already."""
+        self._settle(replace(_GOES_ON, next_plan=plan))
 
     def stream_ended(self, end: StreamEnd) -> None:
         """The carrier's stream is over.

@@ -13,11 +13,13 @@ from pipecat.pipeline.worker import PipelineWorker
 from pipecat.processors.aggregators.llm_context import LLMContext
 
 from turncall_media.pipelines.ending import Ending
+from turncall_media.pipelines.giving import Giving
 from turncall_media.pipelines.mute import Mute
 from turncall_media.pipelines.speech import Speech
 from turncall_media.report.events import Narrator
 from turncall_media.tones import tones
-from turncall_proto.command import AnyCommand, CommandReply, Inject, Say, SendDtmf, Unmute
+from turncall_media.tools.shape import ToolFailed
+from turncall_proto.command import AnyCommand, CommandReply, HandOff, Inject, Say, SendDtmf, Unmute
 from turncall_proto.command import Mute as MuteCommand
 
 _DONE: Final = CommandReply(outcome="done")
@@ -32,6 +34,7 @@ class Orders(Struct, frozen=True, kw_only=True):
     mute: Mute
     narrator: Narrator
     ending: Ending
+    giving: Giving
 
     async def obey(self, command: AnyCommand, begin: Callable[[Coroutine[Any, Any, None]], None]) -> CommandReply:
         """Does what is asked. ``begin`` runs what takes longer, for as long as the conversation lasts."""
@@ -48,6 +51,12 @@ class Orders(Struct, frozen=True, kw_only=True):
                 await self._unsilence()
             case SendDtmf(digits=digits):
                 begin(self._press(digits))
+            case HandOff(agent_id=agent_id, reason=reason):
+                try:
+                    await self.giving.ask(agent_id, reason)
+                except ToolFailed as failure:
+                    return CommandReply(outcome="refused", detail=str(failure))
+                begin(self._leave())
         self.narrator.obeyed(command)
         return _DONE
 
@@ -58,6 +67,10 @@ class Orders(Struct, frozen=True, kw_only=True):
     async def _press(self, digits: str) -> None:
         await self.speech.heard()
         await self.speech.play(tones(digits))
+
+    async def _leave(self) -> None:
+        await self.speech.heard()
+        self.giving.leave()
 
     def _inject(self, command: Inject, begin: Callable[[Coroutine[Any, Any, None]], None]) -> None:
         message: Any = {"role": command.role, "content": command.text}

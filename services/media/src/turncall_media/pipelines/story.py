@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from turncall_proto.events import (
     CallAnswered,
+    CallHandoff,
     CallStarted,
     CommandDone,
     ContextInjected,
@@ -45,7 +46,8 @@ class Pending(Struct, frozen=True, kw_only=True):
 class Continuation(Struct, frozen=True, kw_only=True):
     """Where a call stands and what its next worker does first.
 
-    ``messages`` is what was said and done, without the prompt. ``greet``: nobody has spoken yet. ``ask_again``: the
+    ``messages`` is what was said and done, without the prompt. ``greet``: nobody has spoken
+    yet, or another agent has the call since. ``ask_again``: the
     caller was cut off. ``say``: the sentence of the agent that was cut, and what was to follow it. ``keys``: pressed,
     and not yet taken for the caller's words. ``run_model``: the caller, or a tool, waits for a reply. ``turn`` is the
     number of the last turn, ``answered_at`` the moment from which the call's length counts. ``is_muted``: a person has
@@ -123,6 +125,7 @@ class _Reader:
         self._awaits_reply = False
         self._pending: dict[str, Pending] = {}
         self._is_muted = False
+        self._is_new = False  # another agent has the call, and nobody has spoken since
 
     def read(self, fact: Event) -> None:
         """Takes the next fact."""
@@ -152,6 +155,8 @@ class _Reader:
                 )
             case ToolReturned():
                 self._tool_returned(fact)
+            case CallHandoff():
+                self._begin_anew()
             case ContextInjected():
                 self._injected(fact)
             case CommandDone(command="mute" | "unmute" as command):
@@ -168,18 +173,21 @@ class _Reader:
         pending = tuple(self._pending.values())
         return Continuation(
             messages=tuple(self._messages),
-            greet=not self._has_spoken,
+            greet=not self._has_spoken or self._is_new,
             ask_again=self._is_caller_speaking and not self._keys,
             say="" if is_callers else self._say,
             keys=self._keys,
             repeat_tools=pending,
-            run_model=self._awaits_reply and not is_callers and all(call.tool in self._survives for call in pending),
+            run_model=(self._awaits_reply or self._is_new)
+            and not is_callers
+            and all(call.tool in self._survives for call in pending),
             turn=self._turn,
             answered_at=self._answered_at,
             is_muted=self._is_muted,
         )
 
     def _agent_begins(self, fact: UtteranceBegun) -> None:
+        self._is_new = False
         if self._begun and self._begun[-1].turn != fact.turn:
             self._begun.clear()  # cut before a word of them was heard
         if not self._begun:
@@ -211,6 +219,7 @@ class _Reader:
         self._cut, self._say = None, ""
 
     def _caller_said(self, fact: TranscriptFinal) -> None:
+        self._is_new = False
         self._caller_acts()
         self._begun.clear()
         self._messages.append({"role": "user", "content": fact.text})
@@ -229,6 +238,12 @@ class _Reader:
         del self._pending[fact.tool_call_id]
         self._messages += _used(call, fact.output)
         self._awaits_reply = True
+
+    def _begin_anew(self) -> None:
+        """Another agent has the call: what the one before was saying and doing is not its own to finish."""
+        self._is_new = True
+        self._say = ""
+        self._pending.clear()
 
     def _injected(self, fact: ContextInjected) -> None:
         self._messages.append({"role": fact.role, "content": fact.text})

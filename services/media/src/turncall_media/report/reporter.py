@@ -1,7 +1,7 @@
 """States the facts of one epoch: numbers them, cuts what is too large honestly, and writes them to the spool."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -15,6 +15,7 @@ from turncall_proto.call import CallStart
 from turncall_proto.codec import TooLarge, encode
 from turncall_proto.events import (
     CallEvent,
+    CallHandoff,
     EpochClosed,
     EpochOpened,
     Event,
@@ -45,7 +46,8 @@ class EpochReporter:
 
     Facts are held in memory until the epoch is known to be ours (`release`), so that of two workers with the same
     socket only one writes history; `discard` forgets them for good. ``append`` writes to the spool; while its disk is
-    full facts are held as well, in order, and each new one tries again.
+    full facts are held as well, in order, and each new one tries again. ``told`` is all that was stated, for the agent
+    that goes on with the call on this worker.
     """
 
     def __init__(
@@ -65,10 +67,23 @@ class EpochReporter:
         self._held: deque[Event] = deque()
         self._is_ours = False
         self._is_over = False
+        self.told: list[Event] = []
 
-    def open(self, worker: WorkerId, previous_seq: int) -> None:
-        """States `EpochOpened`, the first fact."""
+    def open(self, worker: WorkerId, previous_seq: int, earlier: Iterable[Event] = ()) -> None:
+        """States `EpochOpened`, the first fact; and that another agent has the call, unless one of ``earlier`` did."""
         self.report(EpochOpened, worker=worker, previous_seq=previous_seq)
+        handoff = self._plan.handoff
+        if handoff is not None and not any(
+            isinstance(fact, CallHandoff) and fact.from_epoch == handoff.from_epoch for fact in earlier
+        ):
+            self.report(
+                CallHandoff,
+                from_epoch=handoff.from_epoch,
+                from_agent_id=handoff.from_agent_id,
+                to_agent_id=self._plan.agent_id,
+                to_version_id=self._plan.version_id,
+                reason=handoff.reason,
+            )
 
     def report(self, kind: type[CallEvent], /, **facts: Any) -> None:
         """States one fact with the next number. After `close` or `discard` it counts the fact and drops it."""
@@ -84,6 +99,7 @@ class EpochReporter:
             self._lose(kind, "too_large", str(error))
             return
         self._seq += 1
+        self.told.append(event)
         self._held.append(event)
         if self._is_ours:
             self._write()

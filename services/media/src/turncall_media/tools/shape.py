@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from turncall_egress import EgressClient
 from turncall_proto.agent import Tool, WebhookTool
 from turncall_proto.call import EndedReason
-from turncall_proto.ids import CallId
+from turncall_proto.ids import AgentId, CallId
 
 
 class ToolFailed(Exception):
@@ -22,15 +22,17 @@ class CallReach(Struct, frozen=True, kw_only=True):
     """What tools may reach of their call.
 
     ``speech_heard`` returns when the caller has heard all that the agent is saying. ``play`` has sound (mono s16le at
-    8 kHz) played behind that. ``end`` ends the conversation, and with it the call. ``egress`` is open for as long as
-    the conversation runs. ``signing_secrets`` sign requests to the user's server (Standard Webhooks);
-    ``server_headers`` maps a host to the headers that the project keeps secret for it.
+    8 kHz) played behind that. ``end`` ends the conversation, and with it the call. ``hand_off`` gives it to another
+    agent, for a reason; raises `ToolFailed`. ``egress`` is open for as long as the conversation runs.
+    ``signing_secrets`` sign requests to the user's server (Standard Webhooks); ``server_headers`` maps a host to the
+    headers that the project keeps secret for it.
     """
 
     call_id: CallId
     speech_heard: Callable[[], Awaitable[None]]
     play: Callable[[bytes], Awaitable[None]]
     end: Callable[[EndedReason], None]
+    hand_off: Callable[[AgentId, str], Awaitable[None]]
     egress: EgressClient
     signing_secrets: tuple[str, ...]
     server_headers: Mapping[str, Mapping[str, str]]

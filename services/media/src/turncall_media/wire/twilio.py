@@ -86,6 +86,7 @@ class _Stop(_Message, frozen=True, tag="stop"):
 
 
 _Any = _Connected | _Start | _Media | _Dtmf | _Mark | _Stop
+_BYTES_PER_MS: Final = 8
 _EXPECTED: Final = _Format(encoding="audio/x-mulaw", sample_rate=8000, channels=1)
 
 
@@ -108,6 +109,10 @@ class TwilioWire:
         self._stream_id = ""
         self._heads = _Heads("")
         self._babble = 0
+        self._mark_prefix = ""
+        self._heard_ms = 0  # how far the stream's audio has been read, and when that was
+        self._heard_at_s = 0.0
+        self._began_ms = 0  # where on the stream's clock the conversation on it began
         self.garbage_frames = 0
         self.opened_at_s = 0.0
 
@@ -137,6 +142,13 @@ class TwilioWire:
             parameters=start.custom_parameters,
         )
 
+    def begin_again(self) -> None:
+        """Another conversation takes the stream from here on: times count from here, and marks that the one before
+        still awaited come back without a name."""
+        self._mark_prefix = f"{self._heard_ms}."
+        self._began_ms = self._heard_ms
+        self.opened_at_s = self._heard_at_s or self.opened_at_s
+
     async def receive(self) -> WireEvent:
         """The next event, in the order sent. Raises `SocketClosed`, and `WireError` after `BABBLE_LIMIT`."""
         while True:
@@ -153,7 +165,7 @@ class TwilioWire:
 
     async def mark(self, name: str) -> None:
         """Asks for ``name`` back once everything before it was played or cleared. Raises `SocketClosed`."""
-        await self._socket.send(f"{self._heads.mark}{encode(name).decode()}}}}}")
+        await self._socket.send(f"{self._heads.mark}{encode(self._mark_prefix + name).decode()}}}}}")
 
     async def clear(self) -> None:
         """Empties Twilio's queue; every outstanding mark comes back. Raises `SocketClosed`."""
@@ -162,9 +174,12 @@ class TwilioWire:
     def _understand(self, message: _Any) -> WireEvent | None:
         match message:
             case _Media(stream_sid=self._stream_id, media=media) if media.payload:
-                return CallerAudio(media.timestamp, mulaw.decode(media.payload))
+                self._heard_ms = media.timestamp + len(media.payload) // _BYTES_PER_MS
+                self._heard_at_s = asyncio.get_running_loop().time()
+                return CallerAudio(max(0, media.timestamp - self._began_ms), mulaw.decode(media.payload))
             case _Mark(stream_sid=self._stream_id, mark=mark):
-                return MarkReturned(mark.name)
+                is_ours = mark.name.startswith(self._mark_prefix)
+                return MarkReturned(mark.name.removeprefix(self._mark_prefix) if is_ours else "")
             case _Dtmf(stream_sid=self._stream_id, dtmf=dtmf):
                 return KeyPressed(dtmf.digit)
             case _Stop(stream_sid=self._stream_id):
