@@ -17,6 +17,7 @@ from turncall_bus.bus import (
     NobodyListens,
     NotLast,
     Parked,
+    Postponed,
     Refused,
 )
 from turncall_bus.memory import MemoryBus
@@ -144,6 +145,19 @@ class Taker:
             if self.is_broken or message.data in self.poison:
                 raise ValueError(f"cannot take {message.data!r}")
         self.done += [message.data for message in batch]
+
+
+async def parked(rig: Rig, stream: StreamSpec = JOBS) -> list[Parked]:
+    """What this test's consumer set aside, once there is something."""
+    dead: list[Parked] = []
+    async with asyncio.timeout(10):
+        while not dead:
+            await asyncio.sleep(0.02)
+            found = [
+                msgspec.json.decode(one.data, type=Parked) for one in await rig.bus.story(subjects.dead(stream.name))
+            ]
+            dead = [one for one in found if one.durable == rig.durable]
+    return dead
 
 
 # Storing and reading.
@@ -576,14 +590,7 @@ async def test_poison_is_set_aside_and_the_others_go_through(rig: Rig) -> None:
     await rig.state(8)
     await rig.bus.consume(FACTS.name, rig.durable, take, subject=rig.facts, park_after=3)
     await until(lambda: len(take.done) == 7)
-    dead: list[Parked] = []
-    async with asyncio.timeout(10):
-        while not dead:
-            await asyncio.sleep(0.02)
-            parked = [
-                msgspec.json.decode(one.data, type=Parked) for one in await rig.bus.story(subjects.dead(FACTS.name))
-            ]
-            dead = [one for one in parked if one.durable == rig.durable]
+    dead = await parked(rig, FACTS)
 
     assert sorted(take.done) == [b"0", b"1", b"2", b"4", b"5", b"6", b"7"]
     assert take.alone[b"3"] == 3
@@ -617,8 +624,8 @@ async def test_a_broken_handler_parks_nothing(rig: Rig) -> None:
     await until(lambda: len(take.done) >= 10)
 
     assert sorted(take.done) == data
-    parked = [msgspec.json.decode(one.data, type=Parked) for one in await rig.bus.story(subjects.dead(FACTS.name))]
-    assert rig.durable not in {one.durable for one in parked}
+    dead = [msgspec.json.decode(one.data, type=Parked) for one in await rig.bus.story(subjects.dead(FACTS.name))]
+    assert rig.durable not in {one.durable for one in dead}
 
 
 async def test_a_failing_message_does_not_hold_new_ones(rig: Rig) -> None:
@@ -650,6 +657,130 @@ async def test_consuming_what_does_not_exist_is_refused(rig: Rig) -> None:
     """A wrong stream name is told to the caller, not to the log."""
     with pytest.raises(Refused):
         await rig.bus.consume("TEST_NONE", rig.durable, Taker(), subject="test.none.>")
+
+
+# Working.
+
+
+class Worker:
+    """Works on jobs: ``held`` ones wait until they are released, ``broken`` ones fail."""
+
+    def __init__(self) -> None:
+        self.begun: list[bytes] = []
+        self.done: list[bytes] = []
+        self.tries: Counter[bytes] = Counter()
+        self.broken: set[bytes] = set()
+        self.held: dict[bytes, asyncio.Event] = {}
+
+    async def __call__(self, job: Delivered) -> None:
+        self.begun.append(job.data)
+        self.tries[job.data] += 1
+        if job.data in self.held:
+            await self.held[job.data].wait()
+        if job.data in self.broken:
+            raise ValueError(f"cannot do {job.data!r}")
+        self.done.append(job.data)
+
+
+async def order(rig: Rig, *jobs: bytes) -> str:
+    subject = f"test.jobs.{rig.number}"
+    for job in jobs:
+        await rig.bus.publish(subject, job, message_id=f"{rig.number}.{job.decode()}")
+    return subject
+
+
+async def test_jobs_run_side_by_side_and_a_slow_one_holds_no_other(rig: Rig) -> None:
+    """So many at once as was said; the next one begins when any of them is done, and done ones leave the queue."""
+    work = Worker()
+    work.held = {b"slow": asyncio.Event()}
+    subject = await order(rig, b"slow", b"1", b"2", b"3")
+    working = await rig.bus.work(JOBS.name, rig.durable, work, subject=subject, at_once=2)
+    await until(lambda: sorted(work.done) == [b"1", b"2", b"3"])
+    assert work.begun[:2] == [b"slow", b"1"]
+    work.held[b"slow"].set()
+    await until(lambda: len(work.done) == 4)
+    await working.close()
+
+    async with asyncio.timeout(2):
+        while await rig.bus.last(subject) is not None:  # noqa: ASYNC110 - the server takes acks in its own time
+            await asyncio.sleep(0.005)
+
+
+async def test_no_more_jobs_at_once_than_was_said(rig: Rig) -> None:
+    """What is beyond waits in the queue, for this process or another one."""
+    work = Worker()
+    work.held = {b"%d" % number: asyncio.Event() for number in range(5)}
+    subject = await order(rig, *work.held)
+    await rig.bus.work(JOBS.name, rig.durable, work, subject=subject, at_once=2)
+    await until(lambda: len(work.begun) == 2)
+    await asyncio.sleep(0.1)
+    assert len(work.begun) == 2
+
+    other = Worker()
+    await rig.bus.work(JOBS.name, rig.durable, other, subject=subject, at_once=5)
+    await until(lambda: len(other.done) == 3)
+    assert not set(other.done) & set(work.begun)
+    for held in work.held.values():
+        held.set()
+    await until(lambda: len(work.done) == 2)
+
+
+async def test_a_job_that_takes_longer_than_its_lease_is_done_once(rig: Rig) -> None:
+    """It is held while it runs, so nobody else gets it."""
+    work, other = Worker(), Worker()
+    work.held = {b"long": asyncio.Event()}
+    subject = await order(rig, b"long")
+    await rig.bus.work(JOBS.name, rig.durable, work, subject=subject, at_once=1, lease_s=0.3)
+    await until(lambda: work.begun == [b"long"])
+    await rig.bus.work(JOBS.name, rig.durable, other, subject=subject, at_once=1, lease_s=0.3)
+    await asyncio.sleep(1.0)
+    work.held[b"long"].set()
+    await until(lambda: work.done == [b"long"])
+    assert other.begun == []
+    assert work.tries[b"long"] == 1
+
+
+async def test_a_job_that_is_cut_off_is_given_back_at_once(rig: Rig) -> None:
+    """A close that may wait no longer leaves its jobs to others, who need not wait for the lease."""
+    work, other = Worker(), Worker()
+    work.held = {b"long": asyncio.Event()}
+    subject = await order(rig, b"long")
+    working = await rig.bus.work(JOBS.name, rig.durable, work, subject=subject, at_once=1, lease_s=60)
+    await until(lambda: work.begun == [b"long"])
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await working.close()
+
+    await rig.bus.work(JOBS.name, rig.durable, other, subject=subject, at_once=1, lease_s=60)
+    await until(lambda: other.done == [b"long"])
+
+
+async def test_a_postponed_job_comes_back_when_it_said(rig: Rig) -> None:
+    """It is delivered again after its delay, as often as it likes, and never set aside."""
+    tries: list[int] = []
+
+    async def later(job: Delivered) -> None:
+        tries.append(job.delivery)
+        if job.delivery < 4:
+            raise Postponed(0.05)
+
+    subject = await order(rig, b"later")
+    await rig.bus.work(JOBS.name, rig.durable, later, subject=subject, at_once=1, park_after=1)
+    await until(lambda: tries == [1, 2, 3, 4])
+
+
+async def test_a_job_that_always_fails_is_set_aside(rig: Rig) -> None:
+    """It is tried again while others go through, then it lies in the dead stream."""
+    work = Worker()
+    work.broken = {b"bad"}
+    subject = await order(rig, b"bad", b"1", b"2")
+    await rig.bus.work(JOBS.name, rig.durable, work, subject=subject, at_once=1, park_after=2)
+    for number in range(3, 12):
+        await order(rig, b"%d" % number)
+        await until(lambda: len(work.done) >= number)  # noqa: B023 - awaited before the next turn
+    dead = await parked(rig)
+    assert [one.data for one in dead] == [b"bad"]
+    assert b"bad" not in work.done
 
 
 # Being away.

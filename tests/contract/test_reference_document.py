@@ -26,6 +26,8 @@ OPEN = {
     "ToolReturned.output": "whatever the user's server answered",
     "VendorRef.options": "by the vendor's own schema, in vendors.json",
     "WebhookTool.parameters": "a JSON Schema",
+    "Analysis.extract|0": "a JSON Schema",
+    "Findings.extracted|0": "by the agent's own schema",
     "StoredFact.data|1": "a fact that a newer release states",
 }
 """What is open by its nature, and why; everything else has a type."""

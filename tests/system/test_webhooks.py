@@ -12,7 +12,7 @@ from turncall.demo.run import UTTERANCES
 from turncall_control.calls.state import Standing, fold
 from turncall_control.webhooks.occurrences import OCCURRENCES
 from turncall_phone.caller import AnyStep, Press, WaitForAgent
-from turncall_proto.agent import AgentServer, AgentSpec
+from turncall_proto.agent import AgentServer, AgentSpec, Analysis
 from turncall_proto.call import CallState
 from turncall_proto.codec import decode_event
 from turncall_proto.events import PUBLIC_TAGS
@@ -32,6 +32,19 @@ def states(facts: Sequence[StoredFact]) -> dict[int, CallState]:
     return found
 
 
+def readable(agent: AgentSpec) -> AgentSpec:
+    """The agent, whose model reads its calls too: the script of the local one answers the question for an analysis."""
+    llm = agent.pipeline.llm
+    reading = {
+        "name": "analysis",
+        "hears": ["analyse this conversation now and answer with one json object that fits the schema"],
+        "says": '{"summary": "An appointment was made.", "sentiment": "positive"}',
+    }
+    script = {**llm.options["script"], "intents": [*llm.options["script"]["intents"], reading]}
+    read = replace(llm, options={**llm.options, "script": script})
+    return replace(agent, pipeline=replace(agent.pipeline, llm=read), analysis=Analysis())
+
+
 async def test_subscribers_of_a_phone_call_hear_exactly_what_the_table_says(house: House, agent: AgentSpec) -> None:
     """Of a real call each public fact arrives once per id, in order, on its channel and in its state; no partials."""
     async with receiving() as receiver, receiving() as server:
@@ -39,7 +52,7 @@ async def test_subscribers_of_a_phone_call_hear_exactly_what_the_table_says(hous
         receiver.secrets.append(made.secret)
         # The house's own tests may be on the line: only this call's events are looked at.
         _, number = await house.answering(
-            replace(agent, server=AgentServer(call_end_url=server.url)), name="told of everything"
+            replace(readable(agent), server=AgentServer(call_end_url=server.url)), name="told of everything"
         )
         script: list[AnyStep] = [WaitForAgent(), Press(digits="5"), *conversation(*UTTERANCES)]
         call = await house.dial(number, script)
@@ -51,7 +64,7 @@ async def test_subscribers_of_a_phone_call_hear_exactly_what_the_table_says(hous
                 facts = await every_fact(house.api, view.id)
                 public = [fact for fact in facts if fact.type in PUBLIC_TAGS]
                 told = receiver.first_taken(view.id)
-                is_whole = {"recording.ready", "call.ended"} <= {fact.type for fact in public}
+                is_whole = {"recording.ready", "call.ended", "analysis.completed"} <= {fact.type for fact in public}
                 if is_whole and len(told) == len(public) and server.taken:
                     break
                 await asyncio.sleep(0.2)
@@ -69,5 +82,9 @@ async def test_subscribers_of_a_phone_call_hear_exactly_what_the_table_says(hous
     ids_of = {request.data["call_seq"]: request.id for request in receiver.taken if request.data["call_id"] == view.id}
     assert len(set(ids_of.values())) == len(ids_of)
     assert len({request.id for request in server.taken}) == 1
+    (analysis,) = (await house.api.analyses(view.id)).analyses
+    assert analysis.findings is not None
+    assert analysis.findings.summary == "An appointment was made."
+    assert {used.vendor for used in analysis.used} == {"local"}
     said = (await house.api.transcript(view.id)).utterances
     assert [words["text"] for words in server.taken[0].data["transcript"]] == [words.text for words in said]

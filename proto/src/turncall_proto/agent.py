@@ -199,6 +199,45 @@ class Guardrails(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 10
 
 
+class Score(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One thing that a conversation is marked for, in whole numbers."""
+
+    name: Name
+    description: Annotated[str, Meta(min_length=1, max_length=500)]
+    lowest: Annotated[int, Meta(ge=0, le=100)] = 1
+    highest: Annotated[int, Meta(ge=1, le=100)] = 5
+
+    def __post_init__(self) -> None:
+        if self.lowest >= self.highest:
+            raise ValueError("lowest must be below highest")
+
+
+class Analysis(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is made of each conversation once it is over. It holds no call up."""
+
+    model: Annotated[
+        VendorRef | None, Meta(description="Who reads the conversation; null: the agent's own language model.")
+    ] = None
+    summary: Annotated[bool, Meta(description="Whether it is summarised.")] = True
+    summary_instructions: Annotated[
+        str,
+        Meta(max_length=4000, description="What the summary is to hold; empty: who wanted what, and what came of it."),
+    ] = ""
+    success_rubric: Annotated[
+        str, Meta(max_length=4000, description="When a conversation was a success; empty: that is not judged.")
+    ] = ""
+    sentiment: Annotated[bool, Meta(description="Whether the caller's mood is judged.")] = True
+    scores: Annotated[tuple[Score, ...], Meta(max_length=20, description="Names are unique.")] = ()
+    extract: Annotated[
+        dict[str, Any] | None, Meta(description="JSON Schema, an object: what is taken out of the conversation.")
+    ] = None
+
+    def __post_init__(self) -> None:
+        names = [score.name for score in self.scores]
+        if len(names) != len(set(names)):
+            raise ValueError("scores must have distinct names")
+
+
 class AgentServer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the agent's calls tell the user's own server, beside its tools. Signed as requests of tools are."""
 
@@ -262,6 +301,9 @@ class AgentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = "UTC"
     server: AgentServer | None = None
+    analysis: Annotated[
+        Analysis | None, Meta(description="What is made of each conversation once it is over; null: nothing.")
+    ] = None
 
     def __post_init__(self) -> None:
         for kind, named in (("tools", self.tools), ("mcp_servers", self.mcp_servers)):

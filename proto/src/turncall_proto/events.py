@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from turncall_proto.call import CallState, Channel, Direction, EndedReason
-from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId, WorkerId
+from turncall_proto.ids import AgentId, CallId, JobId, ProjectId, VersionId, WorkerId
+from turncall_proto.job import Findings
 from turncall_proto.marks import PERSONAL, CallMs, Instant, Milliseconds, PhoneNumber, Speech
 from turncall_proto.variables import Metadata, Variables
 
@@ -122,6 +123,15 @@ class CallEnded(CallEvent, frozen=True, kw_only=True, tag="call.ended"):
     reason: EndedReason
     duration_ms: Milliseconds
     missing_events: Annotated[int, Meta(ge=0, description="Facts known to have existed and lost for good.")] = 0
+
+
+class AnalysisCompleted(CallEvent, frozen=True, kw_only=True, tag="analysis.completed"):
+    """What was made of the call after its end, or why nothing could be. Whoever asks for it anew gets another one."""
+
+    analysis_id: JobId
+    is_ok: bool
+    findings: Annotated[Findings | None, Meta(description="Null when it failed.")] = None
+    detail: str = ""
 
 
 # Facts that the worker of an epoch states.
@@ -343,6 +353,7 @@ Event = (
     | ForwardBegun
     | ForwardEnded
     | CallEnded
+    | AnalysisCompleted
     | EpochOpened
     | CallStarted
     | VariablesMissing

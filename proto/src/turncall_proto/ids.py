@@ -16,6 +16,7 @@ VersionId = NewType("VersionId", str)
 NumberId = NewType("NumberId", str)
 CallId = NewType("CallId", str)
 CredentialId = NewType("CredentialId", str)
+JobId = NewType("JobId", str)
 WorkerId = NewType("WorkerId", str)
 WebhookId = NewType("WebhookId", str)
 DeliveryId = NewType("DeliveryId", str)
@@ -25,6 +26,7 @@ PROJECT, KEY, AGENT, VERSION, NUMBER, CALL, WORKER = "prj", "key", "agt", "ver",
 WEBHOOK, DELIVERY = "whk", "dlv"
 AUDIT = "aud"
 CREDENTIAL = "cred"
+JOB = "job"
 
 _INBOUND_CALLS = UUID("6f1f8d0e-7a0a-5c51-9a55-0d6b8f3f7c11")
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from turncall_proto import command, events, live, placement, subjects
+from turncall_proto import command, events, job, live, placement, subjects
 from turncall_proto.call import CallStart, Claim
 
 SCHEMA_FOLDER: Final = Path(__file__).parent / "schema"
@@ -97,6 +97,18 @@ def channels() -> Mapping[str, Channel]:
             messages=(command.SettlementAsked,),
             reply=command.SettlementAnswered,
             summary="A worker asks which of its facts are safe.",
+        ),
+        "jobs": Channel(
+            address=f"{root}.job.{{kind}}",
+            messages=(*job.ALL_JOBS, job.Parcel),
+            stream=subjects.TC_JOBS.name,
+            summary="Control has the pool text do something that nobody waits for on the line.",
+        ),
+        "answers": Channel(
+            address=f"{root}.job.{{kind}}.answer",
+            messages=job.ALL_ANSWERS,
+            stream=subjects.TC_JOBS.name,
+            summary="What became of a job.",
         ),
     }
 

@@ -67,6 +67,16 @@ def out(kind: str) -> str:
 ALL_OUT: Final = f"{ROOT}.out.*"
 
 
+def job(kind: str) -> str:
+    """Jobs of one kind, for the pool ``text``."""
+    return f"{ROOT}.job.{kind}"
+
+
+def answers(kind: str) -> str:
+    """What became of jobs of one kind, for control."""
+    return f"{ROOT}.job.{kind}.answer"
+
+
 class StreamSpec(Struct, frozen=True, kw_only=True):
     """One JetStream stream. All are file-backed, discard-new, ``allow_direct``, deduplicated by message id."""
 

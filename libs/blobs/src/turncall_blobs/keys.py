@@ -1,6 +1,6 @@
-"""Where things are kept: the keys of recordings."""
+"""Where things are kept: the keys of recordings and of jobs."""
 
-from turncall_proto.ids import CallId, ProjectId
+from turncall_proto.ids import CallId, JobId, ProjectId
 
 
 def recording_part(project_id: ProjectId, call_id: CallId, epoch: int, index: int) -> str:
@@ -25,4 +25,19 @@ def recordings(project_id: ProjectId) -> str:
 
 def of_project(project_id: ProjectId) -> tuple[str, ...]:
     """Every prefix under which something of a project is kept: what a purge deletes."""
-    return (recordings(project_id),)
+    return (recordings(project_id), jobs(project_id))
+
+
+def jobs(project_id: ProjectId) -> str:
+    """The prefix of the jobs of a project that are on their way."""
+    return f"jobs/{project_id}/"
+
+
+def jobs_of(project_id: ProjectId, call_id: CallId) -> str:
+    """The prefix of the jobs about a call that are on their way."""
+    return f"{jobs(project_id)}{call_id}/"
+
+
+def job(project_id: ProjectId, call_id: CallId | None, job_id: JobId) -> str:
+    """The key of a job that is too large to travel; it is deleted with its answer."""
+    return f"{jobs(project_id) if call_id is None else jobs_of(project_id, call_id)}{job_id}.json"

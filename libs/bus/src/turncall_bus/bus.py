@@ -33,6 +33,14 @@ class NotLast(Refused):
     """``expect_last`` did not hold: somebody else published on the subject first."""
 
 
+class Postponed(Exception):
+    """Raised by the work on a job that is to be done again in ``delay_s``, by whoever is free. It is no failure."""
+
+    def __init__(self, delay_s: float) -> None:
+        super().__init__(f"to be done again in {delay_s:g} s")
+        self.delay_s = delay_s
+
+
 class Ack(Struct, frozen=True, kw_only=True):
     """Where a published message lies. ``is_duplicate`` says that its message id was already there."""
 
@@ -151,6 +159,28 @@ class Bus(Protocol):
         message that failed ``park_after`` times on its own, while others went through, is moved to the dead stream as
         a `Parked`; while nothing goes through it is the handler that is broken, and messages wait instead.
         While the server is away the loop waits and goes on. Raises `Away`, `NoAnswer`, `Refused` when it cannot begin.
+        """
+        ...
+
+    async def work(
+        self,
+        stream: str,
+        durable: str,
+        work: Callable[[Delivered], Awaitable[None]],
+        *,
+        subject: str,
+        at_once: int,
+        lease_s: float = 10.0,
+        park_after: int = 8,
+    ) -> Subscription:
+        """Works jobs off for ever, ``at_once`` side by side: ``work`` returns and the job is acked, it raises and the
+        job comes again with a back-off, to whichever process is free.
+
+        A job may take as long as it likes: it is held while it runs. ``lease_s`` is after how long another process gets
+        what a dead or frozen one had, so work must be idempotent. Jobs fail and are parked as in `consume`, but for
+        `Postponed`. Closing
+        waits for the jobs in hand; a close that is cancelled cuts them off and gives them back.
+        Raises `Away`, `NoAnswer`, `Refused` when it cannot begin.
         """
         ...
 

@@ -6,17 +6,19 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from turncall_bus.bus import Ack, Away, Delivered, Fill, NoAnswer, NobodyListens, Refused, Stored, Subscription
-from turncall_bus.consumer import Consumer, parking
+from turncall_bus.consumer import Consumer
+from turncall_bus.crew import Crew
 from turncall_bus.handlers import Answering, Hearing, Reply
 from turncall_bus.matching import matches
 from turncall_bus.memory_stream import Clock, Durable, MemorySource, MemoryStream
+from turncall_bus.trials import parking
 from turncall_proto.subjects import StreamSpec
 
 
 class _Handler:
     """One core subscription, and what its caller holds of it."""
 
-    def __init__(self, bus: "MemoryBus", pattern: str, queue: str, runs: Answering | Hearing | Consumer) -> None:
+    def __init__(self, bus: "MemoryBus", pattern: str, queue: str, runs: Answering | Hearing | Consumer | Crew) -> None:
         self._bus = bus
         self.pattern = pattern
         self.queue = queue
@@ -161,7 +163,7 @@ class MemoryBus:
         """Core subscription; see `turncall_bus.bus.Bus.hear`."""
         return self._added(subject, "", Hearing(subject, heard))
 
-    def _added(self, pattern: str, queue: str, runs: Answering | Hearing | Consumer) -> Subscription:
+    def _added(self, pattern: str, queue: str, runs: Answering | Hearing | Consumer | Crew) -> Subscription:
         handler = _Handler(self, pattern, queue, runs)
         self._handlers.append(handler)
         return handler
@@ -179,24 +181,38 @@ class MemoryBus:
         park_after: int = 8,
     ) -> Subscription:
         """Pulls batches for ever; see `turncall_bus.bus.Bus.consume`."""
+        source = self._source(stream, durable, subject, redeliver_after_s)
+        name, park = f"{stream}/{durable}", parking(self, stream, durable)
+        consumer = Consumer(source, handle, park, name=name, batch=batch, wait_s=wait_s, park_after=park_after)
+        return self._added("", "", consumer)
+
+    async def work(
+        self,
+        stream: str,
+        durable: str,
+        work: Callable[[Delivered], Awaitable[None]],
+        *,
+        subject: str,
+        at_once: int,
+        lease_s: float = 10.0,
+        park_after: int = 8,
+    ) -> Subscription:
+        """Works jobs off for ever; see `turncall_bus.bus.Bus.work`."""
+        source = self._source(stream, durable, subject, lease_s)
+        name, park = f"{stream}/{durable}", parking(self, stream, durable)
+        crew = Crew(source, work, park, name=name, at_once=at_once, lease_s=lease_s, park_after=park_after)
+        return self._added("", "", crew)
+
+    def _source(self, stream: str, durable: str, subject: str, ack_wait_s: float) -> MemorySource:
         self.require_connection()
         if stream not in self._streams:
             raise Refused(f"consumer {durable} of {stream} was not made: stream not found")
         holder = self._streams[stream]
         state = holder.durables.setdefault(durable, Durable(filter=subject))
         state.filter = subject
-
-        source = MemorySource(
-            holder,
-            state,
-            ack_wait_s=redeliver_after_s,
-            clock=self.clock,
-            is_connected=lambda: self.is_connected,
+        return MemorySource(
+            holder, state, ack_wait_s=ack_wait_s, clock=self.clock, is_connected=lambda: self.is_connected
         )
-        name = f"{stream}/{durable}"
-        park = parking(self, stream, durable)
-        consumer = Consumer(source, handle, park, name=name, batch=batch, wait_s=wait_s, park_after=park_after)
-        return self._added("", "", consumer)
 
     async def last(self, subject: str) -> bytes | None:
         """The newest message on a subject; see `turncall_bus.bus.Bus.last`."""

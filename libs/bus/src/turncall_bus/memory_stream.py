@@ -167,6 +167,11 @@ class MemorySource:
             self._durable.pending[message.stream_seq] = self._clock() + delay_s
             self._stream.news.set()
 
+    async def hold(self, message: Delivered) -> None:
+        """Still at it: the ack wait begins anew; lost while the bus is away."""
+        if self._is_connected() and message.stream_seq in self._durable.pending:
+            self._durable.pending[message.stream_seq] = self._clock() + self._ack_wait_s
+
     async def close(self) -> None:
         """Gives back what was pulled and not acked."""
         for seq in self._held & self._durable.pending.keys():

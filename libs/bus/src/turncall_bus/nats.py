@@ -25,7 +25,8 @@ from turncall_bus.bus import (
     Subscription,
 )
 from turncall_bus.client import ConnectionLost, PromptClient, dial
-from turncall_bus.consumer import Consumer, parking
+from turncall_bus.consumer import Consumer
+from turncall_bus.crew import Crew
 from turncall_bus.direct import NONE_FOUND, read_story, status
 from turncall_bus.handlers import Answering, Hearing
 from turncall_bus.jetstream import (
@@ -38,6 +39,7 @@ from turncall_bus.jetstream import (
 )
 from turncall_bus.matching import matches
 from turncall_bus.pull import PullSource
+from turncall_bus.trials import parking
 from turncall_proto.subjects import STREAMS, StreamSpec
 
 READ_WITHIN_S: Final = 5.0
@@ -191,16 +193,38 @@ class NatsBus:
         park_after: int = 8,
     ) -> Subscription:
         """Pulls batches for ever; see `turncall_bus.bus.Bus.consume`. Raises `BusError` when it cannot begin."""
+        source = await self._source(stream, durable, subject, redeliver_after_s)
+        name, park = f"{stream}/{durable}", parking(self, stream, durable)
+        consumer = Consumer(source, handle, park, name=name, batch=batch, wait_s=wait_s, park_after=park_after)
+        return self._pulled(consumer, source)
 
+    async def work(
+        self,
+        stream: str,
+        durable: str,
+        work: Callable[[Delivered], Awaitable[None]],
+        *,
+        subject: str,
+        at_once: int,
+        lease_s: float = 10.0,
+        park_after: int = 8,
+    ) -> Subscription:
+        """Works jobs off for ever; see `turncall_bus.bus.Bus.work`. Raises `BusError` when it cannot begin."""
+        source = await self._source(stream, durable, subject, lease_s)
+        name, park = f"{stream}/{durable}", parking(self, stream, durable)
+        crew = Crew(source, work, park, name=name, at_once=at_once, lease_s=lease_s, park_after=park_after)
+        return self._pulled(crew, source)
+
+    async def _source(self, stream: str, durable: str, subject: str, ack_wait_s: float) -> PullSource:
         async def ensure() -> None:
-            await ensure_consumer(self._api, stream, durable, subject=subject, redeliver_after_s=redeliver_after_s)
+            await ensure_consumer(self._api, stream, durable, subject=subject, redeliver_after_s=ack_wait_s)
 
         source = PullSource(self._client, stream, durable, ensure=ensure)
         await source.open()
-        name = f"{stream}/{durable}"
-        park = parking(self, stream, durable)
-        consumer = Consumer(source, handle, park, name=name, batch=batch, wait_s=wait_s, park_after=park_after)
-        interest = _Interest(self, consumer)
+        return source
+
+    def _pulled(self, loop: Consumer | Crew, source: PullSource) -> Subscription:
+        interest = _Interest(self, loop)
         self._open[interest] = source
         return interest
 

@@ -135,8 +135,14 @@ class PullSource:
         """Deliver it once more, not before ``delay_s``."""
         await self._reply(message, b"-NAK " + msgspec.json.encode(_AgainAfter(delay=int(delay_s * NS))))
 
+    async def hold(self, message: Delivered) -> None:
+        """Still at it: the ack wait begins anew."""
+        await self._say(self._replies.get(message.stream_seq), b"+WPI")
+
     async def _reply(self, message: Delivered, verdict: bytes) -> None:
-        reply = self._replies.pop(message.stream_seq, None)
+        await self._say(self._replies.pop(message.stream_seq, None), verdict)
+
+    async def _say(self, reply: str | None, verdict: bytes) -> None:
         if reply is None:
             return
         try:

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from turncall_control import __version__, late_bus, openapi
 from turncall_control import config as configuration
 from turncall_control.agents.routes import AGENTS
+from turncall_control.analysis.routes import ANALYSIS
 from turncall_control.audit.routes import AUDIT
 from turncall_control.auth import Caller
 from turncall_control.calls.routes import CALLS
@@ -57,6 +58,7 @@ SLICES: Final[tuple[Slice, ...]] = (
     WEBHOOKS,
     CALLS,
     DIALS,
+    ANALYSIS,
     USAGE,
     CREDENTIALS,
     INGRESS,

@@ -114,6 +114,16 @@ class LateBus:
         """See `Bus.consume`."""
         return _Awaited(self._arrival, lambda bus: bus.consume(stream, durable, handle, **options), stream)
 
+    async def work(
+        self,
+        stream: str,
+        durable: str,
+        work: Callable[[Delivered], Awaitable[None]],
+        **options: Any,
+    ) -> Subscription:
+        """See `Bus.work`."""
+        return _Awaited(self._arrival, lambda bus: bus.work(stream, durable, work, **options), stream)
+
     async def last(self, subject: str) -> bytes | None:
         """See `Bus.last`."""
         return await self._bus().last(subject)

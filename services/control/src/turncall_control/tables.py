@@ -5,6 +5,7 @@ from turncall_control.calls.model import CallEventRow, CallRow, CarrierCallbackR
 from turncall_control.credentials.model import CredentialRow
 from turncall_control.dials.model import DialPaceRow, DialRow
 from turncall_control.idempotency import KeyUse
+from turncall_control.jobs.model import JobRow
 from turncall_control.keys.model import KeyRow
 from turncall_control.numbers.model import NumberRow
 from turncall_control.outbox import OutboxRow
@@ -27,6 +28,7 @@ TABLES = (
     NumberRow,
     WebhookRow,
     DeliveryRow,
+    JobRow,
     CallRow,
     CallEventRow,
     EpochRow,

@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import json
 from prometheus_client import CollectorRegistry
 
-from turncall_blobs import open_store
+from turncall_blobs import BlobStore, open_store
 from turncall_bus.bus import Away, Bus
 from turncall_bus.nats import connect
 from turncall_bus.spool import Spool
@@ -27,6 +27,7 @@ from turncall_media.ingress.capacity import Capacity
 from turncall_media.ingress.lag import LagProbe
 from turncall_media.ingress.load import CpuShare, Load
 from turncall_media.ingress.sockets import MAX_STRANGERS, Answer, Door, Pages
+from turncall_media.jobs.shape import Desk
 from turncall_media.reception import Reception
 from turncall_media.rehearsal import rehearse
 from turncall_media.report.live import LiveFeed
@@ -34,13 +35,14 @@ from turncall_media.report.recorder import keep_adopting
 from turncall_media.report.settlement import keep_settling
 from turncall_media.session import Build, Station
 from turncall_media.toolservers.doors import commands
+from turncall_media.workshop import Workshop
 from turncall_proto import ids, subjects
 from turncall_proto.agent import AgentSpec
 from turncall_proto.call import CallStart
 from turncall_proto.codec import decode, encode
 from turncall_proto.command import CommandReply, DrainWorker
 from turncall_proto.ids import WorkerId
-from turncall_proto.placement import WorkerBeat
+from turncall_proto.placement import Pool, WorkerBeat
 from turncall_proto.stream_token import parse_keys
 from turncall_runtime import lifecycle, logs, metrics, seal
 
@@ -56,7 +58,7 @@ CONNECT_WITHIN_S: Final = 10.0
 
 
 class Worker:
-    """One process of the pool ``calls``. `start` and `drain` are what `turncall_runtime.lifecycle.run` wants.
+    """One process of the pools that it is told to join. `start` and `drain` are for `turncall_runtime.lifecycle.run`.
 
     ``id`` is new for every process; ``port`` is the real one once `start` has returned.
     """
@@ -83,7 +85,7 @@ class Worker:
         self._handover_after_s = config.handover_after_s
         self._capacity = Capacity(
             worker=self.id,
-            slots=config.slots,
+            slots=config.slots if "calls" in config.pools else 0,
             unfit=unfit,
             load=self._load,
             clock_s=time.monotonic,
@@ -92,6 +94,8 @@ class Worker:
         )
         self._beats: Beats | None = None
         self._reception: Reception | None = None
+        self._workshop: Workshop | None = None
+        self._pool: Pool = "calls" if "calls" in config.pools else "text"
         self.port = config.media_port
 
     async def start(self, stack: AsyncExitStack) -> None:
@@ -133,7 +137,7 @@ class Worker:
         self._keep(
             stack, "settlement", keep_settling(spool, bus, lambda call_id, epoch: (call_id, epoch) in station.owned)
         )
-        if self._agent is not None:
+        if self._agent is not None and "calls" in config.pools:
             _log.info("worker.rehearsed", first_words_s=round(await rehearse(station, self._agent), 3))
         self._reception = await self._open_door(stack, station)
         for subject, answer in (
@@ -142,18 +146,26 @@ class Worker:
         ):
             serving = await bus.serve(subject, answer)
             stack.push_async_callback(serving.close)
+        if "text" in config.pools:
+            await self._open_workshop(stack, bus, blobs)
         self._cpu = CpuShare()
-        self._beats = Beats(bus, subjects.beat("calls", self.id), self._pulse)
+        self._beats = Beats(bus, subjects.beat(self._pool, self.id), self._pulse)
         self._keep(stack, "beats", self._beats.run())
-        _log.info("worker.started", worker=self.id, slots=config.slots, media_url=config.media_url)
+        _log.info("worker.started", worker=self.id, pools=config.pools, media_url=config.media_url)
 
     async def drain(self) -> None:
-        """Refuses new calls and waits for the live ones. After ``handover_after_s`` each is handed over in its next
-        quiet moment, after ``drain_s`` at once."""
+        """Refuses new calls and jobs and waits for those there are. After ``handover_after_s`` each call is handed over
+        in its next quiet moment, after ``drain_s`` at once, and jobs are given back."""
         assert self._beats is not None  # the drain comes after the start
-        assert self._reception is not None
         self._capacity.is_draining = True
         self._beats.soon()
+        async with asyncio.TaskGroup() as ending:
+            if self._workshop is not None:
+                ending.create_task(self._workshop.close(self._config.drain_s))
+            ending.create_task(self._end_calls())
+
+    async def _end_calls(self) -> None:
+        assert self._reception is not None  # the drain comes after the start
         hard_s = self._config.drain_s
         soft_s = min(self._handover_after_s, hard_s)
         _log.info("worker.draining", calls=self._capacity.used, handover_after_s=soft_s, at_most_s=hard_s)
@@ -228,6 +240,17 @@ class Worker:
         metrics.watch(self._registry, "turncall_media_loop_lag_seconds", "p99 of 5 s.", lambda: self._lag.p99_ms / 1000)
         return reception
 
+    async def _open_workshop(self, stack: AsyncExitStack, bus: Bus, blobs: BlobStore) -> None:
+        """Jobs are taken from here on; those in hand when the process must end are given back."""
+        desk = Desk(
+            bus=bus, blobs=blobs, open_secret=self._open_secret, egress_allow=self._config.egress_allow, now=_now
+        )
+        workshop = Workshop(desk, self._config.job_slots, self._counters.jobs)
+        stack.push_async_callback(workshop.close, CUT_OFF_S)
+        await workshop.open()
+        metrics.watch(self._registry, "turncall_media_jobs_running", "Jobs in hand.", lambda: float(workshop.busy))
+        self._workshop = workshop
+
     def _stood_still(self, for_s: float) -> None:
         """Lets go of every call: others may have them already, and what the callers said meanwhile is stale."""
         calls = self._reception.leave_all() if self._reception is not None else 0
@@ -250,11 +273,14 @@ class Worker:
         if self._cpu is not None:
             self._cpu_share = self._cpu.read()
         load = self._load()
+        used = (self._capacity.slots, self._capacity.used)
+        if self._pool == "text" and self._workshop is not None:
+            used = (self._workshop.places, self._workshop.busy)
         return WorkerBeat(
             worker=self.id,
-            pool="calls",
-            slots_total=self._capacity.slots,
-            slots_used=self._capacity.used,
+            pool=self._pool,
+            slots_total=used[0],
+            slots_used=used[1],
             lag_ms=load.lag_ms,
             cpu_share=load.cpu_share,
             is_overloaded=load.refusal("inbound") is not None,

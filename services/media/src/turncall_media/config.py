@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from turncall_proto.placement import Pool
 from turncall_runtime.config import Development, Environment, load
 from turncall_runtime.secret import Secret
 
@@ -50,7 +51,14 @@ class MediaConfig(Struct, frozen=True, kw_only=True):
         str,
         Meta(pattern=r"^wss?://[^/]+$", description="What a carrier connects to: ws(s)://host[:port], without a path."),
     ]
+    pools: Annotated[
+        tuple[Pool, ...],
+        Meta(
+            min_length=1, description="calls: live audio; text: jobs that no caller waits for. A core of its own each."
+        ),
+    ] = ("calls", "text")
     slots: Annotated[int, Meta(ge=1, le=1000, description="Calls at once.")] = 20
+    job_slots: Annotated[int, Meta(ge=1, le=100, description="Jobs of each kind at once.")] = 4
     max_lag_ms: Annotated[
         float,
         Meta(

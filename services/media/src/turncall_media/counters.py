@@ -25,3 +25,6 @@ class Counters:
             "turncall_media_facts", "Facts stated, by what became of them on this worker.", ["fate"], registry=registry
         )
         self.whispers = Counter("turncall_media_whispers", "Lossy news, by fate.", ["fate"], registry=registry)
+        self.jobs = Counter(
+            "turncall_media_jobs", "Jobs answered, by kind and outcome.", ["kind", "outcome"], registry=registry
+        )

@@ -511,15 +511,15 @@ async def _key_header(desk: Desk, project_id: UUID) -> dict[str, str]:
 
 
 async def _clean(nats_url: str) -> None:
-    """No calls in the stream and no consumer: facts of other tests have no rows here."""
+    """No calls and jobs in the streams and no consumer: facts of other tests have no rows here."""
     client = await nats_client.connect(nats_url)
+    consumers = ((subjects.TC_CALLS.name, subjects.PROJECTOR), (subjects.TC_JOBS.name, "answers-analysis"))
     try:
         stream = client.jetstream()
-        try:
-            await stream.purge_stream(subjects.TC_CALLS.name)
-            await stream.delete_consumer(subjects.TC_CALLS.name, subjects.PROJECTOR)
-        except NotFoundError:
-            return
+        for name, durable in consumers:
+            with suppress(NotFoundError):
+                await stream.purge_stream(name)
+                await stream.delete_consumer(name, durable)
     finally:
         await client.close()
 

@@ -12,6 +12,7 @@ from turncall_media.config import MediaConfig
 from turncall_media.seams import Outcome, SocketClosed
 from turncall_media.wire.stream import StreamStopped
 from turncall_proto.call import CallState, EndedReason
+from turncall_proto.command import AnyCommand, CommandReply, EndCall
 from turncall_runtime import logs
 from turncall_runtime.config import load, secrets_of
 
@@ -45,9 +46,13 @@ class Listener:
         if at_once and not self._end.done():
             self._end.set_result(None)
 
-    def end(self, reason: EndedReason) -> None:
+    async def obey(self, command: AnyCommand) -> CommandReply:
+        """It knows how to end, and nothing else."""
+        if not isinstance(command, EndCall):
+            return CommandReply(outcome="refused")
         if not self._end.done():
-            self._end.set_result(reason)
+            self._end.set_result(command.reason)
+        return CommandReply(outcome="done")
 
     async def _read(self) -> None:
         try:

@@ -295,10 +295,15 @@ async def test_beats_come_over_the_bus(bus: MemoryBus) -> None:
     assert [known.worker for known in workers.alive("calls")] == ["w1"]
 
 
+def every(agent: AgentSpec) -> list[VendorRef]:
+    """Every vendor that may serve the agent."""
+    return [ref for refs in agent.pipeline.stages().values() for ref in refs]
+
+
 def test_only_the_keys_that_the_agent_needs_travel() -> None:
     """Each vendor's key goes along, fallbacks included; other agents' vendors and those without a key stay out."""
     keys = {"acme": Secret("acme-key"), "other": Secret("other-key")}
-    assert needed_keys(AGENT, keys) == {"acme": Secret("acme-key")}
+    assert needed_keys(every(AGENT), keys) == {"acme": Secret("acme-key")}
     fallbacks = Fallbacks(tts=(VendorRef(vendor="other"),))
     agent = replace(AGENT, pipeline=replace(AGENT.pipeline, fallbacks=fallbacks))
-    assert sorted(needed_keys(agent, keys)) == ["acme", "other"]
+    assert sorted(needed_keys(every(agent), keys)) == ["acme", "other"]

@@ -12,7 +12,9 @@ from turncall.client.shapes import (
     AgentFile,
     AgentSummary,
     AgentView,
+    AnalysisView,
     Busy,
+    CallAnalyses,
     CallUsage,
     CallView,
     Channels,
@@ -264,6 +266,14 @@ class TurnCall(Access, Versions):
     async def transcript(self, call_id: CallId) -> Transcript:
         """What both sides said."""
         return await self.request("GET", f"/v1/calls/{call_id}/transcript", Transcript)
+
+    async def analyses(self, call_id: CallId) -> CallAnalyses:
+        """What was made of the call after its end, the newest reading first."""
+        return await self.request("GET", f"/v1/calls/{call_id}/analysis", CallAnalyses)
+
+    async def analyse(self, call_id: CallId) -> AnalysisView:
+        """Has a call that is over read anew."""
+        return await self.request("POST", f"/v1/calls/{call_id}/analysis", AnalysisView)
 
     async def tools(self, call_id: CallId) -> ToolUses:
         """The tools that the agent used."""

@@ -13,6 +13,7 @@ from turncall_proto.ids import (
     CallId,
     CredentialId,
     DeliveryId,
+    JobId,
     KeyId,
     NumberId,
     ProjectId,
@@ -20,6 +21,7 @@ from turncall_proto.ids import (
     WebhookId,
     WorkerId,
 )
+from turncall_proto.job import Findings, ModelUse
 
 Role = Literal["admin", "developer", "viewer"]
 
@@ -467,6 +469,24 @@ class Transcript(Struct, frozen=True, kw_only=True):
     """Both sides in the order in which they spoke."""
 
     utterances: tuple[Utterance, ...]
+
+
+class AnalysisView(Struct, frozen=True, kw_only=True):
+    """One reading of a call; ``state`` is due, sent, done or failed."""
+
+    id: JobId
+    state: str
+    created_at: datetime
+    ended_at: datetime | None
+    findings: Findings | None
+    detail: str
+    used: tuple[ModelUse, ...]
+
+
+class CallAnalyses(Struct, frozen=True, kw_only=True):
+    """The readings of a call, newest first."""
+
+    analyses: tuple[AnalysisView, ...]
 
 
 class ToolUse(Struct, frozen=True, kw_only=True):

@@ -21,7 +21,12 @@ LARGEST_BYTES: Final = 160 * 1024
 
 def check(vendors: Catalogue, spec: AgentSpec) -> None:
     """Returns when ``spec`` can run. Raises `Invalid` with every fault, by its path in the request."""
-    found = [*catalogue.faults(vendors, spec, ROOT), *_tool_faults(spec), *_text_faults(spec)]
+    found = [
+        *catalogue.faults(vendors, spec, ROOT),
+        *_tool_faults(spec),
+        *_analysis_faults(spec),
+        *_text_faults(spec),
+    ]
     if found:
         raise Invalid(faults=found)
 
@@ -49,6 +54,11 @@ def _tool_faults(spec: AgentSpec) -> Iterator[Fault]:
             yield from _bound_faults(tool, f"{ROOT}.tools[{index}].bound")
 
 
+def _analysis_faults(spec: AgentSpec) -> Iterator[Fault]:
+    if spec.analysis is not None and spec.analysis.extract is not None:
+        yield from _parameter_faults(spec.analysis.extract, f"{ROOT}.analysis.extract")
+
+
 def _bound_faults(tool: WebhookTool, at: str) -> Iterator[Fault]:
     """What is bound is an argument of the tool, and takes text."""
     properties = tool.parameters.get("properties", {})
@@ -64,14 +74,14 @@ def _takes_text(schema: object) -> bool:
 
 
 def _parameter_faults(schema: dict[str, Any], at: str) -> Iterator[Fault]:
-    """A tool's arguments are one JSON object, described by a schema that stands on its own."""
+    """A tool's arguments, or what is taken out of a call, are one object, by a schema that stands on its own."""
     try:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
         yield from described(error, at)
         return
     if schema.get("type") != "object":
-        yield Fault(field=f"{at}.type", message='Arguments are an object: it must be "object"')
+        yield Fault(field=f"{at}.type", message='It describes an object: it must be "object"')
     yield from _remote_references(schema, at)
 
 

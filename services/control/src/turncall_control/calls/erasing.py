@@ -49,12 +49,8 @@ async def erase(
         )
         calls: list[tuple[UUID, UUID]] = await cursor.fetchall()
         for call, project in calls:
-            await blobs.delete_prefix(
-                keys.recording(
-                    ProjectId(ids.written(ids.PROJECT, project)),
-                    CallId(ids.written(ids.CALL, call)),
-                )
-            )
+            for prefix in _prefixes(project, call):
+                await blobs.delete_prefix(prefix)
         erased = [call for call, _ in calls]
         await connection.execute(
             "insert into erased_calls (call_id, project_id) select id, project_id from calls where id = any(%s)"
@@ -98,6 +94,13 @@ async def sweep(pool: Pool, blobs: BlobStore, bus: Bus) -> None:
         for call, project in await cursor.fetchall():
             project_id = ProjectId(ids.written(ids.PROJECT, project))
             call_id = CallId(ids.written(ids.CALL, call))
-            await blobs.delete_prefix(keys.recording(project_id, call_id))
+            for prefix in _prefixes(project, call):
+                await blobs.delete_prefix(prefix)
             await bus.purge(subjects.call_story(project_id, call_id))
             await connection.execute("delete from erased_calls where call_id = %s", (call,))
+
+
+def _prefixes(project: UUID, call: UUID) -> tuple[str, ...]:
+    """Where the blobs of a call are: its sound, and what is on its way to be read."""
+    project_id, call_id = ProjectId(ids.written(ids.PROJECT, project)), CallId(ids.written(ids.CALL, call))
+    return (keys.recording(project_id, call_id), keys.jobs_of(project_id, call_id))

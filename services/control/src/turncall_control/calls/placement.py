@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from turncall_bus.bus import Away, Bus, BusError, NoAnswer, NobodyListens
 from turncall_control.workers import Workers
 from turncall_proto import stream_token, subjects
-from turncall_proto.agent import AgentSpec
+from turncall_proto.agent import VendorRef
 from turncall_proto.call import CallStart
 from turncall_proto.codec import MalformedMessage, decode, encode
 from turncall_proto.ids import WorkerId
@@ -48,9 +48,9 @@ class Placed(Struct, frozen=True, kw_only=True):
         return f"{self.media_url}/media/{self.plan.call_id}/{self.plan.epoch}/{token}"
 
 
-def needed_keys(agent: AgentSpec, vendor_keys: Mapping[str, Secret]) -> dict[str, Secret]:
-    """The keys of the vendors that ``agent`` uses or falls back on, by name; vendors without a key are left out."""
-    used = {ref.vendor for refs in agent.pipeline.stages().values() for ref in refs}
+def needed_keys(refs: Iterable[VendorRef], vendor_keys: Mapping[str, Secret]) -> dict[str, Secret]:
+    """The keys of these vendors, by name; vendors without a key are left out."""
+    used = {ref.vendor for ref in refs}
     return {vendor: vendor_keys[vendor] for vendor in sorted(used) if vendor in vendor_keys}
 
 

@@ -1,5 +1,6 @@
 """The plan of one epoch of a call, made from its row, and the document that joins the call to its worker."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from turncall_control.projects.signing import signing_secrets
 from turncall_control.routing import Routed
 from turncall_control.wallet import VENDOR, Wallet
 from turncall_proto import ids
-from turncall_proto.agent import AgentSpec
+from turncall_proto.agent import AgentSpec, VendorRef
 from turncall_proto.call import CallStart, Handoff
 from turncall_proto.ids import CallId, ProjectId
 
@@ -84,28 +85,30 @@ async def plan_new(plane: Plane, ringing: Ringing, found: Found, routed: Routed)
 
 
 def sealed(plane: Plane, project_id: ProjectId, wallet: Wallet, agent: AgentSpec) -> dict[str, Any]:
-    """The fields of a plan that are made at this moment: when it was made, and what is sealed to the media plane.
-
-    A project's own key goes before the installation's.
-    """
-    keys = placement.needed_keys(agent, {**plane.config.vendor_keys, **wallet.vendor_keys})
-    own = tuple(vendor for vendor in keys if vendor in wallet.vendor_keys)
-    plane.wallets.used(project_id, VENDOR, own)
-    seal = plane.sealer.seal
+    """The fields of a plan that are made at this moment: when it was made, and what is sealed to the media plane."""
     signing = tuple(
-        seal(f"{project_id} signs", secret.reveal())
+        plane.sealer.seal(f"{project_id} signs", secret.reveal())
         for secret in signing_secrets(plane.config.key_pepper, project_id, wallet)
     )
+    every = (ref for refs in agent.pipeline.stages().values() for ref in refs)
     return {
         "planned_at": datetime.now(UTC),
-        "secrets": {
-            vendor: seal(f"{project_id if vendor in own else ''} {vendor}", key.reveal())
-            for vendor, key in keys.items()
-        },
-        "own_vendors": own,
+        **sealed_keys(plane, project_id, wallet, every),
         "signing_secret": signing[0],
         "signing_secrets": signing,
     }
+
+
+def sealed_keys(plane: Plane, project_id: ProjectId, wallet: Wallet, refs: Iterable[VendorRef]) -> dict[str, Any]:
+    """The keys of these vendors as plans of calls and jobs hold them; a project's own before the installation's."""
+    keys = placement.needed_keys(refs, {**plane.config.vendor_keys, **wallet.vendor_keys})
+    own = tuple(vendor for vendor in keys if vendor in wallet.vendor_keys)
+    plane.wallets.used(project_id, VENDOR, own)
+    secrets = {
+        vendor: plane.sealer.seal(f"{project_id if vendor in own else ''} {vendor}", key.reveal())
+        for vendor, key in keys.items()
+    }
+    return {"secrets": secrets, "own_vendors": own}
 
 
 async def connect(connection: Connection, plane: Plane, documents: Documents, placed: Placed) -> str:

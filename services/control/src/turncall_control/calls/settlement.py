@@ -19,6 +19,7 @@ from turncall_control.calls.facts import UNNUMBERED, own
 from turncall_control.calls.ledger import Appended, Connection, Ledger
 from turncall_control.calls.state import Standing, duration_ms, why_ended
 from turncall_control.db.engine import Pool
+from turncall_control.jobs import orders
 from turncall_proto import ids, subjects
 from turncall_proto.call import CallState
 from turncall_proto.events import CallEnded
@@ -133,6 +134,7 @@ async def _conclude(connection: Connection, call: Ledger, standing: Standing, mi
         " where id = %s",
         (now, missing, now + salvage.LOOKS[0], ids.parsed(ids.CALL, call.call_id)),
     )
+    await orders.analysis(connection, call.call_id)
     if missing:
         log.error("call.facts_lost", call_id=call.call_id, missing=missing)
     return await ledger.append(connection, {call.call_id: call}, [own(ended)])

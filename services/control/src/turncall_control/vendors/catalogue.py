@@ -70,7 +70,7 @@ def parsed(data: bytes) -> Catalogue:
 def faults(catalogue: Catalogue, spec: AgentSpec, root: str) -> Iterator[Fault]:
     """What is wrong with the vendors of an agent and with their options; paths begin with ``root``."""
     for kind, ref, path in _stages(spec):
-        at = f"{root}.pipeline.{path}"
+        at = f"{root}.{path}"
         vendor = catalogue.get(kind, {}).get(ref.vendor)
         if vendor is None:
             known = ", ".join(sorted(catalogue.get(kind, {})))
@@ -116,7 +116,9 @@ def _sentence(error: ValidationError | SchemaError) -> str:
 
 
 def _stages(spec: AgentSpec) -> Iterator[tuple[Kind, VendorRef, str]]:
-    """Every vendor that may serve, fallbacks included, with its path within the pipeline."""
+    """Every vendor that may serve, fallbacks and the analysis included, with its path within the definition."""
     for kind, refs in spec.pipeline.stages().items():
         for index, ref in enumerate(refs):
-            yield kind, ref, kind if index == 0 else f"fallbacks.{kind}[{index - 1}]"
+            yield kind, ref, f"pipeline.{kind}" if index == 0 else f"pipeline.fallbacks.{kind}[{index - 1}]"
+    if spec.analysis is not None and spec.analysis.model is not None:
+        yield "llm", spec.analysis.model, "analysis.model"

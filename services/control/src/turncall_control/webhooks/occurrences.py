@@ -37,6 +37,7 @@ OCCURRENCES: Final[Mapping[str, Occurrence]] = {
     "context.injected": _LIVE,
     "recording.ready": _LIVE,
     "call.ended": Occurrence(states=_OVER),
+    "analysis.completed": Occurrence(states=_OVER),
 }
 """Every public fact of a call. An event that is missing here fails a test."""
 

@@ -1,8 +1,8 @@
 """The services of one call's vendors: built from the plan, and what is wrong with those that cannot be."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from msgspec import Struct, ValidationError, convert
 from pipecat.processors.frame_processor import FrameProcessor
@@ -96,9 +96,17 @@ def processors(processor: FrameProcessor) -> list[FrameProcessor]:
     return [processor, *(part for inner in processor.processors for part in processors(inner))]
 
 
-def key_for(
-    ref: VendorRef, capabilities: Capabilities, plan: CallStart, open_secret: Callable[[str], str]
-) -> str | None:
+class Sealed(Protocol):
+    """A plan that holds vendors' keys: of a call, of a job."""
+
+    @property
+    def secrets(self) -> Mapping[str, str]: ...
+
+    @property
+    def own_vendors(self) -> tuple[str, ...]: ...
+
+
+def key_for(ref: VendorRef, capabilities: Capabilities, plan: Sealed, open_secret: Callable[[str], str]) -> str | None:
     """The key for this stage; None without one, and for the installation's when the agent names a server of its own.
 
     Who owns that server would learn the key, and any developer of any project may name one. The project's own key goes
@@ -120,7 +128,7 @@ def _built(kind: Kind, ref: VendorRef, plan: CallStart, resources: Resources) ->
         keyterms=plan.agent.keyterms,
         egress_allow=resources.egress_allow,
     )
-    return module.build(_options(module, kind, ref), context)
+    return module.build(options_of(module, kind, ref), context)
 
 
 def _expected_phrases(plan: CallStart) -> tuple[str, ...]:
@@ -129,12 +137,13 @@ def _expected_phrases(plan: CallStart) -> tuple[str, ...]:
     try:
         module = registry.load("llm", ref.vendor)
         expects = getattr(module, "expects", None)
-        return () if expects is None else tuple(expects(_options(module, "llm", ref)))
+        return () if expects is None else tuple(expects(options_of(module, "llm", ref)))
     except VendorUnusable:
         return ()
 
 
-def _options(module: VendorModule, kind: Kind, ref: VendorRef) -> Any:
+def options_of(module: VendorModule, kind: Kind, ref: VendorRef) -> Any:
+    """The vendor's own options as its struct. Raises `VendorUnusable`."""
     try:
         return convert(ref.options, module.Options)
     except ValidationError as error:

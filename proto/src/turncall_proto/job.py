@@ -1,0 +1,117 @@
+"""Jobs of the pool ``text``: what control asks of media that no caller waits for on the line, and what comes back.
+
+A job is a message of a work queue: it is delivered again until somebody answers it, so doing one twice must be
+harmless, and its answer counts once, by its id. A job too large for the bus lies in the object store, and a `Parcel`
+travels.
+"""
+
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import Meta, Struct, field
+
+from turncall_proto.agent import Analysis, VendorRef
+from turncall_proto.ids import JobId, ProjectId
+from turncall_proto.marks import PERSONAL, CallMs, Instant, Milliseconds, Speech
+
+
+class Job(Struct, frozen=True, kw_only=True, tag_field="type"):
+    """What every job carries.
+
+    ``secrets`` maps a vendor's name to its key, sealed to the media plane's public key; ``own_vendors`` are those whose
+    key is the project's, so that it may go to a server which the agent names.
+    """
+
+    job_id: JobId
+    project_id: ProjectId
+    planned_at: Instant
+    secrets: dict[str, str] = field(default_factory=dict)
+    own_vendors: tuple[str, ...] = ()
+
+
+class Said(Struct, frozen=True, kw_only=True):
+    """One utterance of a conversation that is over."""
+
+    speaker: Literal["caller", "agent"]
+    text: Speech
+    start_ms: CallMs = 0
+
+
+class Used(Struct, frozen=True, kw_only=True):
+    """One use of a tool in a conversation that is over."""
+
+    tool: str
+    arguments: Annotated[dict[str, Any], PERSONAL]
+    is_ok: bool | None
+    output: Annotated[Any, PERSONAL] = None
+
+
+class AnalysisJob(Job, frozen=True, kw_only=True, tag="analysis"):
+    """Read a conversation that is over, and say what ``analysis`` asks for.
+
+    ``models`` are who does it, and then who steps in.
+    """
+
+    models: tuple[VendorRef, ...]
+    analysis: Analysis
+    language: str
+    said: tuple[Said, ...]
+    used: tuple[Used, ...] = ()
+    ended_reason: str = ""
+    duration_ms: Milliseconds = 0
+
+
+class Parcel(Struct, frozen=True, kw_only=True, tag_field="type", tag="parcel"):
+    """A job that is larger than a message may be: its JSON lies in the object store under ``key``."""
+
+    job_id: JobId
+    key: str
+    sha256: str
+    size_bytes: int
+
+
+ALL_JOBS: Final[tuple[type[Job], ...]] = (AnalysisJob,)
+"""Every kind of job; its tag is the kind that subjects name."""
+
+
+class ModelUse(Struct, frozen=True, kw_only=True):
+    """What a job used of one model."""
+
+    vendor: str
+    model: str
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class Findings(Struct, frozen=True, kw_only=True):
+    """What an analysis says. What was not asked for is null or empty."""
+
+    summary: Annotated[str | None, PERSONAL] = None
+    is_success: bool | None = None
+    success_reason: Annotated[str | None, PERSONAL] = None
+    sentiment: Literal["positive", "neutral", "negative", "mixed"] | None = None
+    scores: dict[str, int] = field(default_factory=dict)
+    extracted: Annotated[dict[str, Any] | None, PERSONAL] = None
+
+
+class JobAnswer(Struct, frozen=True, kw_only=True, tag_field="type"):
+    """What every answer carries; ``used`` counts also what failed."""
+
+    job_id: JobId
+    project_id: ProjectId
+    at: Instant
+    used: tuple[ModelUse, ...] = ()
+
+
+class JobFailed(JobAnswer, frozen=True, kw_only=True, tag="failed"):
+    """The job cannot be done, or was tried often enough. ``detail`` is for the person who asked for it."""
+
+    detail: Annotated[str, Meta(max_length=2000)]
+
+
+class AnalysisDone(JobAnswer, frozen=True, kw_only=True, tag="analysis"):
+    """The conversation was read."""
+
+    findings: Findings
+
+
+ALL_ANSWERS: Final[tuple[type[JobAnswer], ...]] = (AnalysisDone, JobFailed)

@@ -1,0 +1,1 @@
+"""What a model makes of a call once it is over."""

@@ -1,0 +1,98 @@
+"""/v1/calls/{call_id}/analysis."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import msgspec
+from litestar import get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from turncall_control.analysis.kind import KIND
+from turncall_control.analysis.schemas import AnalysisView, CallAnalyses
+from turncall_control.auth import Caller, Permission, in_path, needs
+from turncall_control.calls import repository as calls
+from turncall_control.errors import Conflict
+from turncall_control.jobs import orders
+from turncall_control.jobs.lane import Lane
+from turncall_control.jobs.model import JobRow
+from turncall_control.plane import Plane, Slice
+from turncall_proto import ids
+from turncall_proto.call import FINAL
+from turncall_proto.ids import CallId
+from turncall_proto.job import AnalysisDone, JobFailed
+
+SHOWN: Final = 20
+_CALL: Final = in_path("call_id", ids.CALL)
+
+
+class NotAnalysable(Conflict):
+    """There is nothing to read yet, or nothing to be found in it."""
+
+    name, title = "not-analysable", "The call cannot be analysed"
+
+
+@get("/v1/calls/{call_id:str}/analysis", tags=["calls"], opt=needs(Permission.CALLS_READ, _CALL))
+async def get_call_analysis(
+    session: NamedDependency[AsyncSession], caller: NamedDependency[Caller], call_id: FromPath[str]
+) -> CallAnalyses:
+    """What was made of a call after its end, each time that it was read; the newest reading first."""
+    call = await calls.get(session, caller.project_id, CallId(call_id))
+    rows = await session.scalars(
+        select(JobRow)
+        .where(JobRow.call_id == call.id, JobRow.kind == orders.ANALYSIS, JobRow.project_id == caller.project_id)
+        .order_by(JobRow.created_at.desc(), JobRow.id.desc())
+        .limit(SHOWN)
+    )
+    return CallAnalyses(analyses=tuple(view(row) for row in rows))
+
+
+@post(
+    "/v1/calls/{call_id:str}/analysis",
+    tags=["calls"],
+    status_code=202,
+    opt=needs(Permission.CALLS_WRITE, _CALL, fails=[NotAnalysable]),
+)
+async def analyse_call(
+    plane: NamedDependency[Plane],
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    call_id: FromPath[str],
+) -> AnalysisView:
+    """Has a call that is over read anew; a reading that is under way is the answer. `call.ended` is not sent again."""
+    call = await calls.get(session, caller.project_id, CallId(call_id))
+    if call.status not in FINAL:
+        raise NotAnalysable("The call is not over yet")
+    async with plane.database.pool.connection() as connection, connection.transaction():
+        job_id = await orders.analysis(connection, call.id)
+    if job_id is None:
+        raise NotAnalysable("Nobody spoke on it, or its agent's config has no `analysis`")
+    row = await session.get_one(JobRow, job_id)
+    return view(row)
+
+
+def view(row: JobRow) -> AnalysisView:
+    """A job's row as users see it."""
+    answer = None if row.answer is None else msgspec.convert(row.answer, AnalysisDone | JobFailed)
+    return AnalysisView(
+        id=row.id,
+        state=row.state,
+        created_at=row.created_at,
+        ended_at=row.ended_at,
+        findings=answer.findings if isinstance(answer, AnalysisDone) else None,
+        detail=row.detail,
+        used=() if answer is None else answer.used,
+    )
+
+
+@asynccontextmanager
+async def analyse_calls(plane: Plane) -> AsyncIterator[None]:
+    """Sends the analyses that are due and takes what was found."""
+    async with Lane(plane, KIND).open():
+        yield
+
+
+ANALYSIS: Final = Slice(name="analysis", routes=(get_call_analysis, analyse_call), tasks=(analyse_calls,))

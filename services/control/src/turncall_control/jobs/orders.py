@@ -1,0 +1,36 @@
+"""Ordering a job, in the transaction of whatever causes it."""
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from turncall_proto import ids
+from turncall_proto.ids import CallId, JobId
+
+ANALYSIS = "analysis"
+
+
+async def analysis(connection: AsyncConnection[TupleRow], call_id: CallId) -> JobId | None:
+    """Orders the analysis of a call whose agent asks for one and on which somebody spoke; None for any other.
+
+    One that is under way already is the answer for whoever asks again.
+    """
+    cursor = await connection.execute(
+        """
+        with made as (
+            insert into jobs (id, project_id, kind, call_id)
+            select %(job)s, c.project_id, 'analysis', c.id
+            from calls c left join agent_versions v on v.id = c.version_id
+            where c.id = %(call)s and jsonb_typeof(coalesce(c.inline_agent, v.config) -> 'analysis') = 'object'
+                and exists (select from call_events e where e.call_id = c.id and e.type = 'transcript.final')
+            on conflict (kind, call_id) where state in ('due', 'sent') do nothing
+            returning id
+        )
+        select id from made
+        union all
+        select id from jobs where kind = 'analysis' and call_id = %(call)s and state in ('due', 'sent')
+        limit 1
+        """,
+        {"job": ids.parsed(ids.JOB, ids.mint(ids.JOB)), "call": ids.parsed(ids.CALL, call_id)},
+    )
+    row = await cursor.fetchone()
+    return None if row is None else JobId(ids.written(ids.JOB, row[0]))

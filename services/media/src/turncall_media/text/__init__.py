@@ -1,0 +1,1 @@
+"""Conversations without a voice: a model asked, in writing."""

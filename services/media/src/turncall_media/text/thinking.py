@@ -1,0 +1,159 @@
+"""One answer of a language model outside a call: the vendor's service in a pipeline of its own, and what it used."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from msgspec import Struct
+from pipecat.frames.frames import (
+    ErrorFrame,
+    Frame,
+    LLMContextFrame,
+    LLMFullResponseEndFrame,
+    LLMTextFrame,
+    MetricsFrame,
+)
+from pipecat.metrics.metrics import LLMUsageMetricsData
+from pipecat.pipeline.pipeline import Pipeline
+from pipecat.pipeline.worker import PipelineParams, PipelineWorker
+from pipecat.processors.aggregators.llm_context import LLMContext
+from pipecat.utils.asyncio.task_manager import TaskManager
+from pipecat.workers.runner import WorkerRunner
+
+from turncall_media import registry
+from turncall_media.errors import SecretUnusable, VendorUnusable
+from turncall_media.kinds import BuildContext
+from turncall_media.pipelines.succession import model_of
+from turncall_media.pipelines.tap import Tap, by_class
+from turncall_media.pipelines.vendors import Sealed, key_for, options_of
+from turncall_media.sound import RATE_HZ
+from turncall_proto.agent import VendorRef
+from turncall_proto.job import ModelUse
+
+CONNECT_WITHIN_S: Final = 10.0
+CANCEL_WITHIN_S: Final = 3.0
+
+
+class ModelFailed(Exception):
+    """A model did not answer. ``is_final``: it refused the key or the request, so asking again does not help."""
+
+    def __init__(self, vendor: str, why: str, *, is_final: bool) -> None:
+        super().__init__(f"{vendor}: {why}")
+        self.is_final = is_final
+
+
+class Thought(Struct, frozen=True, kw_only=True):
+    """What a model answered, and what that took."""
+
+    text: str
+    used: ModelUse
+
+
+class Model(Struct, frozen=True, kw_only=True):
+    """A language model that may be asked. ``plan`` holds its key, sealed."""
+
+    ref: VendorRef
+    language: str
+    plan: Sealed
+    open_secret: Callable[[str], str]
+    egress_allow: tuple[str, ...]
+
+
+async def think(model: Model, messages: Sequence[Any], within_s: float) -> Thought:
+    """Asks a model once, with messages in OpenAI's form. Raises `ModelFailed`, also for silence."""
+    try:
+        service = _service(model)
+    except (VendorUnusable, SecretUnusable) as error:
+        raise ModelFailed(model.ref.vendor, str(error), is_final=True) from error
+    answer = _Answer(model.ref.vendor, model_of(service))
+    worker = _worker([service, Tap("Answer", answer.notice)])
+    worker.add_event_handler("on_pipeline_error", answer.failed)
+    worker.add_event_handler("on_setup_timeout", answer.blocked)
+    manager = TaskManager()
+    running = asyncio.create_task(_run(worker, manager), name="thought")
+    try:
+        async with asyncio.timeout(within_s):
+            await worker.queue_frame(LLMContextFrame(LLMContext(list(messages))))
+            return await answer.whole
+    except TimeoutError as error:
+        raise ModelFailed(model.ref.vendor, f"no answer within {within_s:g} s", is_final=False) from error
+    finally:
+        await worker.cancel()
+        await asyncio.wait({running}, timeout=CANCEL_WITHIN_S)
+        for task in (running, *manager.current_tasks()):
+            task.cancel()
+
+
+class _Answer:
+    """Gathers the answer as it streams."""
+
+    def __init__(self, vendor: str, model: str) -> None:
+        self.whole: asyncio.Future[Thought] = asyncio.get_running_loop().create_future()
+        self._vendor = vendor
+        self._model = model
+        self._text: list[str] = []
+        self._read = self._written = 0
+        self.notice = by_class(
+            {
+                LLMTextFrame: lambda frame: self._text.append(frame.text),
+                MetricsFrame: self._measured,
+                LLMFullResponseEndFrame: self._ended,
+            }
+        )
+
+    def _measured(self, frame: MetricsFrame) -> None:
+        for data in frame.data:
+            if isinstance(data, LLMUsageMetricsData):
+                self._read += data.value.prompt_tokens
+                self._written += data.value.completion_tokens
+
+    def _ended(self, _: Frame) -> None:
+        # The numbers of a stream come before its end frame; an error frame may come behind it in the same breath.
+        asyncio.get_running_loop().call_soon(self._conclude)
+
+    def _conclude(self) -> None:
+        if not self.whole.done():
+            used = ModelUse(
+                vendor=self._vendor, model=self._model, input_tokens=self._read, output_tokens=self._written
+            )
+            self.whole.set_result(Thought(text="".join(self._text), used=used))
+
+    async def failed(self, _: PipelineWorker, error: ErrorFrame) -> None:
+        if not self.whole.done():
+            is_final = error.category is not None and error.category.is_permanent
+            self.whole.set_exception(ModelFailed(self._vendor, error.error, is_final=is_final))
+
+    async def blocked(self, *_: object) -> None:
+        if not self.whole.done():
+            self.whole.set_exception(ModelFailed(self._vendor, "did not connect", is_final=False))
+
+
+def _service(model: Model) -> Any:
+    module = registry.load("llm", model.ref.vendor)
+    context = BuildContext(
+        rate_hz=RATE_HZ,
+        language=model.language,
+        secret=key_for(model.ref, module.CAPABILITIES, model.plan, model.open_secret),
+        egress_allow=model.egress_allow,
+    )
+    return module.build(options_of(module, "llm", model.ref), context)
+
+
+def _worker(stages: list[Any]) -> PipelineWorker:
+    return PipelineWorker(
+        Pipeline(stages),
+        params=PipelineParams(enable_usage_metrics=True),
+        enable_rtvi=False,
+        enable_turn_tracking=False,
+        idle_timeout_secs=None,
+        check_dangling_tasks=False,
+        setup_timeout_secs=CONNECT_WITHIN_S,
+        start_timeout_secs=CONNECT_WITHIN_S,
+        cancel_timeout_secs=CANCEL_WITHIN_S,
+    )
+
+
+async def _run(worker: PipelineWorker, manager: TaskManager) -> None:
+    runner = WorkerRunner(handle_sigint=False, check_dangling_tasks=False, task_manager=manager)
+    await runner.add_workers(worker)
+    await runner.run()
