@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 from litestar import get, post
@@ -17,7 +17,7 @@ from turncall_control.auth import Caller, Permission, in_path, needs
 from turncall_control.calls import repository as calls
 from turncall_control.errors import Conflict
 from turncall_control.jobs import orders
-from turncall_control.jobs.lane import Lane
+from turncall_control.jobs.lane import Connection, Lane
 from turncall_control.jobs.model import JobRow
 from turncall_control.plane import Plane, Slice
 from turncall_proto import ids
@@ -54,10 +54,9 @@ async def get_call_analysis(
     "/v1/calls/{call_id:str}/analysis",
     tags=["calls"],
     status_code=202,
-    opt=needs(Permission.CALLS_WRITE, _CALL, fails=[NotAnalysable]),
+    opt=needs(Permission.CALLS_WRITE, _CALL, fails=[NotAnalysable], idempotent=True),
 )
 async def analyse_call(
-    plane: NamedDependency[Plane],
     session: NamedDependency[AsyncSession],
     caller: NamedDependency[Caller],
     call_id: FromPath[str],
@@ -66,8 +65,8 @@ async def analyse_call(
     call = await calls.get(session, caller.project_id, CallId(call_id))
     if call.status not in FINAL:
         raise NotAnalysable("The call is not over yet")
-    async with plane.database.pool.connection() as connection, connection.transaction():
-        job_id = await orders.analysis(connection, call.id)
+    lent = await (await session.connection()).get_raw_connection()
+    job_id = await orders.analysis(cast(Connection, lent.driver_connection), call.id)
     if job_id is None:
         raise NotAnalysable("Nobody spoke on it, or its agent's config has no `analysis`")
     row = await session.get_one(JobRow, job_id)

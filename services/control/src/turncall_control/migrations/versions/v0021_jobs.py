@@ -6,8 +6,8 @@ from sqlalchemy.dialects import postgresql
 
 from turncall_control.migrations.walls import wall
 
-revision = "0020"
-down_revision = "0019"
+revision = "0021"
+down_revision = "0020"
 
 _MOMENT = sa.DateTime(timezone=True)
 _OPEN = sa.text("state in ('due', 'sent')")
