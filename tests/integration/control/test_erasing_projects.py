@@ -76,10 +76,18 @@ def value(column, made, project):
     return f"{column.name} of {project}"
 
 
+OF_NO_PROJECT = {"dial_paces"}
+"""Tables of the carriers' accounts, which projects may share."""
+PASSING = {"outbox"}
+"""Rows that are on their way somewhere else, and gone in a moment."""
+
+
 async def rows_of(control, project_id):
     """How many rows of the project each table holds."""
     counted = {}
     for table in TABLES:
+        if table.__tablename__ in OF_NO_PROJECT | PASSING:
+            continue
         column = "id" if table.__tablename__ == "projects" else "project_id"
         ((counted[table.__tablename__],),) = await control.sql(
             f"select count(*) from {table.__tablename__} where {column} = %s", ids.parsed(ids.PROJECT, project_id)
@@ -199,7 +207,7 @@ async def test_audit_log_outlives_a_project_without_what_it_told(control, tenant
 def test_every_table_belongs_to_a_project_or_is_one():
     """A table that the purge would not find has no place in the installation."""
     names = {table.__tablename__ for table in TABLES}
-    assert set(purge.tables()) | purge.OUTLIVING | {"projects"} == names
+    assert set(purge.tables()) | purge.OUTLIVING | {"projects"} | OF_NO_PROJECT == names
     assert not purge.OUTLIVING & set(purge.tables())
 
 
