@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from turncall_egress import EgressClient, Failed, Refused, TimedOut, TooLarge, Wall, httpx2_transport
+from turncall_testkit.forbidden import FORBIDDEN, forbidden, hostile
 
 LIMITS = {"timeout_s": 5, "max_bytes": 10_000}
 
@@ -182,78 +183,13 @@ async def test_headers_cannot_move_or_split_a_request(target: Target, name: str,
     assert target.connections == 0
 
 
-LOCAL_FORMS = [
-    *["127.0.0.1", "127.0.0.2", "127.1.2.3", "127.255.255.254", "0.0.0.0", "localhost", "localhost."],
-    *["LOCALHOST", "127.1", "127.0.1", "0", "2130706433", "0x7f000001", "0x7f.0.0.1", "0x7f.1"],
-    *["0X7F.0.0.1", "0177.0.0.1", "0177.1", "017700000001", "00000177.0.0.1", "127.0.0.001"],
-    *["127.0.0.1.", "127.000.000.1", "0x7f.0x0.0x0.0x1", "4294967295", "①②⑦.⓪.⓪.①", "127。0。0。1"],
-    *["127.0.0.1", "１２７.0.0.1", "ⓛⓞⓒⓐⓛⓗⓞⓢⓣ", "loCaLhoſt", "%31%32%37.0.0.1", "127%2e0.0.1", "[::1]"],
-    *["[::]", "[0:0:0:0:0:0:0:1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[0:0:0:0:0:ffff:127.0.0.1]"],
-    *["[::127.0.0.1]", "[::7f00:1]", "[64:ff9b::127.0.0.1]", "[64:ff9b::7f00:1]", "[64:ff9b:1::7f00:1]"],
-    *["[2002:7f00:1::]", "[2001:0:7f00:1::]", "[::ffff:0:127.0.0.1]", "[fe80::1]", "[fe80::1%25lo]"],
-    *["[::1%25lo]", "[0000::0001]"],
-]
-INTERNAL_HOSTS = [
-    *["10.0.0.1", "172.16.0.1", "192.168.0.1", "100.64.0.1", "169.254.169.254", "169.254.170.2"],
-    *["100.100.100.200", "168.63.129.16", "192.0.0.192", "198.18.0.1", "224.0.0.1", "255.255.255.255"],
-    *["240.0.0.1", "0.0.0.1", "192.88.99.1", "[fd00:ec2::254]", "[fc00::1]", "[fec0::1]", "[ff02::1]"],
-    *["[2001:db8::1]", "[::ffff:169.254.169.254]", "[100::1]", "[::ffff:a9fe:a9fe]"],
-    *["[64:ff9b::169.254.169.254]", "[2002:a9fe:a9fe::]", "[3fff::1]", "[5f00::1]", "[::a9fe:a9fe]"],
-    *["0xa9fea9fe", "2852039166", "0251.0376.0251.0376", "169.254.43518", "0xA9.0xFE.0xA9.0xFE"],
-    *["169。254。169。254"],
-]
-NAMES = {
-    "loop": ["127.0.0.1"],
-    "loop6": ["::1"],
-    "metadata": ["169.254.169.254"],
-    "mixed": ["8.8.8.8", "127.0.0.1"],
-    "mapped": ["::ffff:127.0.0.1"],
-    "nat64": ["64:ff9b::7f00:1"],
-    "sixtofour": ["2002:7f00:1::"],
-    "unspecified": ["0.0.0.0"],
-    "private": ["10.0.0.1"],
-    "unique": ["fd00::1"],
-    "teredo": ["2001:0:7f00:1::"],
-    "multicast": ["ff02::1"],
-    "shared": ["100.64.0.1"],
-}
-FORBIDDEN = [
-    *[f"http://{host}:{{port}}/" for host in LOCAL_FORMS],
-    *[f"http://{host}/latest/meta-data/" for host in INTERNAL_HOSTS],
-    *[f"http://{name}.test:{{port}}/" for name in NAMES],
-    *[f"https://{name}.test/" for name in NAMES],
-    "http://user:pw@127.0.0.1:{port}/",
-    "http://example.com:{port}@127.0.0.1:{port}/",
-    "http://127.0.0.1:{port}#@example.com/",
-    "http://127.0.0.1:{port}\\@example.com/",
-    "http://[::1]:{port}/?@example.com",
-    "ftp://127.0.0.1:{port}/",
-    "gopher://127.0.0.1:{port}/_GET",
-    "file:///etc/passwd",
-    "ws://127.0.0.1:{port}/",
-    "//127.0.0.1:{port}/",
-    "http:127.0.0.1:{port}",
-    "http:///127.0.0.1:{port}/",
-    "HTTP://LOOP.TEST:{port}/",
-]
-
-
-def _named(name: str) -> Sequence[str]:
-    return NAMES.get(name.lower().partition(".")[0], ["127.0.0.1"])
-
-
-async def _hostile(host: str) -> Sequence[str]:
-    """Every name there is leads inside."""
-    return _named(host)
-
-
 async def test_forbidden_urls_reach_nobody(target: Target) -> None:
     """Encodings, families, metadata addresses and names that lead inside: refused, and no connection is made."""
     assert len(FORBIDDEN) >= 120
-    async with EgressClient(Wall([], _hostile)) as client:
-        for form in FORBIDDEN:
+    async with EgressClient(Wall([], hostile)) as client:
+        for url in forbidden(target.port):
             with pytest.raises((Refused, Failed)):
-                await client.request("GET", form.replace("{port}", str(target.port)), **LIMITS)
+                await client.request("GET", url, **LIMITS)
 
     assert target.connections == 0
 
@@ -261,10 +197,10 @@ async def test_forbidden_urls_reach_nobody(target: Target) -> None:
 async def test_sdk_clients_stand_behind_the_same_wall(target: Target) -> None:
     """What our own client refuses, an SDK's client refuses too, before any connection."""
     refusals = (Refused, httpx2.InvalidURL, httpx2.UnsupportedProtocol, httpx2.ConnectError)
-    async with httpx2_transport.walled_client(Wall([], _hostile), 5) as client:
-        for form in FORBIDDEN:
+    async with httpx2_transport.walled_client(Wall([], hostile), 5) as client:
+        for url in forbidden(target.port):
             with pytest.raises(refusals):
-                await client.get(form.replace("{port}", str(target.port)))
+                await client.get(url)
     assert target.connections == 0
 
     async with httpx2_transport.walled_client(OPEN, 5) as client:
@@ -278,7 +214,7 @@ async def test_sdk_clients_stand_behind_the_same_wall(target: Target) -> None:
 
 async def test_an_sdk_talks_through_the_wall(target: Target) -> None:
     """The openai SDK with a user's base URL reaches an allowed host and no other."""
-    for wall, reached in [(Wall([], _hostile), 0), (OPEN, 1)]:
+    for wall, reached in [(Wall([], hostile), 0), (OPEN, 1)]:
         async with httpx2_transport.walled_client(wall, 5) as http:
             sdk = openai.AsyncOpenAI(
                 base_url=target.url("hook.test", "/v1"), api_key="sk-test", http_client=http, max_retries=0
