@@ -279,7 +279,7 @@ async def test_credentials_in_a_url_are_sent_only_when_asked_for(carrier: Carrie
     [
         ((500, "<Response/>"), 11200),
         ("<Response><Say>torn", 12100),
-        ("<Response><Gather/></Response>", 12200),
+        ("<Response><Enqueue/></Response>", 12200),
     ],
 )
 async def test_a_failing_document_is_replaced_by_the_fallback(

@@ -35,7 +35,7 @@ def test_verbs_come_in_order_with_attributes_text_and_nouns() -> None:
         (b"<response/>", 12100),
         (b"<Say>hello</Say>", 12100),
         (b"<Response>" + b" " * 65536 + b"</Response>", 11750),
-        (b"<Response><Gather/></Response>", 12200),
+        (b"<Response><Enqueue/></Response>", 12200),
     ],
 )
 def test_a_document_that_cannot_run_is_refused_with_its_code(body: bytes, code: int) -> None:

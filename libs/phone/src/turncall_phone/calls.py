@@ -38,7 +38,7 @@ class CallStatus(StrEnum):
         return self not in (CallStatus.QUEUED, CallStatus.RINGING, CallStatus.IN_PROGRESS)
 
 
-type Direction = Literal["inbound", "outbound-api"]
+type Direction = Literal["inbound", "outbound-api", "outbound-dial"]
 
 
 class Instruction(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +101,9 @@ class Call:
         plan: CallPlan,
         journal: Journal,
         clock: Clock,
+        parent_sid: str = "",
     ) -> None:
+        self.parent_sid = parent_sid
         self.sid = new_sid("CA")
         self.account = account
         self.direction: Direction = direction

@@ -1,13 +1,14 @@
 """What all calls share: time, journal, webhooks, faults, a voice; and the reports that a call sends about itself."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import datetime
 
 import aiohttp
 
-from turncall_phone.calls import Call
+from turncall_phone.calls import Call, CallPlan
 from turncall_phone.clock import Clock, sleep
+from turncall_phone.conference import Conferences
 from turncall_phone.faults import CallbackFault, FaultPlan
 from turncall_phone.journal import Alert, Journal, WebhookDropped, WebhookPurpose
 from turncall_phone.notices import progress_params
@@ -17,7 +18,10 @@ from turncall_phone.webhooks import MAX_DOCUMENT_BYTES, Pairs, Webhook, WebhookF
 
 
 class Exchange:
-    """Owns the requests that calls leave running behind them (status callbacks)."""
+    """Owns the requests that calls leave running behind them (status callbacks).
+
+    `branch` rings another phone on behalf of a call: who that is, who is shown there, and the plan of that leg.
+    """
 
     def __init__(
         self,
@@ -30,6 +34,7 @@ class Exchange:
         webhooks: WebhookSender,
         speak: Speak,
         handshake_timeout_s: float,
+        branch: Callable[[Call, str, str, CallPlan], Call],
     ) -> None:
         self.clock = clock
         self.journal = journal
@@ -39,6 +44,8 @@ class Exchange:
         self.webhooks = webhooks
         self.speak = speak
         self.handshake_timeout_s = handshake_timeout_s
+        self.branch = branch
+        self.conferences = Conferences(ticker)
         self._reports: dict[str, set[asyncio.Task[None]]] = {}
         self._held: dict[str, list[asyncio.Event]] = {}
 

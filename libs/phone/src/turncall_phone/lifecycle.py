@@ -47,6 +47,18 @@ async def carry_outbound(call: Call, exchange: Exchange, phone: AnyPhone, starts
         await _tell_action(call, exchange)
 
 
+async def carry_child(call: Call, exchange: Exchange, phone: AnyPhone) -> None:
+    """Run the leg to a phone that another call is to be connected to: rung, and on the line until either side goes."""
+    script = phone.script if isinstance(phone, Answers) else ()
+    async with _Far(call, exchange, script) as far:
+        exchange.progress(call, "initiated", "initiated")
+        await _unless_ordered(call, _ring(call, exchange, phone), far)
+        if not call.is_over:
+            far.answer()
+            await _unless_ordered(call, call.line.until(lambda: False), far)
+        far.leave(None)
+
+
 class _Far:
     """The far end's part of a call: it is on the line from the answer until the end."""
 
@@ -165,7 +177,8 @@ async def _tell_action(call: Call, exchange: Exchange) -> None:
     action, call.running_action = call.running_action, None
     if action is None:
         return
-    hook = exchange.webhook(call, "action", action.url, call_params(call), method=action.method)
+    params = call_params(call) + action.extra
+    hook = exchange.webhook(call, "action", action.url, params, method=action.method)
     try:
         await exchange.webhooks.send(hook, call.cookies)
     except WebhookFailed as failure:

@@ -46,6 +46,7 @@ def call_params(call: Call, status: str | None = None) -> Pairs:
         ("CallStatus", status or call.status),
         ("ApiVersion", API_VERSION),
         ("Direction", call.direction),
+        *((("ParentCallSid", call.parent_sid),) if call.parent_sid else ()),
         *verified,
         *geo,
         ("CallTrait", "introduced without notice"),

@@ -17,7 +17,7 @@ from turncall_phone.clock import Clock, RealClock
 from turncall_phone.exchange import Exchange
 from turncall_phone.faults import FaultPlan
 from turncall_phone.journal import Journal
-from turncall_phone.lifecycle import carry_inbound, carry_outbound
+from turncall_phone.lifecycle import carry_child, carry_inbound, carry_outbound
 from turncall_phone.overrides import Overrides
 from turncall_phone.speech import Speak, default_speak
 from turncall_phone.ticker import Ticker
@@ -164,7 +164,14 @@ class Switchboard:
             webhooks=sender,
             speak=self.speak,
             handshake_timeout_s=self._handshake_timeout_s,
+            branch=self._branch,
         )
+
+    def _branch(self, parent: Call, to: str, from_: str, plan: CallPlan) -> Call:
+        """Ring the phone at `to` for a call that wants to be connected to it."""
+        child = self._new_call(parent.account, "outbound-dial", to, from_, plan, parent.sid)
+        self._start(child, carry_child(child, self.exchange, self.phone(to)))
+        return child
 
     def _slot_s(self, account: Account) -> float:
         """When the account's next call may leave the queue."""
@@ -173,7 +180,9 @@ class Switchboard:
             self._next_slot_s[account.sid] = slot_s + 1 / self._calls_per_s
         return slot_s
 
-    def _new_call(self, account: Account, direction: Direction, to: str, from_: str, plan: CallPlan) -> Call:
+    def _new_call(
+        self, account: Account, direction: Direction, to: str, from_: str, plan: CallPlan, parent_sid: str = ""
+    ) -> Call:
         call = Call(
             account=account,
             direction=direction,
@@ -182,6 +191,7 @@ class Switchboard:
             plan=plan,
             journal=self.journal,
             clock=self.clock,
+            parent_sid=parent_sid,
         )
         self.calls.add(call)
         return call

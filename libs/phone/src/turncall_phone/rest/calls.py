@@ -161,7 +161,7 @@ def show(call: Call) -> dict[str, object]:
         "from": call.from_,
         "from_formatted": call.from_,
         "phone_number_sid": None,
-        "parent_call_sid": None,
+        "parent_call_sid": call.parent_sid or None,
         "status": str(call.status),
         "direction": call.direction,
         "start_time": _time(call.answered_at),
@@ -265,7 +265,7 @@ def _find(board: Switchboard, account: Account, sid: str, path: str) -> Call:
 
 
 def _is_wanted(call: Call, form: Form) -> bool:
-    exact = (("To", call.to), ("From", call.from_), ("Status", str(call.status)), ("ParentCallSid", ""))
+    exact = (("To", call.to), ("From", call.from_), ("Status", str(call.status)), ("ParentCallSid", call.parent_sid))
     if any(form.text(name) and form.text(name) != value for name, value in exact):
         return False
     times = (("StartTime", call.answered_at), ("EndTime", call.ended_at))

@@ -40,7 +40,7 @@ async def interpret(instruction: Instruction, leg: Leg) -> None:
 
 
 async def _run(loaded: _Loaded, leg: Leg) -> Instruction | None:
-    here = msgspec.structs.replace(leg, base_url=loaded.base_url)
+    here = msgspec.structs.replace(leg, base_url=loaded.base_url, interpret=interpret)
     for element in loaded.document.verbs:
         verb = VERBS[element.name]
         if verb.is_answered:

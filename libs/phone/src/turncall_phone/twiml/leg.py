@@ -20,12 +20,16 @@ class Flow(Enum):
 
 
 class Leg(msgspec.Struct, frozen=True, kw_only=True):
-    """One leg and its document; `base_url` is where the document came from, empty when it was inline."""
+    """One leg and its document; `base_url` is where the document came from, empty when it was inline.
+
+    `interpret` runs another document on the leg meanwhile.
+    """
 
     call: Call
     exchange: Exchange
     answer: Callable[[], None]
     base_url: str = ""
+    interpret: Callable[[Instruction, "Leg"], Awaitable[None]] | None = None
 
     def resolve(self, url: str) -> str:
         """`url` made absolute against the document's own; the document's own when `url` is empty."""

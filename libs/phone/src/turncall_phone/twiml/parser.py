@@ -10,9 +10,7 @@ from turncall_phone.twiml.grammar import Element, Grammar
 MAX_TWIML_BYTES = 64 * 1024
 
 # Verbs of the vendor that are not emulated: skipping one in silence would let a wrong document pass.
-NOT_EMULATED = frozenset(
-    {"Dial", "Enqueue", "Gather", "Leave", "Pay", "Prompt", "Queue", "Record", "Refer", "Sms", "Start", "Stop"}
-)
+NOT_EMULATED = frozenset({"Enqueue", "Leave", "Pay", "Prompt", "Queue", "Record", "Refer", "Sms", "Start", "Stop"})
 
 
 class TwimlRefused(Exception):

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 
 from turncall_phone.twiml.leg import Verb
-from turncall_phone.twiml.verbs import connect, hangup, pause, play, redirect, reject, say
+from turncall_phone.twiml.verbs import connect, dial, gather, hangup, pause, play, redirect, reject, say
 
 VERBS: Mapping[str, Verb] = {
     "Connect": connect.VERB,
+    "Dial": dial.VERB,
+    "Gather": gather.VERB,
     "Hangup": hangup.VERB,
     "Pause": pause.VERB,
     "Play": play.VERB,
