@@ -169,6 +169,17 @@ class HandoffTool(
             raise ValueError("agents must have distinct names")
 
 
+class PauseRecordingTool(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="pause_recording"
+):
+    """Lets the model leave something out of the recording, such as the number of a card, and record again."""
+
+    name: Name = "pause_recording"
+    description: Annotated[str, Meta(min_length=1, max_length=1024)] = (
+        "Pause the recording of the call before the caller says something confidential, and resume it afterwards."
+    )
+
+
 class SendDtmfTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="send_dtmf"):
     """Lets the model press keys: the other side hears their tones, once it has heard what the agent was saying."""
 
@@ -178,7 +189,7 @@ class SendDtmfTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     )
 
 
-Tool = EndCallTool | WebhookTool | SendDtmfTool | HandoffTool
+Tool = EndCallTool | WebhookTool | SendDtmfTool | HandoffTool | PauseRecordingTool
 
 
 class Keypad(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -188,6 +199,22 @@ class Keypad(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     terminator: Annotated[
         str, Meta(pattern=r"^[0-9*#]$", description="The key that completes them at once; it is passed on with them.")
     ] = "#"
+
+
+class RecordingConsent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a caller is asked whether the call may be recorded: first of all, and once. Only a clear yes is one."""
+
+    line: Annotated[
+        str,
+        Meta(max_length=500, description="The question, which should name the keys; empty: in the agent's language."),
+    ] = ""
+    yes_key: Annotated[str, Meta(pattern=r"^[0-9*]$", description="The key for yes.", examples=["1"])] = "1"
+    no_key: Annotated[str, Meta(pattern=r"^[0-9*]$", description="The key for no.", examples=["2"])] = "2"
+    answer_within_s: Annotated[int, Meta(ge=2, le=60, description="Silence after the question that is a no.")] = 8
+
+    def __post_init__(self) -> None:
+        if self.yes_key == self.no_key:
+            raise ValueError("yes_key and no_key must differ")
 
 
 class Guardrails(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -285,7 +312,11 @@ class AgentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_duration_warning_s: Annotated[
         int, Meta(ge=5, le=600, description="How long before its end the warning is said.")
     ] = 30
-    recording: Annotated[Literal["off", "on"], Meta(description="Whether both sides are recorded.")] = "on"
+    recording: Annotated[
+        Literal["off", "on", "on_consent"],
+        Meta(description="Whether both sides are recorded; on_consent: once the caller, who is asked, has said yes."),
+    ] = "on"
+    recording_consent: RecordingConsent = field(default_factory=RecordingConsent)
     tools: Annotated[tuple[Tool, ...], Meta(max_length=64, description="Names are unique.")] = ()
     mcp_servers: Annotated[tuple[McpServer, ...], Meta(max_length=8, description="Names are unique.")] = ()
     keypad: Keypad = field(default_factory=Keypad)

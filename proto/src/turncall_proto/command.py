@@ -58,6 +58,14 @@ class Unmute(Command, frozen=True, kw_only=True, tag="unmute"):
     """The agent may speak again. What it was asked in the meantime is answered, once."""
 
 
+class PauseRecording(Command, frozen=True, kw_only=True, tag="recording_pause"):
+    """Leave what is said from here on out of the recording: silence takes its place."""
+
+
+class ResumeRecording(Command, frozen=True, kw_only=True, tag="recording_resume"):
+    """Record again."""
+
+
 class SendDtmf(Command, frozen=True, kw_only=True, tag="dtmf"):
     """Have the other side hear these keys, behind what the agent is saying."""
 
@@ -71,7 +79,7 @@ class HandOff(Command, frozen=True, kw_only=True, tag="handoff"):
     reason: Annotated[str, Meta(max_length=1000), PERSONAL] = ""
 
 
-AnyCommand = EndCall | Say | Inject | Mute | Unmute | SendDtmf | HandOff
+AnyCommand = EndCall | Say | Inject | Mute | Unmute | SendDtmf | HandOff | PauseRecording | ResumeRecording
 
 
 class DrainWorker(Struct, frozen=True, kw_only=True, tag_field="type", tag="drain"):

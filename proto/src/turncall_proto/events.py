@@ -306,6 +306,14 @@ class VendorFailed(CallEvent, frozen=True, kw_only=True, tag="vendor.failed"):
     taken_over_by: str = ""
 
 
+class RecordingChanged(CallEvent, frozen=True, kw_only=True, tag="recording.changed"):
+    """Whether the call is recorded from here on, and who says so: the caller by ``keys``, ``words`` or ``silence``, a
+    person by ``command``, the agent's ``model``. Internal; the next worker keeps to it."""
+
+    change: Literal["consented", "declined", "paused", "resumed"]
+    by: Literal["keys", "words", "silence", "command", "model"]
+
+
 class RecordingPart(Struct, frozen=True, kw_only=True):
     """One stored piece of a recording: a WAV file, stereo s16le (caller left, agent right), in time order."""
 
@@ -370,6 +378,7 @@ Event = (
     | ContextInjected
     | CommandDone
     | VendorFailed
+    | RecordingChanged
     | RecordingReady
     | EpochClosed
 )
@@ -384,6 +393,7 @@ INTERNAL_TAGS = frozenset(
         "forward.begun",
         "forward.ended",
         "epoch.opened",
+        "recording.changed",
         "tools.discovered",
         "utterance.begun",
         "turn.measured",

@@ -59,6 +59,7 @@ def texts(agent: AgentSpec) -> Iterator[Text]:
     yield Text(path="prompt", text=agent.prompt)
     yield Text(path="first_message", text=agent.first_message)
     yield Text(path="max_duration_warning", text=agent.max_duration_warning)
+    yield Text(path="recording_consent.line", text=agent.recording_consent.line)
     for index, line in enumerate(agent.turn_taking.idle_prompts):
         yield Text(path=f"turn_taking.idle_prompts[{index}]", text=line)
     for index, tool in enumerate(agent.tools):
@@ -107,6 +108,7 @@ def rendered(plan: CallStart) -> Rendered:
             first_message=filled(agent.first_message, known),
             max_duration_warning=filled(agent.max_duration_warning, known),
             turn_taking=replace(agent.turn_taking, idle_prompts=lines),
+            recording_consent=replace(agent.recording_consent, line=filled(agent.recording_consent.line, known)),
             tools=tuple(_tool(tool, known) for tool in agent.tools),
             mcp_servers=tuple(_server(server, known) for server in agent.mcp_servers),
         ),

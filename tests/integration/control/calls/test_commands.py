@@ -10,7 +10,7 @@ import pytest
 from turncall_control.calls.commanding import ANSWER_WITHIN_S
 from turncall_proto import subjects
 from turncall_proto.codec import decode_command, encode
-from turncall_proto.command import CommandReply, Inject, Mute, Say, SendDtmf, Unmute
+from turncall_proto.command import CommandReply, Inject, Mute, PauseRecording, ResumeRecording, Say, SendDtmf, Unmute
 from turncall_proto.ids import CallId
 
 DONE = CommandReply(outcome="done")
@@ -46,11 +46,21 @@ async def test_every_command_reaches_the_worker(desk: Any, worker: Any, sid: str
             await tell(desk, call_id, "inject", {"text": "It rains.", "role": "user", "is_answered": True}),
             await tell(desk, call_id, "mute"),
             await tell(desk, call_id, "unmute"),
+            await tell(desk, call_id, "recording/pause"),
+            await tell(desk, call_id, "recording/resume"),
             await tell(desk, call_id, "dtmf", {"digits": "1w#"}),
         ]
-    assert [answer.status_code for answer in answers] == [200] * 5
+    assert [answer.status_code for answer in answers] == [200] * 7
     assert [answer.json()["command_id"] for answer in answers] == [command.command_id for command in heard]
-    assert [type(command) for command in heard] == [Say, Inject, Mute, Unmute, SendDtmf]
+    assert [type(command) for command in heard] == [
+        Say,
+        Inject,
+        Mute,
+        Unmute,
+        PauseRecording,
+        ResumeRecording,
+        SendDtmf,
+    ]
     said, injected, *_, pressed = heard
     assert (said.text, pressed.digits) == ("Hello.", "1w#")
     assert (injected.text, injected.role, injected.is_answered) == ("It rains.", "user", True)

@@ -37,6 +37,7 @@ def a_key(index: int) -> str:
 async def record(store: MemoryStore, spool: Path, seconds: float, within_s: float = 5.0) -> Recording | None:
     """Records a caller at level 1000 and an agent at 2000 for so long."""
     recorder = Recorder(a_key, store, spool)
+    recorder.begin(0)
     running = asyncio.create_task(recorder.run())
     for at_ms in range(0, round(seconds * 1000), 20):
         recorder.caller(at_ms, np.full(160, 1000, "<i2").tobytes())
@@ -117,6 +118,7 @@ async def test_part_that_somebody_else_stored_counts_as_stored(tmp_path: Path) -
     """Whoever stores a part of a live call first, the recording is announced once it is whole."""
     store = FlakyStore(failures=3)
     recorder = Recorder(a_key, store, tmp_path)
+    recorder.begin(0)
     running = asyncio.create_task(recorder.run())
     recorder.caller(0, bytes(320))
     closing = asyncio.create_task(recorder.close(running, 5.0))
@@ -146,6 +148,7 @@ async def test_agent_is_recorded_as_heard(tmp_path: Path) -> None:
     """What the carrier forgot is not in the recording."""
     store = MemoryStore()
     recorder = Recorder(a_key, store, tmp_path)
+    recorder.begin(0)
     running = asyncio.create_task(recorder.run())
     recorder.agent(100.0, np.full(8000, 2000, "<i2").tobytes())
     recorder.agent_cut(600.0)
@@ -159,3 +162,40 @@ async def test_agent_is_recorded_as_heard(tmp_path: Path) -> None:
 def test_part_is_ten_seconds() -> None:
     """320 kB: small enough to lose little, large enough for an object store."""
     assert PART_SAMPLES * 4 == 320_000
+
+
+async def test_nothing_is_kept_before_it_begins_and_while_it_is_paused(tmp_path: Path) -> None:
+    """Silence stands in its place, for however long, so that every sound keeps its time."""
+    store = MemoryStore()
+    recorder = Recorder(a_key, store, tmp_path)
+    running = asyncio.create_task(recorder.run())
+    for at_ms in range(0, 100_000, 20):
+        if at_ms == 40_000:
+            recorder.begin(at_ms)
+        elif at_ms == 50_000:
+            recorder.pause(at_ms)
+        elif at_ms == 95_000:
+            recorder.resume()
+        recorder.caller(at_ms, np.full(160, 1000, "<i2").tobytes())
+        recorder.agent(at_ms, np.full(160, 2000, "<i2").tobytes())
+        if at_ms % 1000 == 0:
+            await asyncio.sleep(0.001)
+    stored = await recorder.close(running, 5.0)
+    assert stored is not None
+    assert stored.duration_ms == 100_000
+    both = await sound(store)
+    is_silent = [not both[second * 8000 : (second + 1) * 8000].any() for second in range(100)]
+    assert is_silent == [True] * 40 + [False] * 10 + [True] * 45 + [False] * 5
+    assert both[45 * 8000].tolist() == both[97 * 8000].tolist() == [1000, 2000]
+
+
+async def test_a_recording_that_never_begins_leaves_nothing(tmp_path: Path) -> None:
+    """Not a file, and no memory of what was said."""
+    store = MemoryStore()
+    recorder = Recorder(a_key, store, tmp_path)
+    running = asyncio.create_task(recorder.run())
+    for at_ms in range(0, 30_000, 20):
+        recorder.caller(at_ms, np.full(160, 1000, "<i2").tobytes())
+    assert await recorder.close(running, 5.0) is None
+    assert [key async for key in store.keys("recordings/")] == []
+    assert os.listdir(tmp_path) == []

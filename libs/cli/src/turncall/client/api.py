@@ -346,6 +346,14 @@ class TurnCall(Access, Versions):
         """Silences the agent; it listens on."""
         return await self.request("POST", f"/v1/calls/{call_id}/mute", CommandTaken)
 
+    async def pause_recording(self, call_id: CallId) -> CommandTaken:
+        """Leaves what is said from here on out of the recording."""
+        return await self.request("POST", f"/v1/calls/{call_id}/recording/pause", CommandTaken)
+
+    async def resume_recording(self, call_id: CallId) -> CommandTaken:
+        """Records again."""
+        return await self.request("POST", f"/v1/calls/{call_id}/recording/resume", CommandTaken)
+
     async def unmute(self, call_id: CallId) -> CommandTaken:
         """Lets the agent speak again."""
         return await self.request("POST", f"/v1/calls/{call_id}/unmute", CommandTaken)

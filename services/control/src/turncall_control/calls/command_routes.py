@@ -73,8 +73,24 @@ async def hand_off(
     return await _taken(plane, caller, call_id, command.HandOff, agent_id=data.agent_id, reason=data.reason)
 
 
+@post("/v1/calls/{call_id:str}/recording/pause", status_code=200, tags=["calls"], opt=_opt())
+async def pause_recording(
+    plane: NamedDependency[Plane], caller: NamedDependency[Caller], call_id: FromPath[str]
+) -> CommandTaken:
+    """Leaves what is said from here on out of the recording; silence takes its place, so that the times still fit."""
+    return await _taken(plane, caller, call_id, command.PauseRecording)
+
+
+@post("/v1/calls/{call_id:str}/recording/resume", status_code=200, tags=["calls"], opt=_opt())
+async def resume_recording(
+    plane: NamedDependency[Plane], caller: NamedDependency[Caller], call_id: FromPath[str]
+) -> CommandTaken:
+    """Records again."""
+    return await _taken(plane, caller, call_id, command.ResumeRecording)
+
+
 async def _taken(plane: Plane, caller: Caller, call_id: str, kind: Any, **what: Any) -> CommandTaken:
     return CommandTaken(command_id=await commanding.command(plane, caller.project_id, CallId(call_id), kind, **what))
 
 
-ROUTES: Final = (say, inject, mute, unmute, send_dtmf, hand_off)
+ROUTES: Final = (say, inject, mute, unmute, send_dtmf, hand_off, pause_recording, resume_recording)

@@ -36,6 +36,18 @@ _THERE_BY_LANGUAGE: Final = {
 }
 
 
+_RECORD_BY_LANGUAGE: Final = {
+    "de": "Dürfen wir dieses Gespräch aufzeichnen? Sagen Sie Ja oder drücken Sie die {key}.",
+    "en": "May we record this call? Say yes, or press {key}.",
+    "es": "¿Podemos grabar esta llamada? Diga sí o pulse {key}.",
+    "fr": "Pouvons-nous enregistrer cet appel ? Dites oui, ou appuyez sur {key}.",
+    "it": "Possiamo registrare questa chiamata? Dica sì, oppure prema {key}.",
+    "nl": "Mogen we dit gesprek opnemen? Zeg ja, of toets {key}.",
+    "pl": "Czy możemy nagrać tę rozmowę? Proszę powiedzieć tak lub nacisnąć {key}.",
+    "pt": "Podemos gravar esta chamada? Diga sim, ou prima {key}.",
+}
+
+
 def apology(language: str) -> str:
     """For a vendor that is lost for good: one or two sentences in ``language`` (BCP 47), else in English."""
     return _in(language, _BY_LANGUAGE)
@@ -44,6 +56,11 @@ def apology(language: str) -> str:
 def please_repeat(language: str) -> str:
     """For words that were lost: a short question in ``language`` (BCP 47), else in English."""
     return _in(language, _AGAIN_BY_LANGUAGE)
+
+
+def may_we_record(language: str, yes_key: str) -> str:
+    """The question whether a call may be recorded, in ``language`` (BCP 47), else in English."""
+    return _in(language, _RECORD_BY_LANGUAGE).format(key=yes_key)
 
 
 def still_there(language: str) -> str:

@@ -18,6 +18,7 @@ from turncall_media.errors import VendorUnusable
 from turncall_media.pipelines import toolbox
 from turncall_media.pipelines.apologies import please_repeat
 from turncall_media.pipelines.cascade import build_excuse, build_worker
+from turncall_media.pipelines.consent import Consent
 from turncall_media.pipelines.conversation import Conversation, Parts
 from turncall_media.pipelines.ending import Ending
 from turncall_media.pipelines.faults import Faults
@@ -25,7 +26,7 @@ from turncall_media.pipelines.giving import Giving
 from turncall_media.pipelines.kit import Kit
 from turncall_media.pipelines.listening import CallerInput
 from turncall_media.pipelines.mute import Mute
-from turncall_media.pipelines.openings import go_on
+from turncall_media.pipelines.openings import after_consent, go_on
 from turncall_media.pipelines.orders import Orders
 from turncall_media.pipelines.speaking import AgentOutput
 from turncall_media.pipelines.speech import Speech
@@ -35,12 +36,13 @@ from turncall_media.pipelines.vendors import Built, Vendors, build_all, processo
 from turncall_media.pipelines.watches import ask_when_idle, warn_of_the_end
 from turncall_media.report.events import Narrator, Stage
 from turncall_media.report.recorder import Recorder
+from turncall_media.report.switch import RecordingSwitch
 from turncall_media.seams import Past, Reporter, Resources
 from turncall_media.tools.shape import CallReach, function
 from turncall_media.toolservers.doors import Door, door
 from turncall_media.toolservers.servers import ToolServers
 from turncall_media.turns import policy, silero
-from turncall_media.turns.interruption import Protection
+from turncall_media.turns.interruption import Protection, lifted
 from turncall_media.turns.smart import Words
 from turncall_media.turns.voice import VoiceDetector
 from turncall_media.wire.twilio import TwilioWire
@@ -96,6 +98,7 @@ class _Ends(Struct, frozen=True, kw_only=True):
     recorder: Recorder | None
     ending: Ending
     mute: Mute
+    recording: RecordingSwitch
     speech: Speech
     faults: Faults
     egress: EgressClient
@@ -103,7 +106,7 @@ class _Ends(Struct, frozen=True, kw_only=True):
 
 def _ends(plan: CallStart, wire: TwilioWire, narrator: Narrator, resources: Resources) -> _Ends:
     ending = Ending()
-    recorder = _recorder(plan, resources) if plan.agent.recording == "on" else None
+    recorder = _recorder(plan, resources) if plan.agent.recording != "off" else None
     output = AgentOutput(wire, recorder, narrator, ending.stream_ended)
     voice = VoiceDetector(policy.voice_settings(plan.agent.turn_taking), silero.Ear(silero.load()))
     words = policy.words(plan.agent.turn_taking)
@@ -125,6 +128,7 @@ def _ends(plan: CallStart, wire: TwilioWire, narrator: Narrator, resources: Reso
         recorder=recorder,
         ending=ending,
         mute=mute,
+        recording=RecordingSwitch(recorder, narrator, narrator.now_ms),
         speech=Speech(mute),
         faults=Faults(),
         egress=EgressClient(Wall(resources.egress_allow)),
@@ -137,6 +141,9 @@ def _conversation(
     agent, narrator, speech = plan.agent, ends.narrator, ends.speech
     story = _story(plan, past, resources.now())
     ends.mute.is_on = story.is_muted
+    consent = Consent(agent, ends.recording, narrator)
+    if agent.recording == "on" or story.has_consented:
+        ends.recording.begin(is_paused=story.is_recording_paused)
     narrator.turn, narrator.keys_s = story.turn, agent.keypad.timeout_ms / 1000
     prompt = [{"role": "system", "content": agent.prompt}] if agent.prompt else []
     messages: list[Any] = [*prompt, *story.messages]
@@ -158,16 +165,21 @@ def _conversation(
         agent.pronunciations,
         ends.mute,
         kit,
+        consent,
     )
 
     async def opening() -> None:
         narrator.started()
         if plan.resume is not None:
             narrator.resumed(plan.resume, resources.worker, resources.now())
+        first = story
+        if agent.recording == "on_consent" and story.has_consented is None:
+            with lifted(protection):
+                first = after_consent(story, await consent.ask(speech))
         if story.repeat_tools:
             await kit.complete()
         llm = serving(vendors.llm)
-        await go_on(story, agent, speech, worker, llm, context, narrator, lambda: ends.caller.is_cut_off)
+        await go_on(first, agent, speech, worker, llm, context, narrator, lambda: ends.caller.is_cut_off)
         if protection is not None:
             await speech.heard()
             protection.is_lifted = True
@@ -185,6 +197,7 @@ def _conversation(
         narrator=narrator,
         ending=ends.ending,
         giving=giving,
+        recording=ends.recording,
     )
     parts = _parts(agent, ends, worker, vendors.stages(), lasts_s)
     return Conversation(replace(parts, kit=kit, orders=orders, giving=giving, watches=watches), opening)
@@ -221,6 +234,7 @@ def _shared(
         play=ends.speech.play,
         end=ends.ending.because,
         hand_off=giving.give,
+        pause_recording=lambda paused: (ends.recording.pause if paused else ends.recording.resume)("model"),
         egress=ends.egress,
         signing_secrets=_signing_secrets(plan, resources),
         server_headers=secret,
@@ -238,6 +252,8 @@ def _shared(
 
 def _excuse(plan: CallStart, ends: _Ends, built: Built) -> Conversation:
     """A conversation that is over before it begins, but not without a word."""
+    if plan.agent.recording == "on":
+        ends.recording.begin(is_paused=False)
     worker = build_excuse(ends.caller, ends.output, built.services["tts"], ends.speech)
     stages: dict[FrameProcessor, Stage] = dict.fromkeys(processors(built.services["tts"]), "tts")
     return Conversation(_parts(plan.agent, ends, worker, stages, EXCUSE_WITHIN_S), None)

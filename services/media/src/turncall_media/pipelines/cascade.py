@@ -40,6 +40,7 @@ from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.services.tts_service import TTSService
 
 from turncall_media.pipelines.aloud import plain, pronounced
+from turncall_media.pipelines.consent import Consent
 from turncall_media.pipelines.faults import Faults
 from turncall_media.pipelines.kit import Kit, KitGate
 from turncall_media.pipelines.listening import CallerInput
@@ -72,6 +73,7 @@ def build_worker(
     pronunciations: Mapping[str, str],
     mute: Mute,
     kit: Kit,
+    consent: Consent,
 ) -> PipelineWorker:
     """The pipeline of one call, not started. Pipecat's own extras (RTVI, turn tracking, idle watch) are off: they cost
     a third of the work for each frame (measured), and what they tell is told by ``narrator``."""
@@ -90,9 +92,9 @@ def build_worker(
             LLMUserAggregator(context, params=turns),
             Tap(
                 "Floor",
-                _floor(narrator, patience),
+                _floor(narrator, patience, consent),
                 up=by_class({ErrorFrame: lambda _: patience.answered()}),
-                holds=mute.holds,
+                holds=lambda frame: consent.holds(frame) or mute.holds(frame),
             ),
             *([KitGate(kit)] if kit.is_awaited else []),
             vendors.llm,
@@ -145,16 +147,20 @@ def _ear(narrator: Narrator, faults: Faults) -> Any:
     return by_class({InputAudioRawFrame: audio, TranscriptionFrame: final, InterimTranscriptionFrame: partial})
 
 
-def _floor(narrator: Narrator, patience: Patience) -> Any:
+def _floor(narrator: Narrator, patience: Patience, consent: Consent) -> Any:
     def interrupted(_: InterruptionFrame) -> None:
         patience.answered()
         narrator.reply_abandoned()
+
+    def said(frame: LLMContextUserTurnFrame) -> None:
+        narrator.caller_said(frame.text)
+        consent.heard(frame.text)
 
     return by_class(
         {
             UserStartedSpeakingFrame: lambda _: narrator.caller_turn_began(),
             UserStoppedSpeakingFrame: lambda _: narrator.caller_turn_ended(),
-            LLMContextUserTurnFrame: lambda frame: narrator.caller_said(frame.text),
+            LLMContextUserTurnFrame: said,
             LLMContextFrame: lambda _: patience.asked(),
             InterruptionFrame: interrupted,
         }

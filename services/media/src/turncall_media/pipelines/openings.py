@@ -13,6 +13,7 @@ from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.services.llm_service import LLMService
 
 from turncall_media.pipelines.apologies import please_repeat
+from turncall_media.pipelines.consent import Answer
 from turncall_media.pipelines.speech import Speech
 from turncall_media.pipelines.story import Continuation
 from turncall_media.report.events import Narrator
@@ -73,6 +74,16 @@ async def go_on(
         )
     if story.run_model:
         await worker.queue_frames([LLMRunFrame()])
+
+
+def after_consent(story: Continuation, answer: Answer | None) -> Continuation:
+    """What is done once the question about the recording is over, with which a call begins.
+
+    Whoever said something else than yes or no is answered by the model; everybody else is greeted.
+    """
+    return Continuation(
+        greet=answer != "unclear", run_model=answer == "unclear", turn=story.turn, answered_at=story.answered_at
+    )
 
 
 async def _ask_again(agent: AgentSpec, speech: Speech, narrator: Narrator) -> None:

@@ -17,12 +17,24 @@ from turncall_media.pipelines.giving import Giving
 from turncall_media.pipelines.mute import Mute
 from turncall_media.pipelines.speech import Speech
 from turncall_media.report.events import Narrator
+from turncall_media.report.switch import RecordingSwitch
 from turncall_media.tones import tones
 from turncall_media.tools.shape import ToolFailed
-from turncall_proto.command import AnyCommand, CommandReply, HandOff, Inject, Say, SendDtmf, Unmute
+from turncall_proto.command import (
+    AnyCommand,
+    CommandReply,
+    HandOff,
+    Inject,
+    PauseRecording,
+    ResumeRecording,
+    Say,
+    SendDtmf,
+    Unmute,
+)
 from turncall_proto.command import Mute as MuteCommand
 
 _DONE: Final = CommandReply(outcome="done")
+_NOT_RECORDED: Final = CommandReply(outcome="refused", detail="the call is not recorded")
 
 
 class Orders(Struct, frozen=True, kw_only=True):
@@ -35,6 +47,7 @@ class Orders(Struct, frozen=True, kw_only=True):
     narrator: Narrator
     ending: Ending
     giving: Giving
+    recording: RecordingSwitch
 
     async def obey(self, command: AnyCommand, begin: Callable[[Coroutine[Any, Any, None]], None]) -> CommandReply:
         """Does what is asked. ``begin`` runs what takes longer, for as long as the conversation lasts."""
@@ -49,6 +62,12 @@ class Orders(Struct, frozen=True, kw_only=True):
                 await self._silence()
             case Unmute():
                 await self._unsilence()
+            case PauseRecording():
+                if not self.recording.pause("command"):
+                    return _NOT_RECORDED
+            case ResumeRecording():
+                if not self.recording.resume("command"):
+                    return _NOT_RECORDED
             case SendDtmf(digits=digits):
                 begin(self._press(digits))
             case HandOff(agent_id=agent_id, reason=reason):

@@ -20,6 +20,7 @@ from turncall_proto.events import (
     DtmfReceived,
     EpochOpened,
     Event,
+    RecordingChanged,
     ToolCalled,
     ToolReturned,
     TranscriptFinal,
@@ -51,7 +52,7 @@ class Continuation(Struct, frozen=True, kw_only=True):
     caller was cut off. ``say``: the sentence of the agent that was cut, and what was to follow it. ``keys``: pressed,
     and not yet taken for the caller's words. ``run_model``: the caller, or a tool, waits for a reply. ``turn`` is the
     number of the last turn, ``answered_at`` the moment from which the call's length counts. ``is_muted``: a person has
-    silenced the agent.
+    silenced the agent. ``has_consented``: what the caller said to a recording, None while they were not asked.
     """
 
     messages: tuple[Message, ...] = ()
@@ -64,6 +65,8 @@ class Continuation(Struct, frozen=True, kw_only=True):
     turn: int = 0
     answered_at: datetime | None = None
     is_muted: bool = False
+    has_consented: bool | None = None
+    is_recording_paused: bool = False
 
     @property
     def is_listening(self) -> bool:
@@ -126,6 +129,8 @@ class _Reader:
         self._pending: dict[str, Pending] = {}
         self._is_muted = False
         self._is_new = False  # another agent has the call, and nobody has spoken since
+        self._has_consented: bool | None = None
+        self._is_recording_paused = False
 
     def read(self, fact: Event) -> None:
         """Takes the next fact."""
@@ -159,6 +164,10 @@ class _Reader:
                 self._begin_anew()
             case ContextInjected():
                 self._injected(fact)
+            case RecordingChanged(change="consented" | "declined" as change):
+                self._has_consented = change == "consented"
+            case RecordingChanged(change="paused" | "resumed" as change):
+                self._is_recording_paused = change == "paused"
             case CommandDone(command="mute" | "unmute" as command):
                 self._is_muted = command == "mute"
 
@@ -184,6 +193,8 @@ class _Reader:
             turn=self._turn,
             answered_at=self._answered_at,
             is_muted=self._is_muted,
+            has_consented=self._has_consented,
+            is_recording_paused=self._is_recording_paused,
         )
 
     def _agent_begins(self, fact: UtteranceBegun) -> None:

@@ -11,6 +11,7 @@ from turncall_media import registry
 from turncall_media.circuits import Circuit
 from turncall_media.errors import SecretUnusable, VendorUnusable
 from turncall_media.kinds import BuildContext, Capabilities, Kind, VendorModule
+from turncall_media.pipelines.consent import expected
 from turncall_media.pipelines.redo import Hearing, Redo, Speaking, Thinking
 from turncall_media.pipelines.succession import Candidate, Succession, model_of
 from turncall_media.report.events import Narrator, Stage
@@ -124,7 +125,7 @@ def _built(kind: Kind, ref: VendorRef, plan: CallStart, resources: Resources) ->
         rate_hz=RATE_HZ,
         language=plan.agent.language,
         secret=key_for(ref, module.CAPABILITIES, plan, resources.open_secret),
-        expected_phrases=_expected_phrases(plan) if kind == "stt" else (),
+        expected_phrases=(*_expected_phrases(plan), *_consent_phrases(plan)) if kind == "stt" else (),
         keyterms=plan.agent.keyterms,
         egress_allow=resources.egress_allow,
     )
@@ -140,6 +141,10 @@ def _expected_phrases(plan: CallStart) -> tuple[str, ...]:
         return () if expects is None else tuple(expects(options_of(module, "llm", ref)))
     except VendorUnusable:
         return ()
+
+
+def _consent_phrases(plan: CallStart) -> tuple[str, ...]:
+    return expected(plan.agent.language) if plan.agent.recording == "on_consent" else ()
 
 
 def options_of(module: VendorModule, kind: Kind, ref: VendorRef) -> Any:

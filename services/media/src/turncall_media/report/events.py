@@ -23,6 +23,7 @@ from turncall_proto.events import (
     ContextInjected,
     DtmfReceived,
     LeftOut,
+    RecordingChanged,
     RecordingReady,
     ToolCalled,
     ToolReturned,
@@ -102,6 +103,10 @@ class Narrator:
     def is_caller_speaking(self) -> bool:
         """Whether the caller's voice is heard at this moment."""
         return self._is_voice_on
+
+    def now_ms(self) -> int:
+        """This moment on the audio clock."""
+        return self.call_ms(self._clock_s())
 
     def call_ms(self, at_s: float) -> int:
         """A moment of the event loop on the audio clock."""
@@ -288,6 +293,14 @@ class Narrator:
         """This vendor serves the stage from here on; what others did before stays theirs."""
         self.usage[stage] = Usage(vendor, model)
         self._served.append((stage, self.usage[stage]))
+
+    def recording_changed(
+        self,
+        change: Literal["consented", "declined", "paused", "resumed"],
+        by: Literal["keys", "words", "silence", "command", "model"],
+    ) -> None:
+        """Whether the call is recorded from here on, and who says so."""
+        self._reporter.report(RecordingChanged, change=change, by=by)
 
     def recorded(self, recording: Recording) -> None:
         """The whole recording lies in the object store."""

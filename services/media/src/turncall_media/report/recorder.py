@@ -40,7 +40,10 @@ class Recording(Struct, frozen=True, kw_only=True):
 
 
 class Recorder:
-    """Takes both sides as they happen; `run` stores parts meanwhile, `close` the rest. Memory stays below 1.5 MB."""
+    """Takes both sides as they happen, from `begin` on; `run` stores parts meanwhile, `close` the rest.
+
+    Memory stays below 1.5 MB.
+    """
 
     def __init__(self, key: Callable[[int], str], blobs: BlobStore, spool: Path) -> None:
         self._key = key
@@ -51,14 +54,35 @@ class Recorder:
         self._written: list[RecordingPart] = []
         self._unstored: list[RecordingPart] = []
         self._is_whole = True
+        self._is_on = False
+        self._is_paused = False
+
+    def begin(self, at_ms: float) -> None:
+        """Keeps what comes from here on; without this nothing is kept. The timeline before it is silent."""
+        self._is_on = True
+        self._tracks.reach(int(at_ms * SAMPLES_PER_MS))
+        self._flush()
+
+    def pause(self, at_ms: float) -> None:
+        """Puts silence in the place of what comes, and of what the agent was about to say."""
+        self._is_paused = True
+        self._tracks.cut("agent", int(at_ms * SAMPLES_PER_MS))
+
+    def resume(self) -> None:
+        """Keeps what comes."""
+        self._is_paused = False
 
     def caller(self, timestamp_ms: int, pcm: bytes) -> None:
         """The caller said ``pcm``, beginning at ``timestamp_ms`` of the stream."""
-        self._tracks.place("caller", timestamp_ms * SAMPLES_PER_MS, pcm)
+        if not self._is_on:
+            return
+        self._tracks.place("caller", timestamp_ms * SAMPLES_PER_MS, bytes(len(pcm)) if self._is_paused else pcm)
         self._flush()
 
     def agent(self, at_ms: float, pcm: bytes) -> None:
         """The carrier will play ``pcm`` to the caller, beginning at ``at_ms`` of the stream."""
+        if not self._is_on or self._is_paused:
+            return
         self._tracks.place("agent", int(at_ms * SAMPLES_PER_MS), pcm)
         self._flush()
 

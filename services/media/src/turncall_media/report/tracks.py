@@ -41,6 +41,11 @@ class Tracks:
             track.extend(bytes(offset - len(track)))
         track[offset : offset + len(pcm)] = pcm
 
+    def reach(self, position: int) -> None:
+        """Fills up to ``position`` with silence, however far that is."""
+        for track in self._sides.values():
+            track.extend(bytes(max(0, 2 * (position - self.start) - len(track))))
+
     def cut(self, side: Side, position: int) -> None:
         """Takes back everything from ``position`` on."""
         del self._sides[side][2 * max(0, position - self.start) :]

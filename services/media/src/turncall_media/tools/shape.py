@@ -23,9 +23,9 @@ class CallReach(Struct, frozen=True, kw_only=True):
 
     ``speech_heard`` returns when the caller has heard all that the agent is saying. ``play`` has sound (mono s16le at
     8 kHz) played behind that. ``end`` ends the conversation, and with it the call. ``hand_off`` gives it to another
-    agent, for a reason; raises `ToolFailed`. ``egress`` is open for as long as the conversation runs.
-    ``signing_secrets`` sign requests to the user's server (Standard Webhooks); ``server_headers`` maps a host to the
-    headers that the project keeps secret for it.
+    agent, for a reason; raises `ToolFailed`. ``pause_recording`` pauses (True) or resumes, and says if there is one.
+    ``egress`` is open for as long as the conversation runs. ``signing_secrets`` sign requests to the user's server
+    (Standard Webhooks); ``server_headers`` maps a host to the headers that the project keeps secret for it.
     """
 
     call_id: CallId
@@ -33,6 +33,7 @@ class CallReach(Struct, frozen=True, kw_only=True):
     play: Callable[[bytes], Awaitable[None]]
     end: Callable[[EndedReason], None]
     hand_off: Callable[[AgentId, str], Awaitable[None]]
+    pause_recording: Callable[[bool], bool]
     egress: EgressClient
     signing_secrets: tuple[str, ...]
     server_headers: Mapping[str, Mapping[str, str]]

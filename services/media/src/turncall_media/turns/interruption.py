@@ -1,5 +1,8 @@
 """Which of the caller's sounds count while the agent speaks: enough words, or none at all."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from pipecat.frames.frames import (
     BotStartedSpeakingFrame,
     BotStoppedSpeakingFrame,
@@ -53,3 +56,16 @@ class Protection(BaseUserMuteStrategy):
     async def process_frame(self, frame: Frame) -> bool:
         """Whether the caller goes unheard."""
         return not self.is_lifted
+
+
+@contextmanager
+def lifted(protection: Protection | None) -> Iterator[None]:
+    """The caller is heard within, whatever is protected afterwards."""
+    if protection is None:
+        yield
+        return
+    protection.is_lifted = True
+    try:
+        yield
+    finally:
+        protection.is_lifted = False
