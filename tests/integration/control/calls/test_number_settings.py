@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 
 from turncall_control.routing import Variant, variant_for
 from turncall_proto import ids
+from turncall_proto.call import CallState, EndedReason
 from turncall_proto.ids import AgentId, CallId, VersionId
 
 OPERATOR = "+15550188888"
@@ -104,6 +105,31 @@ async def test_weighted_callers_are_stamped_with_their_variant(
         assert (await routed(desk, call_id))["variant"] == wanted.name
         seen[wanted.name].append(call_id)
     assert all(seen.values()), "six callers fell to both"
+    # Publishing again begins another entry of the same variant.
+    path = f"/v1/agents/{other_agent}"
+    ((stored,),) = await desk.rows(
+        "select config from agent_versions where agent_id = %s", ids.parsed(ids.AGENT, other_agent)
+    )
+    await desk.http.put(f"{path}/draft", json={"config": {**stored, "prompt": "Be brisk."}}, headers=desk.bearer)
+    assert (await desk.http.post(f"{path}/publish", headers=desk.bearer)).status_code == 200
+    sid = "CA" + uuid4().hex
+    callers = (f"+1555778{number:04d}" for number in range(99))
+    caller = next(one for one in callers if variant_for(variants, one, CallId(sid)).name == "brisk")
+    await desk.rings(sid, From=caller)
+    seen["brisk"].append(ids.inbound_call_id("twilio", "AC" + "a" * 32, sid))
+    plan = worker.offers[-1].plan
+    await worker.opens(plan)
+    await desk.becomes(seen["brisk"][-1], status="in_progress")
+    await desk.says(sid, "completed", CallDuration="4")
+    await worker.closes(plan, CallState.COMPLETED, EndedReason.CUSTOMER_ENDED_CALL)
+    await desk.becomes(seen["brisk"][-1], ended_reason="customer_ended_call")
+    told = (await desk.get(f"/v1/numbers/{desk.number_id}/variants")).json()["items"]
+    assert [(item["variant"], item["version_number"]) for item in told] == [("brisk", 1), ("brisk", 2), ("warm", 1)]
+    assert sum(item["calls"] for item in told if item["variant"] == "warm") == len(seen["warm"])
+    newest = told[1]
+    assert (newest["calls"], newest["answered"], newest["ended"]) == (1, 1, {"customer_ended_call": 1})
+    assert newest["mean_duration_ms"] >= 0
+    assert told[0]["mean_duration_ms"] is None
     for variant, calls in seen.items():
         query = {"variant": variant, "number_id": desk.number_id}
         assert {item["id"] for item in (await desk.get("/v1/calls", params=query)).json()["items"]} == set(calls)

@@ -397,6 +397,29 @@ class NumberCheck(Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...]
 
 
+class VariantOutcome(Struct, frozen=True, kw_only=True):
+    """What became of the calls of one variant while one version of its agent answered."""
+
+    variant: str
+    agent_id: AgentId | None
+    version_id: VersionId | None
+    version_number: int | None
+    calls: int
+    answered: int
+    mean_duration_ms: int | None
+    ended: dict[str, int]
+    first_at: datetime
+    last_at: datetime
+
+
+class VariantReport(Struct, frozen=True, kw_only=True):
+    """A number's weighted routing between two moments, by variant and version."""
+
+    since: datetime
+    until: datetime
+    items: tuple[VariantOutcome, ...]
+
+
 class Decision(Struct, frozen=True, kw_only=True):
     """How it was decided who answers a call, where the number does not simply name one agent."""
 

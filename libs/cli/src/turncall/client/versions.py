@@ -1,10 +1,11 @@
-"""One agent and its versions."""
+"""One agent and its versions, and how they do beside each other."""
 
+from datetime import datetime
 from typing import Any
 
-from turncall.client.shapes import AgentView, Changes, Page, VersionView
+from turncall.client.shapes import AgentView, Changes, Page, VariantReport, VersionView
 from turncall.client.transport import Transport
-from turncall_proto.ids import AgentId, VersionId
+from turncall_proto.ids import AgentId, NumberId, VersionId
 
 
 class Versions(Transport):
@@ -48,3 +49,10 @@ class Versions(Transport):
     async def restore_version(self, agent_id: AgentId, version_id: VersionId) -> VersionView:
         """Lets an archived version answer calls again."""
         return await self.request("POST", f"/v1/agents/{agent_id}/versions/{version_id}/restore", VersionView)
+
+    async def variants(
+        self, number_id: NumberId, *, since: datetime | None = None, until: datetime | None = None
+    ) -> VariantReport:
+        """How the variants of a number's weighted routing do; the last 30 days unless told otherwise."""
+        span = {name: moment.isoformat() for name, moment in (("since", since), ("until", until)) if moment}
+        return await self.request("GET", f"/v1/numbers/{number_id}/variants", VariantReport, query=span)

@@ -1,7 +1,7 @@
 """/v1/usage, and a call's part of it."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Final
 
 from litestar import get
@@ -12,17 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.auth import IN_PROJECT, Caller, Permission, in_path, needs
 from turncall_control.calls import repository as calls
-from turncall_control.errors import Invalid
 from turncall_control.plane import Plane, Slice
 from turncall_control.prices import Prices, cost_micros, total_micros
 from turncall_control.usage import repository
 from turncall_control.usage.repository import By, Sum
 from turncall_control.usage.schemas import CallUsage, UsageRow, UsageSummary, VendorUsage
+from turncall_control.usage.span import span
+from turncall_control.usage.variants import get_variants
 from turncall_proto import ids
 from turncall_proto.ids import CallId
-
-DEFAULT_DAYS: Final = 30
-LONGEST_DAYS: Final = 366
 
 
 @get("/v1/calls/{call_id:str}/usage", tags=["calls"], opt=needs(Permission.CALLS_READ, in_path("call_id", ids.CALL)))
@@ -54,10 +52,7 @@ async def get_usage(
     until: Annotated[datetime | None, QueryParameter(description="To before this moment; this one.")] = None,
 ) -> UsageSummary:
     """What the project's calls used of each vendor, by day, by agent or by vendor; a year at most."""
-    end = _aware("until", until) or datetime.now(UTC)
-    begin = _aware("since", since) or end - timedelta(days=DEFAULT_DAYS)
-    if not begin < end <= begin + timedelta(days=LONGEST_DAYS):
-        raise Invalid.at("since", f"It lies before until, by {LONGEST_DAYS} days at most")
+    begin, end = span(since, until)
     sums, counted = await repository.summed(session, caller.project_id, by, begin, end)
     rows = tuple(_row(plane.prices, key, counted[key], sums) for key in dict.fromkeys(part.key for part in sums))
     return UsageSummary(
@@ -84,10 +79,4 @@ def _priced(prices: Prices, sums: Iterable[Sum]) -> tuple[VendorUsage, ...]:
     return tuple(view(part) for part in sums)
 
 
-def _aware(name: str, moment: datetime | None) -> datetime | None:
-    if moment is not None and moment.tzinfo is None:
-        raise Invalid.at(name, "It needs a time zone")
-    return moment
-
-
-USAGE: Final = Slice(name="usage", routes=(get_call_usage, get_usage))
+USAGE: Final = Slice(name="usage", routes=(get_call_usage, get_usage, get_variants))
