@@ -4,6 +4,7 @@ Unknown fields are refused, so nothing is accepted that changes nothing. A vendo
 that vendor's own schema (``schema/vendors.json``), which the control plane checks without importing a pipeline.
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
@@ -16,6 +17,8 @@ from turncall_proto.variables import Variables
 
 Line = Annotated[str, Meta(min_length=1, max_length=500, description="One thing that the agent says.")]
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$", description="Lower snake case, 64 characters at most.")]
+Kind = Literal["stt", "llm", "tts", "speech"]
+"""What a vendor can do for a call."""
 
 
 class VendorRef(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,6 +57,35 @@ class Cascade(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
             "llm": (self.llm, *self.fallbacks.llm),
             "tts": (self.tts, *self.fallbacks.tts),
         }
+
+    def places(self) -> Iterator[tuple[Kind, str, VendorRef]]:
+        """Every vendor that may serve: what as, where it stands in here, and who it is."""
+        for kind, refs in self.stages().items():
+            for index, ref in enumerate(refs):
+                yield kind, kind if index == 0 else f"fallbacks.{kind}[{index - 1}]", ref
+
+
+class SpeechToSpeech(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="speech"):
+    """One model that hears the caller and speaks itself."""
+
+    model: VendorRef
+    fallbacks: StageFallbacks = ()
+    apology_voice: Annotated[
+        VendorRef,
+        Meta(
+            description="The text to speech that tells the caller of our troubles when no model is left; nothing else."
+        ),
+    ] = field(default_factory=lambda: VendorRef(vendor="local"))
+
+    def places(self) -> Iterator[tuple[Kind, str, VendorRef]]:
+        """As those of a cascade."""
+        yield "speech", "model", self.model
+        for index, ref in enumerate(self.fallbacks):
+            yield "speech", f"fallbacks[{index}]", ref
+        yield "tts", "apology_voice", self.apology_voice
+
+
+Pipeline = Cascade | SpeechToSpeech
 
 
 class TurnTaking(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -281,7 +313,7 @@ class AgentServer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class AgentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that decides how an agent behaves on a call."""
 
-    pipeline: Cascade
+    pipeline: Pipeline
     prompt: Annotated[str, Meta(max_length=128_000, description="Instructions for the language model.")] = ""
     first_message: Annotated[
         str,

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from turncall_proto.agent import Kind
 from turncall_proto.call import CallState, Channel, Direction, EndedReason
 from turncall_proto.ids import AgentId, CallId, JobId, ProjectId, VersionId, WorkerId
 from turncall_proto.job import Findings
@@ -260,13 +261,15 @@ class TurnMeasured(CallEvent, frozen=True, kw_only=True, tag="turn.measured"):
 class UsageReported(CallEvent, frozen=True, kw_only=True, tag="usage.reported"):
     """What one vendor did for this epoch, in its own units. Internal; stated once when the epoch closes."""
 
-    kind: Literal["stt", "llm", "tts"]
+    kind: Kind
     vendor: str
     model: str
     audio_ms: Milliseconds = 0
     input_tokens: int = 0
     output_tokens: int = 0
     characters: int = 0
+    input_audio_tokens: Annotated[int, Meta(description="Those of the input tokens that were sound.")] = 0
+    output_audio_tokens: Annotated[int, Meta(description="Those of the output tokens that were sound.")] = 0
 
 
 class DtmfReceived(CallEvent, frozen=True, kw_only=True, tag="dtmf.received"):
@@ -299,7 +302,7 @@ class VendorFailed(CallEvent, frozen=True, kw_only=True, tag="vendor.failed"):
     """A vendor refused, broke or went silent. ``taken_over_by`` is the fallback that serves the stage from here on;
     empty when none stepped in. Internal."""
 
-    kind: Literal["stt", "llm", "tts"]
+    kind: Kind
     vendor: str
     detail: str
     is_fatal: bool

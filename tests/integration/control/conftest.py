@@ -54,7 +54,7 @@ def _vendor(options: type[msgspec.Struct], *, needs_secret: bool) -> dict[str, A
 def vendors() -> Catalogue:
     """Two vendors of each kind, described as the media plane describes its own."""
     both = {"local": _vendor(LocalOptions, needs_secret=False), "acme": _vendor(AcmeOptions, needs_secret=True)}
-    return parsed(msgspec.json.encode(dict.fromkeys(("stt", "llm", "tts"), both)))
+    return parsed(msgspec.json.encode(dict.fromkeys(("stt", "llm", "tts", "speech"), both)))
 
 
 class Api:
@@ -136,9 +136,12 @@ def problem_of() -> Callable[[Response], dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def a_config() -> Callable[..., dict[str, Any]]:
-    """Makes an agent's definition that needs no key; ``stt``, ``llm`` and ``tts`` replace stages, the rest is added."""
+    """Makes an agent's definition that needs no key; ``stt``, ``llm`` and ``tts`` replace stages,
+    ``speech`` the whole pipeline, and the rest is added."""
 
     def made(**changes: Any) -> dict[str, Any]:
+        if "speech" in changes:
+            return {"pipeline": {"kind": "speech", **changes.pop("speech")}, **changes}
         stages = {kind: changes.pop(kind, {"vendor": "local"}) for kind in ("stt", "llm", "tts")}
         return {"pipeline": {"kind": "cascade", **stages}, **changes}
 

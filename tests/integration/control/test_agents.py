@@ -168,6 +168,9 @@ async def test_versions_page_by_cursor(tenant, a_config):
 TOOL = {"kind": "webhook", "name": "look_up", "description": "Looks up.", "url": "https://tools.example.com/x"}
 
 
+LOCAL = {"vendor": "local"}
+
+
 def acme(**options):
     """A reference to the vendor with rules."""
     return {"vendor": "acme", "options": {"model": "small"} | options}
@@ -191,6 +194,16 @@ AMOUNT = {"type": "object", "properties": {"amount": {"type": "integer"}}}
         ),
         ({"llm": {"vendor": "local", "option": {}}}, "config.pipeline.llm.option"),
         ({"llm": {}}, "config.pipeline.llm.vendor"),
+        ({"speech": {"model": {"vendor": "nobody"}}}, "config.pipeline.model.vendor"),
+        ({"speech": {"model": acme(speed=9)}}, "config.pipeline.model.options.speed"),
+        ({"speech": {"model": LOCAL, "fallbacks": [acme(spead=1)]}}, "config.pipeline.fallbacks[0].options.spead"),
+        ({"speech": {"model": LOCAL, "apology_voice": {"vendor": "me"}}}, "config.pipeline.apology_voice.vendor"),
+        ({"speech": {"model": LOCAL, "tts": LOCAL}}, "config.pipeline.tts"),
+        ({"speech": {}}, "config.pipeline.model"),
+        ({"speech": {"model": LOCAL}, "pronunciations": {"Oslo": "Uslu"}}, "config.pronunciations"),
+        ({"speech": {"model": LOCAL}, "analysis": {}}, "config.analysis.model"),
+        ({"speech": {"model": LOCAL}, "keyterms": ["Oslo"]}, "config.keyterms"),
+        ({"speech": {"model": LOCAL}, "turn_taking": {"min_words": 2}}, "config.turn_taking.min_words"),
         ({"promt": "x"}, "config.promt"),
         ({"language": "english"}, "config.language"),
         ({"max_duration_s": 5}, "config.max_duration_s"),
@@ -255,6 +268,16 @@ async def test_every_fault_of_the_vendors_is_named_at_once(tenant, a_config):
     problem = await tenant.refused(422, "POST", "/v1/agents/validate", {"config": a_config(stt=bad, llm=bad, tts=bad)})
     fields = [fault["field"] for fault in problem["errors"]]
     assert fields == [f"config.pipeline.{kind}.options.model" for kind in ("stt", "llm", "tts")]
+
+
+async def test_a_speech_agent_is_published_with_the_keys_of_all_its_vendors(tenant, a_config):
+    """One model in place of three stages; the keys of its fallbacks and of the voice that apologises are needed too."""
+    speech = {"model": LOCAL, "fallbacks": [acme()], "apology_voice": LOCAL}
+    agent = await make(tenant, config=a_config(speech=speech, turn_taking={"end_of_turn": "smart"}))
+    problem = await tenant.refused(409, "POST", f"/v1/agents/{agent['id']}/publish")
+    assert "acme" in problem["detail"]
+    await tenant.done("PUT", f"/v1/agents/{agent['id']}/draft", {"config": a_config(speech={"model": LOCAL})})
+    await tenant.done("POST", f"/v1/agents/{agent['id']}/publish")
 
 
 async def test_deeply_nested_tool_parameters_are_refused(tenant, a_config):

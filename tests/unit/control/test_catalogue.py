@@ -4,16 +4,20 @@ import pytest
 from msgspec.structs import replace
 
 from turncall_control.vendors import catalogue
-from turncall_proto.agent import AgentSpec, Cascade, Fallbacks, VendorRef
+from turncall_proto.agent import AgentSpec, Cascade, Fallbacks, SpeechToSpeech, VendorRef
 
 LOCAL = VendorRef(vendor="local")
 SCRIPT = {"intents": [{"name": "hours", "hears": ["when are you open"], "says": "From nine to five."}]}
 SCRIPTED = VendorRef(vendor="local", options={"script": SCRIPT})
+PLACES = {"speech": "model"}
+"""Where a pipeline has a kind of vendor, if not under its name."""
 SPEC = AgentSpec(pipeline=Cascade(stt=LOCAL, llm=SCRIPTED, tts=LOCAL))
 
 
 def with_stage(kind: str, ref: VendorRef) -> AgentSpec:
     """An agent with one stage replaced."""
+    if kind == "speech":
+        return replace(SPEC, pipeline=SpeechToSpeech(model=ref))
     return replace(SPEC, pipeline=replace(SPEC.pipeline, **{kind: ref}))
 
 
@@ -59,14 +63,14 @@ def test_every_published_vendor_refuses_unknown_options():
         for name in named:
             spec = with_stage(kind, VendorRef(vendor=name, options={"surprise": 1}))
             fields = [fault.field for fault in catalogue.faults(vendors, spec, "config")]
-            assert f"config.pipeline.{kind}.options.surprise" in fields
+            assert f"config.pipeline.{PLACES.get(kind, kind)}.options.surprise" in fields
 
 
-@pytest.mark.parametrize("kind", ["stt", "llm", "tts"])
+@pytest.mark.parametrize("kind", ["stt", "llm", "tts", "speech"])
 def test_unknown_vendor_is_a_fault_that_lists_the_known_ones(kind):
     """The message helps to spell it right."""
     (fault,) = catalogue.faults(catalogue.packaged(), with_stage(kind, VendorRef(vendor="nobody")), "config")
-    assert fault.field == f"config.pipeline.{kind}.vendor"
+    assert fault.field == f"config.pipeline.{PLACES.get(kind, kind)}.vendor"
     assert "local" in fault.message
 
 

@@ -12,6 +12,7 @@ from turncall_control.usage.repository import Sum
 def used(**fields: object) -> Sum:
     whole = {"key": "", "kind": "llm", "vendor": "acme", "model": "large"}
     nothing = dict.fromkeys(("audio_ms", "input_tokens", "output_tokens", "characters"), 0)
+    nothing |= dict.fromkeys(("input_audio_tokens", "output_audio_tokens"), 0)
     return Sum(**whole | nothing | fields)  # type: ignore[arg-type]
 
 
@@ -25,6 +26,17 @@ def listed(**fields: object) -> Prices:
         ({"audio_minute_micros": 4300}, {"audio_ms": 90_000}, 6450),
         ({"million_input_tokens_micros": 2_500_000}, {"input_tokens": 1000}, 2500),
         ({"million_output_tokens_micros": 10_000_000}, {"output_tokens": 7}, 70),
+        ({"million_input_tokens_micros": 1_000_000}, {"input_tokens": 9, "input_audio_tokens": 4}, 9),
+        (
+            {"million_input_tokens_micros": 1_000_000, "million_input_audio_tokens_micros": 8_000_000},
+            {"input_tokens": 9, "input_audio_tokens": 4},
+            37,
+        ),
+        (
+            {"million_output_tokens_micros": 1_000_000, "million_output_audio_tokens_micros": 0},
+            {"output_tokens": 9, "output_audio_tokens": 4},
+            5,
+        ),
         ({"million_characters_micros": 30_000_000}, {"characters": 100}, 3000),
         ({"million_characters_micros": 1}, {"characters": 500_000}, 1),
         ({"million_characters_micros": 1}, {"characters": 499_999}, 0),

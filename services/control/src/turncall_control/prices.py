@@ -26,6 +26,12 @@ class Price(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     million_input_tokens_micros: Micros = 0
     million_output_tokens_micros: Micros = 0
     million_characters_micros: Micros = 0
+    million_input_audio_tokens_micros: Annotated[
+        Micros | None, Meta(description="Of those input tokens that are sound; null: what the others cost.")
+    ] = None
+    million_output_audio_tokens_micros: Annotated[
+        Micros | None, Meta(description="Of those output tokens that are sound; null: what the others cost.")
+    ] = None
 
 
 class Prices(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,6 +58,10 @@ class Used(Protocol):
     def output_tokens(self) -> int: ...
     @property
     def characters(self) -> int: ...
+    @property
+    def input_audio_tokens(self) -> int: ...
+    @property
+    def output_audio_tokens(self) -> int: ...
 
 
 def read(path: str) -> Prices:
@@ -71,13 +81,28 @@ def cost_micros(prices: Prices, used: Used) -> int | None:
     if price is None:
         return None
     tokens_and_characters = (
-        price.million_input_tokens_micros * used.input_tokens
-        + price.million_output_tokens_micros * used.output_tokens
+        _tokens(
+            used.input_tokens,
+            used.input_audio_tokens,
+            price.million_input_tokens_micros,
+            price.million_input_audio_tokens_micros,
+        )
+        + _tokens(
+            used.output_tokens,
+            used.output_audio_tokens,
+            price.million_output_tokens_micros,
+            price.million_output_audio_tokens_micros,
+        )
         + price.million_characters_micros * used.characters
     )
     scaled = price.audio_minute_micros * used.audio_ms * _MILLION + tokens_and_characters * _MS_PER_MINUTE
     divisor = _MS_PER_MINUTE * _MILLION
     return (2 * scaled + divisor) // (2 * divisor)
+
+
+def _tokens(count: int, of_sound: int, micros: int, sound_micros: int | None) -> int:
+    """What so many tokens cost, for a million of them each."""
+    return (count - of_sound) * micros + of_sound * (micros if sound_micros is None else sound_micros)
 
 
 def total_micros(costs: Iterable[int | None]) -> int | None:

@@ -297,7 +297,7 @@ async def test_beats_come_over_the_bus(bus: MemoryBus) -> None:
 
 def every(agent: AgentSpec) -> list[VendorRef]:
     """Every vendor that may serve the agent."""
-    return [ref for refs in agent.pipeline.stages().values() for ref in refs]
+    return [ref for _, _, ref in agent.pipeline.places()]
 
 
 def test_only_the_keys_that_the_agent_needs_travel() -> None:

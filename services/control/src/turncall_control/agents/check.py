@@ -12,7 +12,7 @@ from turncall_control.errors import Fault, Invalid
 from turncall_control.vendors import catalogue
 from turncall_control.vendors.catalogue import Catalogue, described
 from turncall_proto import template
-from turncall_proto.agent import AgentSpec, WebhookTool
+from turncall_proto.agent import AgentSpec, SpeechToSpeech, WebhookTool
 
 ROOT: Final = "config"
 LARGEST_BYTES: Final = 160 * 1024
@@ -23,12 +23,28 @@ def check(vendors: Catalogue, spec: AgentSpec) -> None:
     """Returns when ``spec`` can run. Raises `Invalid` with every fault, by its path in the request."""
     found = [
         *catalogue.faults(vendors, spec, ROOT),
+        *_speech_faults(spec),
         *_tool_faults(spec),
         *_analysis_faults(spec),
         *_text_faults(spec),
     ]
     if found:
         raise Invalid(faults=found)
+
+
+def _speech_faults(spec: AgentSpec) -> Iterator[Fault]:
+    """What is a cascade's alone: a model that hears and speaks by itself cannot be told so."""
+    if not isinstance(spec.pipeline, SpeechToSpeech):
+        return
+    for is_asked, field, why in (
+        (bool(spec.pronunciations), "pronunciations", "A speech model is given no text to read"),
+        (bool(spec.keyterms), "keyterms", "A speech model hears without a transcription"),
+        (spec.turn_taking.min_words > 0, "turn_taking.min_words", "Words of a turn are known only behind it"),
+    ):
+        if is_asked:
+            yield Fault(field=f"{ROOT}.{field}", message=f"{why}: only a cascade has this")
+    if spec.analysis is not None and spec.analysis.model is None:
+        yield Fault(field=f"{ROOT}.analysis.model", message="The agent has no language model of its own: name one")
 
 
 def _text_faults(spec: AgentSpec) -> Iterator[Fault]:

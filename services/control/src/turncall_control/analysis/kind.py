@@ -15,7 +15,7 @@ from turncall_control.jobs.lane import Connection, Due, Kind
 from turncall_control.jobs.orders import ANALYSIS
 from turncall_control.plane import Plane
 from turncall_proto import ids
-from turncall_proto.agent import AgentSpec, VendorRef
+from turncall_proto.agent import AgentSpec, Cascade, SpeechToSpeech, VendorRef
 from turncall_proto.events import AnalysisCompleted, Event, ToolCalled, ToolReturned, TranscriptFinal, UsageReported
 from turncall_proto.ids import CallId, ProjectId
 from turncall_proto.job import AnalysisDone, AnalysisJob, JobFailed, Said, Used
@@ -27,7 +27,11 @@ def models_of(agent: AgentSpec) -> tuple[VendorRef, ...]:
     """Who reads the conversations of an agent, and who steps in."""
     if agent.analysis is not None and agent.analysis.model is not None:
         return (agent.analysis.model,)
-    return agent.pipeline.stages()["llm"]
+    match agent.pipeline:
+        case Cascade() as cascade:
+            return cascade.stages()["llm"]
+        case SpeechToSpeech():
+            return ()  # refused when it was written: it has no language model
 
 
 async def plan(connection: Connection, plane: Plane, due: Due) -> AnalysisJob | None:

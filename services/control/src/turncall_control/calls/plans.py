@@ -90,7 +90,7 @@ def sealed(plane: Plane, project_id: ProjectId, wallet: Wallet, agent: AgentSpec
         plane.sealer.seal(f"{project_id} signs", secret.reveal())
         for secret in signing_secrets(plane.config.key_pepper, project_id, wallet)
     )
-    every = (ref for refs in agent.pipeline.stages().values() for ref in refs)
+    every = (ref for _, _, ref in agent.pipeline.places())
     return {
         "planned_at": datetime.now(UTC),
         **sealed_keys(plane, project_id, wallet, every),

@@ -18,8 +18,15 @@ _KEYS: Final[dict[By, str]] = {
     "vendor": "e.payload->>'vendor'",
 }
 _SUMS: Final = ", ".join(
-    f"sum((e.payload->>'{name}')::bigint)::bigint as {name}"
-    for name in ("audio_ms", "input_tokens", "output_tokens", "characters")
+    f"coalesce(sum((e.payload->>'{name}')::bigint), 0)::bigint as {name}"
+    for name in (
+        "audio_ms",
+        "input_tokens",
+        "output_tokens",
+        "characters",
+        "input_audio_tokens",
+        "output_audio_tokens",
+    )
 )
 _VENDOR: Final = ", ".join(f"e.payload->>'{name}' as {name}" for name in ("kind", "vendor", "model"))
 _STORED: Final = (
@@ -38,6 +45,8 @@ class Sum(Struct, frozen=True, kw_only=True):
     input_tokens: int
     output_tokens: int
     characters: int
+    input_audio_tokens: int
+    output_audio_tokens: int
 
 
 async def of_call(session: AsyncSession, project_id: ProjectId, call_id: CallId) -> list[Sum]:

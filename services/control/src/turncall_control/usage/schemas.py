@@ -14,13 +14,15 @@ Cost = Annotated[
 class VendorUsage(Struct, frozen=True, kw_only=True):
     """What one vendor did in one stage, in its own units."""
 
-    kind: Annotated[str, Meta(description="stt, llm or tts.")]
+    kind: Annotated[str, Meta(description="stt, llm, tts or speech.")]
     vendor: str
     model: str
     audio_ms: int
     input_tokens: int
     output_tokens: int
     characters: int
+    input_audio_tokens: Annotated[int, Meta(description="Those of the input tokens that were sound.")]
+    output_audio_tokens: Annotated[int, Meta(description="Those of the output tokens that were sound.")]
     cost_micros: Cost
 
 

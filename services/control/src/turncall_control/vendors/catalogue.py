@@ -6,7 +6,7 @@ The catalogue is generated from the vendors' own files and travels in the contra
 from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from importlib.resources import files
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 from jsonschema import Draft202012Validator, TypeChecker
@@ -16,9 +16,7 @@ from jsonschema.validators import extend
 from msgspec import Struct
 
 from turncall_control.errors import Fault
-from turncall_proto.agent import AgentSpec, VendorRef
-
-Kind = Literal["stt", "llm", "tts"]
+from turncall_proto.agent import AgentSpec, Kind, VendorRef
 
 
 def _is_integer(_: TypeChecker, value: object) -> bool:
@@ -117,8 +115,7 @@ def _sentence(error: ValidationError | SchemaError) -> str:
 
 def _stages(spec: AgentSpec) -> Iterator[tuple[Kind, VendorRef, str]]:
     """Every vendor that may serve, fallbacks and the analysis included, with its path within the definition."""
-    for kind, refs in spec.pipeline.stages().items():
-        for index, ref in enumerate(refs):
-            yield kind, ref, f"pipeline.{kind}" if index == 0 else f"pipeline.fallbacks.{kind}[{index - 1}]"
+    for kind, path, ref in spec.pipeline.places():
+        yield kind, ref, f"pipeline.{path}"
     if spec.analysis is not None and spec.analysis.model is not None:
         yield "llm", spec.analysis.model, "analysis.model"
