@@ -34,7 +34,7 @@ def test_a_file_on_disk_is_a_vendor(acme: Path) -> None:
     (acme / "tts.py").write_text("NAME = 'acme'\n")
     (acme / "server.py").touch()
     try:
-        assert registry.catalogue() == {"stt": (), "llm": (), "tts": ("acme",)}
+        assert registry.catalogue() == {"stt": (), "llm": (), "tts": ("acme",), "speech": ()}
         assert vars(registry.load("tts", "acme"))["NAME"] == "acme"
     finally:
         forget_acme()
@@ -66,7 +66,7 @@ def test_warming_loads_what_calls_share_and_skips_what_is_not_installed(acme: Pa
     (acme / "tts.py").write_text("WARMED = []\ndef warm():\n    WARMED.append(True)\n")
     (acme / "llm.py").write_text("import a_package_that_nobody_has\n")
     try:
-        assert registry.warm() == {"stt": (), "llm": (), "tts": ("acme",)}
+        assert registry.warm() == {"stt": (), "llm": (), "tts": ("acme",), "speech": ()}
         assert vars(registry.load("tts", "acme"))["WARMED"] == [True]
     finally:
         forget_acme()

@@ -16,7 +16,7 @@ from turncall_media import app, config, registry, vendor_table
 from turncall_media.errors import MediaError
 from turncall_media.kinds import Kind
 from turncall_media.pipelines.build import build_conversation
-from turncall_proto.agent import AgentSpec, Cascade, VendorRef
+from turncall_proto.agent import AgentSpec, Cascade, SpeechToSpeech, VendorRef
 from turncall_proto.call import CallStart
 from turncall_runtime import logs
 from turncall_runtime.config import ConfigRefused, env_example, secrets_of
@@ -25,6 +25,9 @@ from turncall_runtime.seal import SealError
 _log = logs.logger(__name__)
 
 _COULD_NOT_START: Final = (BlobError, BusError, MediaError, OSError, SealError, SpoolInUse, ValueError)
+
+_REHEARSED: Final[tuple[Kind, ...]] = ("stt", "llm", "tts")
+"""Stages of the call that warms a worker up."""
 
 Ready = Mapping[Kind, Sequence[str]]
 """The vendors that are installed here, by kind."""
@@ -45,8 +48,11 @@ def run() -> int:
 
 def unfit(plan: CallStart, ready: Ready) -> str | None:
     """Which vendor of the plan this worker lacks, in words for the person on call; None when it has them all."""
-    pipeline = plan.agent.pipeline
-    wanted: dict[Kind, VendorRef] = {"stt": pipeline.stt, "llm": pipeline.llm, "tts": pipeline.tts}
+    match plan.agent.pipeline:
+        case Cascade() as cascade:
+            wanted: dict[Kind, VendorRef] = {"stt": cascade.stt, "llm": cascade.llm, "tts": cascade.tts}
+        case SpeechToSpeech() as speech:
+            wanted = {"speech": speech.model}
     lacking = [f"{ref.vendor} for {kind}" for kind, ref in wanted.items() if ref.vendor not in ready[kind]]
     return f"not installed here: {', '.join(lacking)}" if lacking else None
 
@@ -54,12 +60,12 @@ def unfit(plan: CallStart, ready: Ready) -> str | None:
 def rehearsal(ready: Ready) -> AgentSpec | None:
     """An agent of vendors that need neither an account nor a server; None when a kind has no such vendor here."""
     chosen: dict[Kind, VendorRef] = {}
-    for kind, vendors in ready.items():
-        for vendor in vendors:
+    for kind in _REHEARSED:
+        for vendor in ready[kind]:
             module = registry.load(kind, vendor)
             if not module.CAPABILITIES.needs_secret and not module.CAPABILITIES.takes_base_url:
                 chosen.setdefault(kind, VendorRef(vendor=vendor, options=getattr(module, "REHEARSAL", {})))
-    if len(chosen) < len(ready):
+    if len(chosen) < len(_REHEARSED):
         return None
     cascade = Cascade(stt=chosen["stt"], llm=chosen["llm"], tts=chosen["tts"])
     return AgentSpec(pipeline=cascade, first_message="Hello.", recording="off")

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from msgspec import Struct
+from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameProcessor
 
-Kind = Literal["stt", "llm", "tts"]
+Kind = Literal["stt", "llm", "tts", "speech"]
 
 
 class Capabilities(Struct, frozen=True, kw_only=True):
@@ -36,6 +37,8 @@ class BuildContext(Struct, frozen=True, kw_only=True):
 
     ``expected_phrases`` are words that callers of this agent are likely to say, by its model; ``keyterms`` those that
     its author lists.
+    ``conversation`` is for a speech model alone: prompt, tools and what was said so far, for when it begins and for
+    whenever it begins anew. It grows with the call.
     ``egress_allow`` are the networks (CIDR) that the operator opened for URLs supplied by users.
     """
 
@@ -45,6 +48,7 @@ class BuildContext(Struct, frozen=True, kw_only=True):
     expected_phrases: tuple[str, ...] = ()
     keyterms: tuple[str, ...] = ()
     egress_allow: tuple[str, ...] = ()
+    conversation: LLMContext | None = None
 
 
 class VendorModule(Protocol):

@@ -3,13 +3,14 @@
 import asyncio
 import base64
 import json
+import re
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import loguru
@@ -28,8 +29,12 @@ from pipecat.frames.frames import (
     LLMTextFrame,
     TranscriptionFrame,
     TTSAudioRawFrame,
+    TTSStartedFrame,
+    TTSStoppedFrame,
+    VADUserStartedSpeakingFrame,
     VADUserStoppedSpeakingFrame,
 )
+from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor, FrameProcessorSetup
 from pipecat.services.llm_service import FunctionCallFromLLM, LLMService
 from pipecat.services.settings import LLMSettings, STTSettings, TTSSettings
@@ -39,12 +44,20 @@ from pipecat.services.tts_service import TTSService
 from turncall_blobs import MemoryStore
 from turncall_media import registry
 from turncall_media.circuits import Circuits
+from turncall_media.exchange import (
+    AnswerFrame,
+    CallerTurn,
+    CallerWordsFrame,
+    HeardUntilFrame,
+    SaidFrame,
+    SayFrame,
+)
 from turncall_media.kinds import BuildContext, Capabilities
 from turncall_media.pipelines import build
 from turncall_media.seams import Outcome, Past, Resources, SocketClosed
 from turncall_media.turns import silero
 from turncall_media.wire.twilio import TwilioWire
-from turncall_proto.agent import AgentSpec, Cascade, Tool, TurnTaking, VendorRef
+from turncall_proto.agent import AgentSpec, Cascade, SpeechToSpeech, Tool, TurnTaking, VendorRef
 from turncall_proto.call import CallStart, EndedReason
 from turncall_proto.command import Command, CommandReply, HandoffReply
 from turncall_proto.events import CallEvent
@@ -220,6 +233,8 @@ class Script:
         self.contexts: list[list[dict[str, Any]]] = []
         self.tools: list[list[str]] = []
         self.llm_s = 0.05
+        self.words_s = 0.0  # until a model that hears by itself has written the caller's words down
+        self.heard_until: list[int] = []
         self.voice_fails = 0
         self.voice_breaks_in = ""  # the sentence that begins so is cut in its middle
         self.voice_s = 0.0
@@ -288,7 +303,7 @@ class ScriptedLlm(LLMService[Any]):
             return
         await self.push_frame(LLMFullResponseStartFrame())
         if self._script.is_stubborn:
-            await self._resist()
+            await _resist(self._script)
             return
         await asyncio.sleep(self._script.llm_s)
         for word in (reply.text if isinstance(reply, Call) else reply).split():
@@ -299,11 +314,103 @@ class ScriptedLlm(LLMService[Any]):
             )
         await self.push_frame(LLMFullResponseEndFrame())
 
-    async def _resist(self) -> None:
-        """Heeds no cancellation."""
-        while self._script.is_stubborn:
-            with suppress(asyncio.CancelledError):
-                await asyncio.sleep(1.0)
+
+async def _resist(script: Script) -> None:
+    """Heeds no cancellation."""
+    while script.is_stubborn:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(1.0)
+
+
+class ScriptedSpeech(LLMService[Any]):
+    """Hears, thinks and speaks as the three others do; the caller's words come ``words_s`` behind their turn."""
+
+    def __init__(self, script: Script) -> None:
+        unused = [field.name for field in fields(LLMSettings) if field.name not in ("model", "extra")]
+        super().__init__(settings=LLMSettings(model="duplex-1", **dict.fromkeys(unused)))
+        self._script = script
+        self._turn = CallerTurn()
+        self.conversation = LLMContext()
+
+    async def setup(self, setup: FrameProcessorSetup) -> None:
+        await super().setup(setup)
+        await asyncio.sleep(self._script.connect_s)
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        match frame:
+            case InputAudioRawFrame():
+                self._turn.hear(frame.audio)
+            case AnswerFrame():
+                self._script.heard_ms.append(len(self._turn.end()) // 16)
+                await self._answer(frame)
+            case LLMContextFrame():
+                await self._reply()
+            case SayFrame():
+                await self.push_frame(LLMFullResponseStartFrame())
+                await self._speak(frame.text, is_kept=frame.is_kept)
+                await self.push_frame(LLMFullResponseEndFrame())
+            case HeardUntilFrame():
+                self._script.heard_until.append(frame.heard_ms)
+            case _:
+                if isinstance(frame, VADUserStartedSpeakingFrame):
+                    self._turn.begin()
+                await self.push_frame(frame, direction)
+
+    async def _answer(self, asked: AnswerFrame) -> None:
+        line = self._script.caller.pop(0) if self._script.caller else ""
+        if isinstance(line, Exception):
+            await self.push_error("the ear is out of order", line)
+            return
+        if self._script.words_s:
+            self.create_task(self._write_down(asked.turn, line), "write down")
+        else:
+            await self._write_down(asked.turn, line)
+        if not asked.is_answered:
+            return
+        if line:
+            await self._reply()
+            return
+        await self.push_frame(LLMFullResponseStartFrame())
+        await self.push_frame(LLMFullResponseEndFrame())
+
+    async def _write_down(self, turn: int, line: str) -> None:
+        await asyncio.sleep(self._script.words_s)
+        await self.push_frame(CallerWordsFrame(turn, line[:5], is_final=False))
+        await self.push_frame(CallerWordsFrame(turn, line))
+
+    async def _reply(self) -> None:
+        self._script.contexts.append(json.loads(json.dumps(self.conversation.get_messages())))
+        offered = self.conversation.tools
+        standard = offered.standard_tools if isinstance(offered, ToolsSchema) else []
+        self._script.tools.append([tool.description for tool in standard])
+        reply = self._script.replies.pop(0) if self._script.replies else "I have nothing to say."
+        if isinstance(reply, Exception):
+            await self.push_error("the mind is out of order", reply)
+            return
+        await self.push_frame(LLMFullResponseStartFrame())
+        if self._script.is_stubborn:
+            await _resist(self._script)
+            return
+        await asyncio.sleep(self._script.llm_s)
+        await self._speak(reply.text if isinstance(reply, Call) else reply, is_kept=True)
+        if isinstance(reply, Call):
+            name = f"tool-{len(self._script.contexts)}"
+            await self.run_function_calls([FunctionCallFromLLM(reply.tool, name, reply.arguments, self.conversation)])
+        await self.push_frame(LLMFullResponseEndFrame())
+
+    async def _speak(self, text: str, *, is_kept: bool) -> None:
+        if not text:
+            return
+        self._script.spoken.append(text)
+        reply_id = f"reply-{len(self._script.spoken)}"
+        await self.push_frame(TTSStartedFrame(context_id=reply_id, append_to_context=is_kept))
+        for sentence in re.split(r"(?<=[.!?]) ", text):
+            await self.push_frame(SaidFrame(sentence))
+            for chunk in _tone(sentence):
+                await self.push_frame(TTSAudioRawFrame(chunk, 8000, 1, context_id=reply_id))
+                await asyncio.sleep(0.001)
+        await self.push_frame(TTSStoppedFrame(context_id=reply_id))
 
 
 class ScriptedTts(TTSService):
@@ -493,8 +600,22 @@ class Stage:
         self.script = Script()
         self.understudies: dict[str, Script] = {}  # of vendors that are not called "scripted"
         self.built_with: dict[str, BuildContext] = {}
-        self.an_agent = an_agent
+        self.pipeline: Literal["cascade", "speech"] = "cascade"
+        self.mind: Literal["llm", "speech"] = "llm"  # the stage that replies
         self.call = Call
+
+    def an_agent(self, *args: Any, **fields: Any) -> AgentSpec:
+        """As `an_agent`, with the pipeline of this stage."""
+        made = an_agent(*args, **fields)
+        if self.pipeline == "cascade":
+            return made
+        scripted = VendorRef(vendor="scripted")
+        pipeline = SpeechToSpeech(model=scripted, apology_voice=scripted)
+        return msgspec.structs.replace(made, pipeline=pipeline)
+
+    def to_deaf_ears(self, *lines: str) -> tuple[str, ...]:
+        """Lines of a caller who is not listened to: only a speech to text, which stands before that, gets them."""
+        return lines if self.pipeline == "cascade" else ()
 
     def scene(self, agent: AgentSpec, **resources: Any) -> "Scene":
         """A call that has not begun, for a test with a loop of its own."""
@@ -525,13 +646,16 @@ def _quiet() -> Iterator[None]:
 
 
 @pytest.fixture
-def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
-    """A stage with scripted vendors and a caller whose voice is loudness."""
+def stage(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Stage:
+    """A stage with scripted vendors and a caller whose voice is loudness; its parameter, if any, is the pipeline."""
     made = Stage()
+    if getattr(request, "param", "cascade") == "speech":
+        made.pipeline = made.mind = "speech"
     services: dict[str, Callable[[Script], FrameProcessor]] = {
         "stt": ScriptedStt,
         "llm": ScriptedLlm,
         "tts": ScriptedTts,
+        "speech": ScriptedSpeech,
     }
 
     def load(kind: str, vendor: str) -> Any:
@@ -543,7 +667,11 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
         def build_one(_: Options, context: BuildContext) -> FrameProcessor:
             assert context.rate_hz == 8000
             made.built_with[kind] = context
-            return services[kind](script)
+            service = services[kind](script)
+            if isinstance(service, ScriptedSpeech):
+                assert context.conversation is not None
+                service.conversation = context.conversation
+            return service
 
         module.build = build_one
         return module

@@ -4,9 +4,12 @@ from typing import Any
 
 from turncall_proto.events import TranscriptFinal, UtteranceBegun
 
+from .both import BOTH
+
 GREETING = "One two three four five six seven eight. Nine ten eleven twelve."
 
 
+@BOTH
 def test_each_sentence_begins_when_it_is_heard(stage: Any) -> None:
     """One fact for each sentence of the agent, when it began, with the rest of the reply as it is known."""
     stage.script.caller = ["Hello."]
@@ -36,6 +39,7 @@ def test_each_sentence_begins_when_it_is_heard(stage: Any) -> None:
     assert 0 <= starts[3] - reply.start_ms < 200
 
 
+@BOTH
 def test_sentence_that_was_never_played_has_not_begun(stage: Any) -> None:
     """The caller cuts the first sentence: the second one is not told of, and the caller's beginning is."""
     stage.script.caller = ["Stop."]
@@ -51,6 +55,7 @@ def test_sentence_that_was_never_played_has_not_begun(stage: Any) -> None:
     assert "Nine ten eleven twelve." not in [fact.text for fact in scene.facts.of(UtteranceBegun)]
 
 
+@BOTH
 def test_voice_that_streams_begins_its_sentences_in_time(stage: Any) -> None:
     """A vendor that announces all its words before the audio: the sentences are spread over it by their length."""
     stage.script.is_streamed = True

@@ -16,6 +16,7 @@ from turncall_proto.agent import PauseRecordingTool, RecordingConsent
 from turncall_proto.command import CommandReply, PauseRecording, ResumeRecording
 from turncall_proto.events import RecordingChanged, RecordingReady, TranscriptFinal
 
+from .both import BOTH
 from .test_pipeline_resumed import agent_said, caller_said, past
 
 GREETING = "Good day."
@@ -103,6 +104,7 @@ def spoken(scene: Any) -> list[tuple[str, float, float]]:
     ]
 
 
+@BOTH
 @pytest.mark.parametrize(
     ("answer", "changed", "greeted"),
     [
@@ -139,6 +141,7 @@ def test_anything_but_a_yes_is_none(stage: Any, answer: str, changed: tuple[str,
     assert ("agent", GREETING) in scene.transcript() or not greeted
 
 
+@BOTH
 def test_the_question_has_words_of_its_own_and_is_heard_before_a_protected_greeting(stage: Any) -> None:
     """Without a line it is asked in the agent's language; an answer is heard though the greeting is protected."""
     agent = an_agent(stage, recording_consent=RecordingConsent(), language="de-DE")

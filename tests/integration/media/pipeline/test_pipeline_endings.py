@@ -9,9 +9,12 @@ from turncall_proto.call import CallState, EndedReason
 from turncall_proto.command import EndCall
 from turncall_proto.events import DtmfReceived, TranscriptFinal, VendorFailed
 
+from .both import BOTH
+
 LONG = "One two three four five six seven eight. Nine ten eleven twelve thirteen fourteen."
 
 
+@BOTH
 def test_hang_up_in_the_greeting_ends_cleanly(stage: Any) -> None:
     """The transcript holds what the caller heard before hanging up, and no task is left."""
 
@@ -28,6 +31,7 @@ def test_hang_up_in_the_greeting_ends_cleanly(stage: Any) -> None:
     assert scene.hang_ups == []
 
 
+@BOTH
 def test_hang_up_before_a_word_leaves_nothing(stage: Any) -> None:
     """A caller who is gone at once is no error."""
 
@@ -40,6 +44,7 @@ def test_hang_up_before_a_word_leaves_nothing(stage: Any) -> None:
     assert scene.transcript() == []
 
 
+@BOTH
 def test_lost_socket_does_not_say_that_the_call_is_over(stage: Any) -> None:
     """Without a stop message the carrier may come back: the worker claims no end, and does not ask to hang up."""
 
@@ -54,6 +59,7 @@ def test_lost_socket_does_not_say_that_the_call_is_over(stage: Any) -> None:
     assert len(scene.transcript()) == 1
 
 
+@BOTH
 @pytest.mark.proves("agent.max_duration_s")
 def test_call_ends_after_its_longest_duration(stage: Any) -> None:
     """max_duration_s ends the call, in the middle of a word if need be, and the carrier is asked to hang up."""
@@ -67,6 +73,7 @@ def test_call_ends_after_its_longest_duration(stage: Any) -> None:
     assert [reason for reason, _ in scene.hang_ups] == [EndedReason.MAX_DURATION_REACHED]
 
 
+@BOTH
 def test_end_by_command_cuts_the_agent_off(stage: Any) -> None:
     """Ending from outside takes effect at once; the first reason stands."""
 
@@ -84,6 +91,7 @@ def test_end_by_command_cuts_the_agent_off(stage: Any) -> None:
     assert scene.facts.of(TranscriptFinal)[0].is_interrupted
 
 
+@BOTH
 def test_peer_that_babbles_is_left(stage: Any) -> None:
     """A second of senseless frames in a row ends the call; some in between are passed over."""
 
@@ -101,6 +109,7 @@ def test_peer_that_babbles_is_left(stage: Any) -> None:
     stage.play(stage.an_agent("Hello."), act)
 
 
+@BOTH
 def test_keys_reach_the_record_and_the_agent(stage: Any) -> None:
     """Each key is a fact; together they are what the caller says to the agent."""
     stage.script.replies = ["Forty-two."]
@@ -118,6 +127,7 @@ def test_keys_reach_the_record_and_the_agent(stage: Any) -> None:
     assert scene.transcript() == [("caller", "DTMF: 42#"), ("agent", "Forty-two.")]
 
 
+@BOTH
 def test_model_that_fails_once_is_asked_again(stage: Any) -> None:
     """A failure of the model costs the caller no more than a pause."""
     stage.script.caller = ["Hello?"]
@@ -132,9 +142,10 @@ def test_model_that_fails_once_is_asked_again(stage: Any) -> None:
     scene = stage.play(stage.an_agent(), act)
     assert scene.transcript()[-1] == ("agent", "Here I am.")
     (failure,) = scene.facts.of(VendorFailed)
-    assert (failure.kind, failure.vendor, failure.is_fatal) == ("llm", "scripted", False)
+    assert (failure.kind, failure.vendor, failure.is_fatal) == (stage.mind, "scripted", False)
 
 
+@BOTH
 def test_lost_model_ends_the_call_with_an_apology(stage: Any) -> None:
     """When the model fails for good, the caller hears why before the call ends as the vendor's fault."""
     stage.script.caller = ["Hello?"]
@@ -177,6 +188,7 @@ class KeyRejected(Exception):
     status_code = 401
 
 
+@BOTH
 def test_rejected_key_ends_the_call_at_once(stage: Any) -> None:
     """A failure that no retry can mend is not retried."""
     stage.script.caller = ["Hello?"]
@@ -190,6 +202,7 @@ def test_rejected_key_ends_the_call_at_once(stage: Any) -> None:
     assert [fact.is_fatal for fact in scene.facts.of(VendorFailed)] == [True]
 
 
+@BOTH
 def test_silent_model_is_asked_again(stage: Any) -> None:
     """A request that is never answered is a failure too; the caller is not left in silence for ever."""
     stage.script.caller = ["Hello?"]
@@ -207,9 +220,10 @@ def test_silent_model_is_asked_again(stage: Any) -> None:
     scene = stage.play(stage.an_agent(), act)
     assert scene.transcript() == [("caller", "Hello?"), ("agent", "Here I am.")]
     (failure,) = scene.facts.of(VendorFailed)
-    assert (failure.kind, failure.is_fatal) == ("llm", False)
+    assert (failure.kind, failure.is_fatal) == (stage.mind, False)
 
 
+@BOTH
 def test_vendor_that_never_connects_ends_the_call(stage: Any) -> None:
     """A stage that cannot be set up in time is the vendor's fault, not a call without words."""
     stage.script.connect_s = 3600.0
@@ -222,6 +236,7 @@ def test_vendor_that_never_connects_ends_the_call(stage: Any) -> None:
     stage.play(stage.an_agent("Hello."), act)
 
 
+@BOTH
 def test_cancelled_conversation_leaves_nothing(stage: Any) -> None:
     """A session that must stop at once gets its cancellation back, and no task stays."""
 
@@ -238,6 +253,7 @@ def test_cancelled_conversation_leaves_nothing(stage: Any) -> None:
     assert scene.hang_ups == []
 
 
+@BOTH
 def test_vendor_that_swallows_its_cancellation_does_not_hold_the_call(stage: Any) -> None:
     """The end of a call has a deadline of its own."""
     stage.script.caller = ["Hello?"]

@@ -9,9 +9,12 @@ from turncall_media.pipelines.quiet import QUIET_S
 from turncall_proto.agent import EndCallTool
 from turncall_proto.events import TranscriptFinal
 
+from .both import BOTH
+
 GREETING = "One two three four five six seven eight."
 
 
+@BOTH
 def test_handover_waits_for_the_end_of_the_sentence(stage: Any) -> None:
     """The agent finishes, 300 ms pass, and the conversation ends without an end of the call."""
 
@@ -27,6 +30,7 @@ def test_handover_waits_for_the_end_of_the_sentence(stage: Any) -> None:
     assert stage.play(stage.an_agent(GREETING), act).hang_ups == []
 
 
+@BOTH
 def test_handover_waits_for_the_caller_and_the_reply(stage: Any) -> None:
     """Neither the caller's words nor the answer to them are cut."""
     stage.script.caller = ["What time is it?"]
@@ -45,6 +49,7 @@ def test_handover_waits_for_the_caller_and_the_reply(stage: Any) -> None:
     assert not any(fact.is_interrupted for fact in scene.facts.of(TranscriptFinal))
 
 
+@BOTH
 def test_handover_lets_a_goodbye_end_the_call(stage: Any) -> None:
     """A call that ends by itself meanwhile is over, and goes nowhere."""
     stage.script.caller = ["Bye."]
@@ -59,6 +64,7 @@ def test_handover_lets_a_goodbye_end_the_call(stage: Any) -> None:
     stage.play(stage.an_agent(tools=(EndCallTool(),)), act)
 
 
+@BOTH
 def test_handover_at_once_cuts_the_sentence(stage: Any) -> None:
     """What was heard is told, for the next worker to go on from."""
 
@@ -74,6 +80,7 @@ def test_handover_at_once_cuts_the_sentence(stage: Any) -> None:
     assert GREETING.startswith(said.text)
 
 
+@BOTH
 def test_silent_call_is_handed_over_at_once(stage: Any) -> None:
     """Nobody has to speak first."""
 
@@ -87,6 +94,7 @@ def test_silent_call_is_handed_over_at_once(stage: Any) -> None:
     stage.play(stage.an_agent(), act)
 
 
+@BOTH
 def test_handover_waits_for_audio_that_is_late(stage: Any) -> None:
     """Who speaks while the worker cannot listen is listened to, and answered, before the call changes hands."""
     stage.script.caller = ["What time is it?"]

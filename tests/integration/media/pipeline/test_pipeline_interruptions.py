@@ -6,9 +6,12 @@ import pytest
 
 from turncall_proto.events import TranscriptFinal
 
+from .both import BOTH
+
 LONG = "One two three four five six seven eight. Nine ten eleven twelve thirteen fourteen."
 
 
+@BOTH
 def test_caller_silences_the_agent_at_once(stage: Any) -> None:
     """The queue at the carrier is cleared within the start window of the caller's voice, and nothing more is heard."""
     stage.script.caller = ["Stop."]
@@ -28,6 +31,7 @@ def test_caller_silences_the_agent_at_once(stage: Any) -> None:
     stage.play(stage.an_agent(LONG), act)
 
 
+@BOTH
 def test_transcript_and_context_hold_what_was_heard(stage: Any) -> None:
     """Of an interrupted reply, the whole sentences that were played remain, and the words of the cut one."""
     stage.script.caller = ["Stop."]
@@ -73,6 +77,7 @@ def test_voice_that_streams_is_cut_by_length(stage: Any) -> None:
     assert scene.transcript()[0] == ("agent", "One two three four five six seven eight.")
 
 
+@BOTH
 def test_thinking_agent_can_be_interrupted(stage: Any) -> None:
     """Speech before the first audio of a reply drops the reply; nobody heard it, so it was not said."""
     stage.script.caller = ["What is", "the time?"]
@@ -93,10 +98,11 @@ def test_thinking_agent_can_be_interrupted(stage: Any) -> None:
     assert scene.carrier.clears_at == []
 
 
+@BOTH
 @pytest.mark.proves("agent.turn_taking.barge_in")
 def test_protected_agent_speaks_to_its_end(stage: Any) -> None:
     """With barge-in off the caller cannot silence the agent, and is heard again when it is done."""
-    stage.script.caller = ["Not heard.", "Heard."]
+    stage.script.caller = [*stage.to_deaf_ears("Not heard."), "Heard."]
     stage.script.replies = ["Yes."]
 
     async def act(scene: Any) -> None:
@@ -113,6 +119,7 @@ def test_protected_agent_speaks_to_its_end(stage: Any) -> None:
     assert scene.carrier.clears_at == []
 
 
+@BOTH
 def test_carrier_that_loses_marks_does_not_freeze_the_call(stage: Any) -> None:
     """Marks that never come back are taken for played after a while; the conversation goes on."""
     stage.script.caller = ["Hello?"]

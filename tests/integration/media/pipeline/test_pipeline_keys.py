@@ -13,6 +13,8 @@ from turncall_media.wire import mulaw
 from turncall_proto.agent import Keypad, SendDtmfTool
 from turncall_proto.events import ToolReturned
 
+from .both import BOTH
+
 QUIET = bytes([0xFF] * 160)
 
 
@@ -36,6 +38,7 @@ def key_in(frame: bytes) -> str:
     return KEYS[row][column] if share(ROWS_HZ[row]) + share(COLUMNS_HZ[column]) > 0.8 else ""
 
 
+@BOTH
 @pytest.mark.proves("agent.tools.send_dtmf.name")
 def test_keys_of_the_agent_are_heard_as_tones(stage: Any) -> None:
     """Behind what it says, in their order, long enough for any menu; the call and its stream go on."""
@@ -69,6 +72,7 @@ def test_keys_of_the_agent_are_heard_as_tones(stage: Any) -> None:
     ]
 
 
+@BOTH
 @pytest.mark.proves("agent.tools.send_dtmf.description")
 def test_keys_that_no_telephone_has_are_not_sent(stage: Any) -> None:
     """The model is told, and nothing is heard; it knows the tool as the agent describes it."""
@@ -95,6 +99,7 @@ def test_keys_that_no_telephone_has_are_not_sent(stage: Any) -> None:
         (Keypad(timeout_ms=5000, terminator="*"), ["DTMF: 421#*", "DTMF: 9"]),
     ],
 )
+@BOTH
 @pytest.mark.proves("agent.keypad.timeout_ms", "agent.keypad.terminator")
 def test_keys_of_the_caller_are_complete_when_the_agent_says_so(stage: Any, keypad: Keypad, told: list[str]) -> None:
     """After a pause of that length or with that key they reach the agent as the caller's words."""

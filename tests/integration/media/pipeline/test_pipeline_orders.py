@@ -7,6 +7,7 @@ from turncall_proto.call import EndedReason
 from turncall_proto.command import CommandReply, EndCall, Inject, Mute, Say, SendDtmf, Unmute
 from turncall_proto.events import CommandDone, ContextInjected, TranscriptFinal
 
+from .both import BOTH
 from .test_pipeline_keys import keys_heard
 from .test_pipeline_resumed import caller_said, past
 
@@ -14,6 +15,7 @@ GREETING = "One two three four five six seven eight."
 DONE = CommandReply(outcome="done")
 
 
+@BOTH
 def test_what_it_is_told_to_say_is_heard_behind_what_it_says(stage: Any) -> None:
     """The greeting is finished first; the line is in the transcript, and the model knows that it was said."""
     stage.script.caller = ["What did you say?"]
@@ -37,6 +39,7 @@ def test_what_it_is_told_to_say_is_heard_behind_what_it_says(stage: Any) -> None
     assert [fact.command for fact in scene.facts.of(CommandDone)] == ["say"]
 
 
+@BOTH
 def test_what_it_is_told_reaches_its_next_reply_or_brings_one(stage: Any) -> None:
     """Without an answer it waits for the caller's next words; with one the model speaks about it in its turn."""
     stage.script.caller = ["Hello."]
@@ -64,6 +67,7 @@ def test_what_it_is_told_reaches_its_next_reply_or_brings_one(stage: Any) -> Non
     ]
 
 
+@BOTH
 def test_a_muted_agent_is_silent_until_it_is_unmuted(stage: Any) -> None:
     """It is cut off at once, asks nobody and says nothing but what it is told to; then it answers what was said."""
     stage.script.caller = ["Are you there?"]
@@ -90,6 +94,7 @@ def test_a_muted_agent_is_silent_until_it_is_unmuted(stage: Any) -> None:
     assert len(stage.script.contexts) == 1
 
 
+@BOTH
 def test_keys_are_heard_and_the_call_is_ended(stage: Any) -> None:
     """The tones come in order and in the call's own audio; the end is the last thing that it does."""
 

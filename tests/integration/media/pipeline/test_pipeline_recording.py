@@ -14,7 +14,10 @@ import pytest
 from turncall_blobs import MemoryStore
 from turncall_proto.events import RecordingReady
 
+from .both import BOTH
 
+
+@BOTH
 async def test_both_sides_are_recorded_as_heard(stage: Any, tmp_path: Path) -> None:
     """The caller is left where the caller spoke, the agent right where it was heard, and cut where it was cut."""
     store = MemoryStore()
@@ -44,6 +47,7 @@ async def test_both_sides_are_recorded_as_heard(stage: Any, tmp_path: Path) -> N
     assert os.listdir(tmp_path) == []
 
 
+@BOTH
 @pytest.mark.proves("agent.recording")
 async def test_unrecorded_call_leaves_no_sound(stage: Any, tmp_path: Path) -> None:
     """recording="off" writes nothing, anywhere."""

@@ -25,6 +25,7 @@ from turncall_proto.events import (
     UtteranceBegun,
 )
 
+from .both import BOTH
 from .conftest import NOON, WORKER
 
 GREETING = "Welcome to the practice."
@@ -94,6 +95,7 @@ def resumed(stage: Any) -> Any:
     return play
 
 
+@BOTH
 def test_silent_call_goes_on_in_silence(stage: Any, resumed: Any) -> None:
     """No second greeting; the model knows everything that was said, and turns go on in number."""
     stage.script.caller = ["And now?"]
@@ -122,6 +124,7 @@ def test_silent_call_goes_on_in_silence(stage: Any, resumed: Any) -> None:
     assert fact.gap_ms >= 1000
 
 
+@BOTH
 def test_caller_who_was_cut_off_is_asked_to_repeat(stage: Any, resumed: Any) -> None:
     """In the agent's language."""
 
@@ -135,6 +138,7 @@ def test_caller_who_was_cut_off_is_asked_to_repeat(stage: Any, resumed: Any) -> 
     assert scene.transcript() == [("agent", please_repeat("de"))]
 
 
+@BOTH
 def test_caller_who_still_speaks_is_asked_to_repeat_once_silent(stage: Any, resumed: Any) -> None:
     """Asked while they speak, they would talk over it, and nobody would speak again; no words came of what is left."""
     stage.script.caller = []
@@ -151,6 +155,7 @@ def test_caller_who_still_speaks_is_asked_to_repeat_once_silent(stage: Any, resu
     assert [fact.is_interrupted for fact in scene.facts.of(TranscriptFinal)] == [False]
 
 
+@BOTH
 def test_rest_of_a_sentence_is_not_taken_for_one(stage: Any, resumed: Any) -> None:
     """Its beginning was heard by nobody, so what is understood of it means nothing, also when no fact told of it."""
     stage.script.caller = ["No, Thursday.", "When do you open?"]
@@ -172,6 +177,7 @@ def test_rest_of_a_sentence_is_not_taken_for_one(stage: Any, resumed: Any) -> No
     assert len(stage.script.contexts) == 1, "the model was asked once: not about the rest of a sentence"
 
 
+@BOTH
 def test_caller_who_says_it_again_unasked_is_not_asked(stage: Any, resumed: Any) -> None:
     """Whole words make the turn."""
     stage.script.caller = ["On Tuesday."]
@@ -189,6 +195,7 @@ def test_caller_who_says_it_again_unasked_is_not_asked(stage: Any, resumed: Any)
     assert scene.transcript() == [("caller", "On Tuesday."), ("agent", "Tuesday it is.")]
 
 
+@BOTH
 def test_agent_who_was_cut_off_goes_on_from_that_sentence(stage: Any, resumed: Any) -> None:
     """The sentence is said from its start, with what was to follow; the context holds everything once."""
     stage.script.caller = ["Fine."]
@@ -208,6 +215,7 @@ def test_agent_who_was_cut_off_goes_on_from_that_sentence(stage: Any, resumed: A
     assert [message["content"] for message in stage.script.contexts[0][1:]] == ["Hi.", "One.", "Two. Three.", "Fine."]
 
 
+@BOTH
 def test_caller_who_waited_gets_the_reply(stage: Any, resumed: Any) -> None:
     """The words were understood, and the worker died while the model thought."""
     stage.script.replies = ["Here is the answer."]
@@ -221,6 +229,7 @@ def test_caller_who_waited_gets_the_reply(stage: Any, resumed: Any) -> None:
     assert scene.transcript() == [("agent", "Here is the answer.")]
 
 
+@BOTH
 def test_end_of_the_call_is_carried_out(stage: Any, resumed: Any) -> None:
     """The goodbye was cut and end_call had not answered: the goodbye is said, and then the call ends."""
 
@@ -239,6 +248,7 @@ def test_end_of_the_call_is_carried_out(stage: Any, resumed: Any) -> None:
     assert scene.hang_ups[0][1] > 0.9
 
 
+@BOTH
 def test_keys_are_read_again(stage: Any, resumed: Any) -> None:
     """Keys that no worker had read become the caller's words, with those that follow."""
     stage.script.replies = ["Thank you."]
@@ -256,6 +266,7 @@ def test_keys_are_read_again(stage: Any, resumed: Any) -> None:
     assert [fact.digit for fact in scene.facts.of(DtmfReceived)] == ["3"], "what was told before is not told again"
 
 
+@BOTH
 def test_call_nobody_spoke_in_is_greeted(stage: Any, resumed: Any) -> None:
     """The first worker died before a word."""
 
@@ -267,6 +278,7 @@ def test_call_nobody_spoke_in_is_greeted(stage: Any, resumed: Any) -> None:
     assert resumed(stage.an_agent(GREETING), past(), act).transcript() == [("agent", GREETING)]
 
 
+@BOTH
 def test_call_of_which_nothing_is_known_goes_on(stage: Any, resumed: Any) -> None:
     """Without the bus there is no story: the caller is asked to say it again."""
 
@@ -279,6 +291,7 @@ def test_call_of_which_nothing_is_known_goes_on(stage: Any, resumed: Any) -> Non
     assert scene.transcript() == [("agent", please_repeat("en"))]
 
 
+@BOTH
 def test_length_of_the_call_counts_from_its_first_answer(stage: Any, resumed: Any) -> None:
     """Of 30 seconds 20 had passed."""
 
@@ -291,6 +304,7 @@ def test_length_of_the_call_counts_from_its_first_answer(stage: Any, resumed: An
     resumed(stage.an_agent(max_duration_s=30), past(agent_said(GREETING)), act)
 
 
+@BOTH
 async def test_tool_without_an_answer_is_called_again(stage: Any) -> None:
     """The user's server sees the same idempotency key and arguments, and the model its answer."""
     seen: list[tuple[str, Any]] = []
@@ -328,6 +342,7 @@ async def test_tool_without_an_answer_is_called_again(stage: Any) -> None:
     assert len(context) == 4
 
 
+@BOTH
 def test_lost_socket_leaves_what_the_next_worker_needs(stage: Any) -> None:
     """The agent's cut sentence is told as far as heard, a running tool has no answer, and the call has no end."""
     stage.script.caller = ["Bye."]
@@ -364,6 +379,7 @@ def test_caller_who_speaks_when_the_socket_is_lost(stage: Any) -> None:
     assert (words.speaker, words.text, words.is_interrupted) == ("caller", "I would like", True)
 
 
+@BOTH
 @pytest.mark.parametrize("is_warned", [True, False])
 def test_next_worker_asks_and_warns_where_the_lost_one_stopped(stage: Any, resumed: Any, is_warned: bool) -> None:
     """A warning that was due while nobody served the call is said, one that was said is not; nor is a question."""
@@ -380,6 +396,7 @@ def test_next_worker_asks_and_warns_where_the_lost_one_stopped(stage: Any, resum
     assert told == ([] if is_warned else [warning]) + [second]
 
 
+@BOTH
 def test_protected_first_message_is_protected_where_it_is_said_again(stage: Any, resumed: Any) -> None:
     """The rest of a greeting that another worker was cut off in is heard whole too."""
     stage.script.caller = ["Not heard."]

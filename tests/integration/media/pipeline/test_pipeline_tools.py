@@ -12,9 +12,11 @@ from turncall_proto.agent import EndCallTool
 from turncall_proto.call import CallState, EndedReason
 from turncall_proto.events import ToolCalled, ToolReturned, TranscriptFinal
 
+from .both import BOTH
 from .users_server import UsersServer, a_webhook, use_webhook
 
 
+@BOTH
 def test_goodbye_is_heard_before_the_call_ends(stage: Any) -> None:
     """end_call waits until the caller has heard the goodbye; then control is asked to hang up, and nothing is lost."""
     goodbye = "Thank you for calling. Goodbye."
@@ -37,6 +39,7 @@ def test_goodbye_is_heard_before_the_call_ends(stage: Any) -> None:
     assert (returned.tool, returned.is_ok) == ("end_call", True)
 
 
+@BOTH
 def test_caller_who_interrupts_the_goodbye_stays(stage: Any) -> None:
     """Speaking into the goodbye calls the end off."""
     stage.script.caller = ["Bye.", "Wait!"]
@@ -57,6 +60,7 @@ def test_caller_who_interrupts_the_goodbye_stays(stage: Any) -> None:
     assert not returned.is_ok
 
 
+@BOTH
 def test_silent_end_call_ends_at_once(stage: Any) -> None:
     """A model that ends the call without a word is not waited for."""
     stage.script.caller = ["Bye."]
@@ -76,6 +80,7 @@ def test_silent_end_call_ends_at_once(stage: Any) -> None:
     ("arguments", "complaint"),
     [({}, "'city' is a required property"), ({"city": 7}, "city: 7 is not of type 'string'")],
 )
+@BOTH
 def test_arguments_that_do_not_fit_are_not_sent(stage: Any, arguments: dict[str, Any], complaint: str) -> None:
     """The model is told what is wrong and may try again; the user's server sees nothing."""
     stage.script.caller = ["Weather?"]
@@ -95,6 +100,7 @@ def test_arguments_that_do_not_fit_are_not_sent(stage: Any, arguments: dict[str,
     assert complaint in stage.script.contexts[-1][-1]["content"]
 
 
+@BOTH
 def test_filler_line_is_heard_before_the_answer(stage: Any) -> None:
     """What the model says beside a tool call is spoken and remembered in its place, and the answer follows it."""
     stage.script.caller = ["Weather?"]
@@ -116,6 +122,7 @@ def test_filler_line_is_heard_before_the_answer(stage: Any) -> None:
     assert stage.script.contexts[-1][2]["content"] == "One moment, please."
 
 
+@BOTH
 @pytest.mark.proves("agent.tools.webhook.url")
 async def test_webhook_is_signed_and_answers_the_model(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The user's server gets the arguments, a signature that verifies and an idempotency key; the model its JSON."""
@@ -151,6 +158,7 @@ async def test_failing_webhook_is_something_to_talk_about(
     assert complaint in stage.script.contexts[-1][-1]["content"]
 
 
+@BOTH
 async def test_webhook_that_cannot_be_signed_is_not_sent(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a signing secret the user's server could not tell us from anybody else."""
     server = UsersServer(web.Response())

@@ -8,7 +8,10 @@ from turncall_proto.call import CallState, EndedReason
 from turncall_proto.events import CallStarted, TranscriptFinal, TurnMeasured, UsageReported
 from turncall_proto.live import TranscriptPartial
 
+from .both import BOTH
 
+
+@BOTH
 @pytest.mark.proves("agent.first_message")
 def test_greeting_is_spoken_at_once_and_whole(stage: Any) -> None:
     """The first message reaches the caller within 200 ms, is heard to its end and stands in the transcript."""
@@ -30,6 +33,7 @@ def test_greeting_is_spoken_at_once_and_whole(stage: Any) -> None:
     assert scene.hang_ups == []
 
 
+@BOTH
 @pytest.mark.proves("agent.prompt")
 def test_turn_is_answered(stage: Any) -> None:
     """The caller speaks, falls silent, and gets the model's reply; both are told with their turn and their times."""
@@ -84,6 +88,7 @@ def test_reply_is_measured_from_the_end_of_speech(stage: Any) -> None:
     assert 180 <= turn.stt_final_ms <= 210
 
 
+@BOTH
 @pytest.mark.proves("agent.turn_taking.silence_timeout_ms")
 def test_silence_timeout_decides_when_the_caller_is_done(stage: Any) -> None:
     """A longer silence is waited for when the agent is told so."""

@@ -8,7 +8,10 @@ from msgspec.structs import replace
 from turncall_proto.agent import EndCallTool
 from turncall_proto.events import VariablesMissing
 
+from .both import BOTH
 
+
+@BOTH
 @pytest.mark.proves("agent.variables", "agent.timezone", "agent.tools.end_call.description")
 def test_variables_reach_the_caller_the_model_and_its_tools(stage: Any) -> None:
     """The default fills the greeting, the built-in time the prompt, the tool's description is filled as well."""

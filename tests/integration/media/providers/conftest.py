@@ -16,11 +16,13 @@ from pipecat.frames.frames import (
 )
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
+from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.utils.asyncio.task_manager import TaskManager
 from pipecat.workers.runner import WorkerRunner
 
 from turncall_media import registry
+from turncall_media.exchange import CallerWordsFrame
 from turncall_media.kinds import BuildContext, Kind
 from turncall_testkit.vendors import tone
 
@@ -29,25 +31,28 @@ LOOPBACK = ("127.0.0.0/8",)
 
 
 class Out(FrameProcessor):
-    """Keeps every frame that reaches the end of the pipeline."""
+    """Keeps every frame that reaches the end of the pipeline; what the caller said enters the conversation there."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, conversation: LLMContext | None) -> None:
+        super().__init__(enable_direct_mode=True)
         self.frames: list[Frame] = []
+        self._conversation = conversation
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)
         self.frames.append(frame)
+        if isinstance(frame, CallerWordsFrame) and frame.is_final and self._conversation is not None:
+            self._conversation.add_message({"role": "user", "content": frame.text})
         await self.push_frame(frame, direction)
 
 
 class Bench:
     """A running pipeline of one vendor."""
 
-    def __init__(self, service: FrameProcessor) -> None:
+    def __init__(self, service: FrameProcessor, conversation: LLMContext | None = None) -> None:
         self.service = service
         self.errors: list[ErrorFrame] = []
-        self._out = Out()
+        self._out = Out(conversation)
         self._worker = PipelineWorker(
             Pipeline([service, self._out]),
             params=PipelineParams(
@@ -138,7 +143,13 @@ def built(kind: Kind, vendor: str, options: dict[str, Any], **context: Any) -> F
 @pytest.fixture
 def bench() -> Callable[..., Bench]:
     """``bench(kind, vendor, options, **context)``: a pipeline of that vendor, not started."""
-    return lambda kind, vendor, options, **context: Bench(built(kind, vendor, options, **context))
+
+    def made(kind: Kind, vendor: str, options: dict[str, Any], **context: Any) -> Bench:
+        if kind == "speech":
+            context.setdefault("conversation", LLMContext())
+        return Bench(built(kind, vendor, options, **context), context.get("conversation"))
+
+    return made
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from pipecat.processors.aggregators.llm_context import LLMContext
 
 from turncall_media import registry
 from turncall_media.answers import NoAnswer
+from turncall_media.exchange import AnswerFrame, CallerWordsFrame, HeardUntilFrame, SaidFrame, SayFrame
 from turncall_media.kinds import Kind
 from turncall_testkit.vendors import FAKES, UNKNOWN, Call, Manners, Reply
 from turncall_testkit.vendors.replies import INPUT_TOKENS, OUTPUT_TOKENS
@@ -56,6 +57,14 @@ LOCAL_OPTIONS: Final[dict[Kind, dict[str, Any]]] = {
     "stt": {"phrases": ["on Tuesday", "at ten o'clock"]},
     "llm": {"script": SCRIPT},
     "tts": {},
+    "speech": {
+        "script": {
+            "intents": [
+                {"name": "hours", "hears": ["on Tuesday"], "says": ANSWER},
+                {**SCRIPT["intents"][1], "hears": ["at ten o'clock"]},
+            ]
+        }
+    },
 }
 
 
@@ -93,6 +102,9 @@ async def give_work(running: Any, kind: Kind) -> None:
             await running.send(asking("When do you open?"))
         case "tts":
             await running.send(TTSSpeakFrame("We are open from nine to five."))
+        case "speech":
+            await say(running, "day")
+            await running.send(AnswerFrame(1))
 
 
 def usages(running: Any) -> list[LLMTokenUsage]:
@@ -232,6 +244,94 @@ async def test_text_becomes_speech_at_the_phones_rate(bench: Callable[..., Any],
         seconds = sum(len(frame.audio) for frame in audio) / 2 / RATE_HZ
         assert seconds == pytest.approx(2.0, abs=1.0) if vendor == LOCAL else seconds == pytest.approx(1.0, abs=0.01)
         assert running.errors == []
+
+
+async def speak_to(running: Any, name: str, turn: int) -> None:
+    """A recorded utterance, and the end of its turn."""
+    await say(running, name)
+    await running.send(AnswerFrame(turn))
+
+
+@pytest.mark.parametrize("vendor", _CATALOGUE["speech"])
+async def test_a_spoken_turn_is_heard_and_answered(bench: Callable[..., Any], vendor: str) -> None:
+    """The words of each turn, and one reply to it: its sentences and its sound, at the phone's rate, within one start
+    and one end. What is to be said word for word is said too."""
+    async with (
+        serving("speech", vendor, replies=[Reply(text=ANSWER), Reply(text=ANSWER)]) as (options, _),
+        bench("speech", vendor, options).running() as running,
+    ):
+        for turn in (1, 2):
+            await speak_to(running, "day", turn)
+            await running.until(lambda turn=turn: len(running.got(LLMFullResponseEndFrame)) == turn)
+        await running.until(lambda: len(running.got(CallerWordsFrame)) >= 2)
+        heard = [frame for frame in running.got(CallerWordsFrame) if frame.is_final]
+        assert [frame.turn for frame in heard] == [1, 2]
+        assert all(frame.text.strip() for frame in heard)
+        await running.send(SayFrame("Are you still there?", is_kept=False))
+        await running.until(lambda: len(running.got(LLMFullResponseEndFrame)) == 3)
+        assert len(running.got(LLMFullResponseStartFrame)) == 3
+        assert [frame.append_to_context for frame in running.got(TTSStartedFrame)] == [True, True, False]
+        assert len({frame.context_id for frame in running.got(TTSStartedFrame)}) == 3
+        assert len(running.got(TTSStoppedFrame)) == 3
+        assert [frame.text.strip() for frame in running.got(SaidFrame)] == [ANSWER, ANSWER, "Are you still there?"]
+        audio = running.got(TTSAudioRawFrame)
+        assert {(frame.sample_rate, frame.num_channels) for frame in audio} == {(RATE_HZ, 1)}
+        assert sum(len(frame.audio) for frame in audio) / 2 / RATE_HZ == pytest.approx(3.0, abs=1.5)
+        assert running.errors == []
+
+
+@pytest.mark.parametrize("vendor", _CATALOGUE["speech"])
+async def test_a_speech_model_calls_a_tool_and_speaks_of_the_answer(bench: Callable[..., Any], vendor: str) -> None:
+    """The registered function gets the arguments with their types, once; its answer is taken up when it is asked."""
+    called: list[dict[str, Any]] = []
+
+    async def book(params: Any) -> None:
+        called.append(dict(params.arguments))
+        await params.result_callback({"ok": True})
+
+    conversation = LLMContext()
+    replies = [Reply(calls=(Call(name=TOOL, arguments={"day": "monday", "people": 2}),)), Reply(text="Done.")]
+    async with serving("speech", vendor, replies=replies) as (options, _):
+        line = bench("speech", vendor, options, conversation=conversation)
+        line.service.register_function(TOOL, book)
+        async with line.running() as running:
+            await speak_to(running, "time", 1)
+            result = await running.first(FunctionCallResultFrame)
+            call = {"name": TOOL, "arguments": '{"day": "monday", "people": 2}'}
+            conversation.add_message(
+                {"role": "assistant", "tool_calls": [{"id": result.tool_call_id, "function": call, "type": "function"}]}
+            )
+            conversation.add_message({"role": "tool", "tool_call_id": result.tool_call_id, "content": '{"ok": true}'})
+            await running.until(lambda: running.got(LLMFullResponseEndFrame))
+            await running.send(LLMContextFrame(conversation))
+            await running.until(lambda: len(running.got(LLMFullResponseEndFrame)) == 2)
+            assert called == [{"day": "monday", "people": 2}]
+            assert [frame.text.strip() for frame in running.got(SaidFrame)] == ["Done."]
+            assert running.errors == []
+
+
+@pytest.mark.parametrize("vendor", _CATALOGUE["speech"])
+async def test_an_interrupted_reply_is_over(bench: Callable[..., Any], vendor: str) -> None:
+    """Nothing of it comes out after the interruption, its end neither; what is asked for then is answered."""
+    long = " ".join([ANSWER] * 30)
+    async with serving("speech", vendor, replies=[Reply(text=long), Reply(text=ANSWER)], pace_s=0.02) as (options, _):
+        if vendor == LOCAL:
+            hours, *others = options["script"]["intents"]
+            options = {"script": {"intents": [{**hours, "says": long}, *others]}}
+        async with bench("speech", vendor, options).running() as running:
+            await speak_to(running, "day", 1)
+            await running.first(TTSAudioRawFrame)
+            await running.send(InterruptionFrame())
+            await running.first(InterruptionFrame)
+            count = len(running.got(TTSAudioRawFrame))
+            await running.send(HeardUntilFrame(running.got(TTSStartedFrame)[0].context_id, 100))
+            await running.send(SayFrame("Yes?"))
+            await running.first(LLMFullResponseEndFrame)
+            since = running.got(TTSAudioRawFrame)[count:]
+            last = running.got(TTSStartedFrame)[-1].context_id
+            assert {frame.context_id for frame in since} == {last}
+            assert running.got(SaidFrame)[-1].text.strip() == "Yes?"
+            assert running.errors == []
 
 
 @pytest.mark.parametrize("fault", ["refuse_key", "fail", "stall", "cut"])

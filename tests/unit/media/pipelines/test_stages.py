@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from msgspec import Struct
+from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameProcessor
 
 from turncall_blobs.memory import MemoryStore
@@ -19,7 +20,7 @@ from turncall_media.pipelines.vendors import build_all
 from turncall_media.report.events import Narrator
 from turncall_media.seams import Reporter, Resources
 from turncall_proto import ids
-from turncall_proto.agent import AgentSpec, Cascade, Fallbacks, VendorRef
+from turncall_proto.agent import AgentSpec, Cascade, Fallbacks, SpeechToSpeech, VendorRef
 from turncall_proto.call import CallStart
 from turncall_proto.command import HandoffReply
 from turncall_proto.events import CallEvent
@@ -117,7 +118,7 @@ def houses(tone: str, name: str = "house") -> dict[str, VendorRef]:
 async def test_each_stage_is_the_vendor_that_the_agent_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three vendors with their options are asked for, each in its own stage."""
     catalogue = Catalogue(monkeypatch)
-    made = build_all(a_plan(AgentSpec(pipeline=Cascade(**houses("warm")))), resources(), narrator())
+    made = build_all(a_plan(AgentSpec(pipeline=Cascade(**houses("warm")))), resources(), narrator(), LLMContext())
     assert made.refused == {}
     assert catalogue.built == [(kind, f"{kind}_house", "warm") for kind in ("stt", "llm", "tts")]
 
@@ -137,9 +138,40 @@ async def test_a_stage_falls_back_on_the_vendors_that_the_agent_names(monkeypatc
     fallbacks = Fallbacks(**{kind: tuple(refs[kind] for refs in names) for kind in ("stt", "llm", "tts")})
     spoken = narrator()
     pipeline = Cascade(**houses("broken"), fallbacks=fallbacks)
-    made = build_all(a_plan(AgentSpec(pipeline=pipeline)), resources(), spoken)
+    made = build_all(a_plan(AgentSpec(pipeline=pipeline)), resources(), spoken, LLMContext())
     assert made.refused == {}
     assert catalogue.built == [(kind, f"{kind}_third", "warm") for kind in ("stt", "llm", "tts")]
     assert {kind: usage.vendor for kind, usage in spoken.usage.items()} == {
         kind: f"{kind}_third" for kind in ("stt", "llm", "tts")
     }
+
+
+def ref(name: str, tone: str) -> VendorRef:
+    return VendorRef(vendor=name, options={"tone": tone})
+
+
+@pytest.mark.proves(
+    "agent.pipeline.speech.model.vendor",
+    "agent.pipeline.speech.model.options",
+    "agent.pipeline.speech.fallbacks.options",
+    "agent.pipeline.speech.apology_voice.options",
+)
+@pytest.mark.parametrize(
+    ("tones", "built", "refused"),
+    [
+        (("warm", "cold"), [("speech", "one", "warm")], set()),
+        (("broken", "cold"), [("speech", "two", "cold")], set()),
+        (("broken", "broken"), [("tts", "three", "soft")], {"speech"}),
+    ],
+)
+async def test_one_model_serves_a_speech_pipeline(
+    monkeypatch: pytest.MonkeyPatch, tones: tuple[str, str], built: list[Any], refused: set[str]
+) -> None:
+    """The model that the agent names, else its fallback; a voice is built only where there is no model at all."""
+    catalogue = Catalogue(monkeypatch)
+    pipeline = SpeechToSpeech(
+        model=ref("one", tones[0]), fallbacks=(ref("two", tones[1]),), apology_voice=ref("three", "soft")
+    )
+    made = build_all(a_plan(AgentSpec(pipeline=pipeline)), resources(), narrator(), LLMContext())
+    assert catalogue.built == built
+    assert set(made.refused) == refused

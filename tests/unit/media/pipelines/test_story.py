@@ -70,6 +70,10 @@ class Told:
             TranscriptFinal, speaker="caller", text=text, start_ms=0, end_ms=1, turn=turn, is_interrupted=cut
         )
 
+    def words(self, text: str, turn: int) -> "Told":
+        """What a turn that is over turned out to be."""
+        return self.add(TranscriptFinal, speaker="caller", text=text, start_ms=0, end_ms=1, turn=turn)
+
     def calls(self, tool: str, call_id: str = "t1", **arguments: Any) -> "Told":
         return self.add(ToolCalled, tool_call_id=call_id, tool=tool, arguments=arguments, turn=1)
 
@@ -407,3 +411,20 @@ def test_a_tool_that_survives_is_used_again_and_holds_nobody_up() -> None:
     cut = told.add(UtteranceBegun, speaker="caller", text="", turn=3, start_ms=0)
     assert [call.tool for call in continuation(cut.facts, ENDS, survives).repeat_tools] == ["search"]
     assert continuation(cut.facts, ENDS).repeat_tools == ()
+
+
+def test_words_that_came_behind_their_answer_stand_before_it() -> None:
+    """A model that hears by itself answers, and may use a tool, before the caller's words are written down."""
+    told = begun().says("Hello.").caller_begins(1).calls("find").returns("find", {"day": "Monday"})
+    told.begins("It is Monday.", turn=1).words("Which day?", turn=1).agent("It is Monday.", turn=1)
+    story = told.means()
+    assert [message["role"] for message in story.messages] == ["assistant", "user", "assistant", "tool", "assistant"]
+    assert story.messages[1]["content"] == "Which day?"
+    assert story.is_listening
+
+
+def test_answer_whose_question_is_not_written_down_is_gone_on_with() -> None:
+    """The worker died between the two: the cut sentence is said again, and nobody asks the caller to repeat."""
+    story = begun().says("Hello.").caller_begins(1).begins("It is Monday.", turn=1).means()
+    assert story.say == "It is Monday."
+    assert not story.ask_again

@@ -20,19 +20,21 @@ from turncall_media.pipelines.apologies import please_repeat
 from turncall_media.pipelines.cascade import build_excuse, build_worker
 from turncall_media.pipelines.consent import Consent
 from turncall_media.pipelines.conversation import Conversation, Parts
+from turncall_media.pipelines.duplex import build_duplex
 from turncall_media.pipelines.ending import Ending
 from turncall_media.pipelines.faults import Faults
 from turncall_media.pipelines.giving import Giving
 from turncall_media.pipelines.kit import Kit
+from turncall_media.pipelines.last_words import LastWords
 from turncall_media.pipelines.listening import CallerInput
 from turncall_media.pipelines.mute import Mute
 from turncall_media.pipelines.openings import after_consent, go_on
 from turncall_media.pipelines.orders import Orders
 from turncall_media.pipelines.speaking import AgentOutput
-from turncall_media.pipelines.speech import Speech
+from turncall_media.pipelines.speech import ModelSpeech, Speech
 from turncall_media.pipelines.story import UNKNOWN, Continuation, continuation, unheard
 from turncall_media.pipelines.succession import each_service, serving
-from turncall_media.pipelines.vendors import Built, Vendors, build_all, processors
+from turncall_media.pipelines.vendors import Built, Vendors, build_all, build_voice, processors
 from turncall_media.pipelines.watches import ask_when_idle, warn_of_the_end
 from turncall_media.report.events import Narrator, Stage
 from turncall_media.report.recorder import Recorder
@@ -46,7 +48,7 @@ from turncall_media.turns.interruption import Protection, lifted
 from turncall_media.turns.smart import Words
 from turncall_media.turns.voice import VoiceDetector
 from turncall_media.wire.twilio import TwilioWire
-from turncall_proto.agent import AgentSpec
+from turncall_proto.agent import AgentSpec, Cascade, SpeechToSpeech
 from turncall_proto.call import CallStart
 from turncall_proto.mcp import McpServer
 from turncall_proto.template import rendered
@@ -74,12 +76,14 @@ def build_conversation(
         asyncio.get_running_loop().time,
         wire.opened_at_s,
     )
-    built = build_all(plan, resources, narrator)
+    story = _story(plan, past, resources.now())
+    context = _context(plan.agent, story)
+    built = build_all(plan, resources, narrator, context)
     if texts.missing and plan.resume is None:
         narrator.variables_missing(texts.missing)
     ends = _ends(plan, wire, narrator, resources)
-    if built.vendors is not None:
-        return _conversation(plan, ends, built.vendors, resources, past)
+    if not built.refused:
+        return _conversation(plan, ends, built, resources, story, context)
     for stage, why in built.refused.items():
         _log.error("vendor.refused", stage=stage, vendor=narrator.usage[stage].vendor, why=why)
         narrator.vendor_failed(stage, why, is_fatal=True)
@@ -129,44 +133,26 @@ def _ends(plan: CallStart, wire: TwilioWire, narrator: Narrator, resources: Reso
         ending=ending,
         mute=mute,
         recording=RecordingSwitch(recorder, narrator, narrator.now_ms),
-        speech=Speech(mute),
+        speech=Speech(mute) if isinstance(plan.agent.pipeline, Cascade) else ModelSpeech(mute),
         faults=Faults(),
         egress=EgressClient(Wall(resources.egress_allow)),
     )
 
 
 def _conversation(
-    plan: CallStart, ends: _Ends, vendors: Vendors, resources: Resources, past: Past | None
+    plan: CallStart, ends: _Ends, built: Built, resources: Resources, story: Continuation, context: LLMContext
 ) -> Conversation:
     agent, narrator, speech = plan.agent, ends.narrator, ends.speech
-    story = _story(plan, past, resources.now())
     ends.mute.is_on = story.is_muted
     consent = Consent(agent, ends.recording, narrator)
     if agent.recording == "on" or story.has_consented:
         ends.recording.begin(is_paused=story.is_recording_paused)
     narrator.turn, narrator.keys_s = story.turn, agent.keypad.timeout_ms / 1000
-    prompt = [{"role": "system", "content": agent.prompt}] if agent.prompt else []
-    messages: list[Any] = [*prompt, *story.messages]
-    context = LLMContext(messages=messages)
     giving = Giving(resources.hand_off, ends.ending)
     kit = _kit(plan, ends, resources, story, context, giving)
-    each_service(vendors.llm, kit.equip)
+    each_service(built.mind, kit.equip)
     protection = _protection(agent, story)
-    worker = build_worker(
-        ends.caller,
-        ends.output,
-        vendors,
-        policy.user_params(agent.turn_taking, protection, ends.words),
-        context,
-        narrator,
-        speech,
-        ends.faults,
-        agent.keypad,
-        agent.pronunciations,
-        ends.mute,
-        kit,
-        consent,
-    )
+    worker = _worker(plan, ends, built, resources, context, protection, kit, consent)
 
     async def opening() -> None:
         narrator.started()
@@ -178,7 +164,7 @@ def _conversation(
                 first = after_consent(story, await consent.ask(speech))
         if story.repeat_tools:
             await kit.complete()
-        llm = serving(vendors.llm)
+        llm = serving(built.mind)
         await go_on(first, agent, speech, worker, llm, context, narrator, lambda: ends.caller.is_cut_off)
         if protection is not None:
             await speech.heard()
@@ -199,8 +185,61 @@ def _conversation(
         giving=giving,
         recording=ends.recording,
     )
-    parts = _parts(agent, ends, worker, vendors.stages(), lasts_s)
+    parts = _parts(agent, ends, worker, built.stages(), lasts_s)
     return Conversation(replace(parts, kit=kit, orders=orders, giving=giving, watches=watches), opening)
+
+
+def _worker(
+    plan: CallStart,
+    ends: _Ends,
+    built: Built,
+    resources: Resources,
+    context: LLMContext,
+    protection: Protection | None,
+    kit: Kit,
+    consent: Consent,
+) -> PipelineWorker:
+    agent = plan.agent
+    match agent.pipeline:
+        case Cascade():
+            return build_worker(
+                ends.caller,
+                ends.output,
+                Vendors(**built.services),
+                policy.user_params(agent.turn_taking, protection, ends.words),
+                context,
+                ends.narrator,
+                ends.speech,
+                ends.faults,
+                agent.keypad,
+                agent.pronunciations,
+                ends.mute,
+                kit,
+                consent,
+            )
+        case SpeechToSpeech() as pipeline:
+            assert isinstance(ends.speech, ModelSpeech)
+            return build_duplex(
+                ends.caller,
+                ends.output,
+                built.mind,
+                LastWords(partial(build_voice, pipeline.apology_voice, plan, resources)),
+                policy.user_params(agent.turn_taking, protection, ends.words, waits_for_words=False),
+                context,
+                ends.narrator,
+                ends.speech,
+                ends.faults,
+                agent.keypad,
+                ends.mute,
+                kit,
+                consent,
+            )
+
+
+def _context(agent: AgentSpec, story: Continuation) -> LLMContext:
+    prompt = [{"role": "system", "content": agent.prompt}] if agent.prompt else []
+    messages: list[Any] = [*prompt, *story.messages]
+    return LLMContext(messages=messages)
 
 
 def _kit(

@@ -77,18 +77,18 @@ def build_worker(
 ) -> PipelineWorker:
     """The pipeline of one call, not started. Pipecat's own extras (RTVI, turn tracking, idle watch) are off: they cost
     a third of the work for each frame (measured), and what they tell is told by ``narrator``."""
-    patience = Patience(partial(_report, vendors.llm))
+    patience = Patience(partial(report, vendors.llm))
     asked = by_class({LLMContextFrame: lambda _: patience.asked()})
     mouth = Tap("Mouth", _mouth(narrator, speech, faults, patience), up=asked, holds=mute.holds)
     speech.mouth = mouth
     each_service(vendors.tts, partial(_count_characters, narrator))
     each_service(vendors.tts, partial(_read_aloud, pronounced(pronunciations)))
-    return _worker(
+    return worker_of(
         [
             caller,
             vendors.stt,
             Tap("Ear", _ear(narrator, faults), swallows=(InputAudioRawFrame,)),
-            _keys(keypad),
+            keys(keypad),
             LLMUserAggregator(context, params=turns),
             Tap(
                 "Floor",
@@ -110,10 +110,11 @@ def build_excuse(caller: CallerInput, agent: AgentOutput, tts: FrameProcessor, s
     """A pipeline with a voice and nothing else, not started: what the caller says goes unheard."""
     mouth = Tap("Mouth", speech.notice, swallows=(InputAudioRawFrame,))
     speech.mouth = mouth
-    return _worker([caller, mouth, tts, agent])
+    return worker_of([caller, mouth, tts, agent])
 
 
-def _worker(stages: list[FrameProcessor]) -> PipelineWorker:
+def worker_of(stages: list[FrameProcessor]) -> PipelineWorker:
+    """These processors as a pipeline at the phone's rate, without Pipecat's extras."""
     return PipelineWorker(
         Pipeline(stages),
         params=PipelineParams(audio_in_sample_rate=RATE_HZ, audio_out_sample_rate=RATE_HZ, enable_usage_metrics=True),
@@ -127,7 +128,8 @@ def _worker(stages: list[FrameProcessor]) -> PipelineWorker:
     )
 
 
-def _keys(keypad: Keypad) -> DTMFAggregator:
+def keys(keypad: Keypad) -> DTMFAggregator:
+    """Where keys become the caller's words."""
     return DTMFAggregator(
         timeout=keypad.timeout_ms / 1000, termination_digit=KeypadEntry(keypad.terminator), enable_direct_mode=True
     )
@@ -202,7 +204,7 @@ def _mouth(narrator: Narrator, speech: Speech, faults: Faults, patience: Patienc
     return notice
 
 
-def _report(llm: FrameProcessor, failure: Exception) -> None:
+def report(llm: FrameProcessor, failure: Exception) -> None:
     """A model that says nothing has failed like one that says so; one with fallbacks is watched more closely there."""
     if not isinstance(llm, Succession):
         llm.create_task(llm.push_error(str(failure), exception=failure))

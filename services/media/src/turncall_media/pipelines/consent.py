@@ -86,6 +86,18 @@ class Consent:
             answer = understood(text, self._agent.language, self._agent.recording_consent)
             self._answer = answer, text.startswith(KEYPAD_PREFIX)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the caller's next words are the answer, and not the model's to reply to."""
+        return self._is_open
+
+    def heard_late(self, text: str) -> None:
+        """The words of a turn that nobody replied to, because the question was open."""
+        self.heard(text)
+        if self._is_open and self._answer is not None:
+            self._is_open = False
+            self._settled.set()
+
     def holds(self, frame: Frame) -> bool:
         """Whether the model is not to be asked, since the caller answers the question."""
         if not self._is_open or not isinstance(frame, LLMContextFrame):

@@ -207,7 +207,7 @@ class Conversation:
         if stage != "tts":
             with suppress(TimeoutError):
                 async with asyncio.timeout(APOLOGY_WITHIN_S):
-                    await self._parts.speech.say(apology(self._parts.agent.language), is_kept=False)
+                    await self._parts.speech.apologise(apology(self._parts.agent.language))
                     await self._parts.speech.heard()
         self._parts.ending.because(EndedReason.VENDOR_ERROR)
 

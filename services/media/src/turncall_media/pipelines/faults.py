@@ -6,7 +6,7 @@ from typing import Final, Literal
 from turncall_media.report.events import Stage
 
 Verdict = Literal["bear", "retry", "excuse", "give_up"]
-IN_A_ROW: Final[dict[Stage, int]] = {"stt": 3, "llm": 2, "tts": 3}
+IN_A_ROW: Final[dict[Stage, int]] = {"stt": 3, "llm": 2, "tts": 3, "speech": 2}
 """Failures without a success between them. A model's failure leaves the caller without a reply, so it gets one retry;
 speech services reconnect by themselves and lose some words."""
 NO_ANSWERS_IN_A_ROW: Final = 3
@@ -29,7 +29,7 @@ class Faults:
             return "excuse"
         if not is_usable or self._in_a_row[stage] >= IN_A_ROW[stage]:
             return "give_up"
-        return "retry" if stage == "llm" else "bear"
+        return "retry" if stage in ("llm", "speech") else "bear"
 
     def worked(self, stage: Stage) -> None:
         """The vendor did its work."""

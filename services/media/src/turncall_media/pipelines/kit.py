@@ -10,6 +10,7 @@ from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.services.llm_service import LLMService
 
+from turncall_media.exchange import AnswerFrame
 from turncall_media.pipelines import toolbox
 from turncall_media.tools.shape import Function
 from turncall_media.toolservers.servers import ToolServers
@@ -87,6 +88,6 @@ class KitGate(FrameProcessor):
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         """See the class."""
         await super().process_frame(frame, direction)
-        if isinstance(frame, LLMContextFrame):
+        if isinstance(frame, LLMContextFrame | AnswerFrame):
             await self._kit.complete()
         await self.push_frame(frame, direction)

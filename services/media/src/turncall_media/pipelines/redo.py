@@ -30,11 +30,10 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.frame_processor import FrameDirection
 
+from turncall_media.exchange import BEFORE_SPEECH_MS, AnswerFrame, CallerTurn, SaidFrame, SayFrame
 from turncall_media.pipelines.speaking import SpeechCutFrame
-from turncall_media.sound import BYTES_PER_MS
+from turncall_media.sound import BYTES_PER_MS, RATE_HZ
 
-BEFORE_SPEECH_MS: Final = 600
-"""Of audio before the voice was noticed; its beginning lies in it."""
 LONGEST_UTTERANCE_MS: Final = 30_000
 Given = tuple[Frame, FrameDirection]
 DOWN: Final = FrameDirection.DOWNSTREAM
@@ -46,6 +45,11 @@ class Redo(Protocol):
     @property
     def signs(self) -> tuple[type[Frame], ...]:
         """What comes out of a vendor that works."""
+        ...
+
+    @property
+    def requests(self) -> tuple[type[Frame], ...]:
+        """What a vendor that works gives a sign for, soon."""
         ...
 
     def given(self, frame: Frame, direction: FrameDirection) -> bool:
@@ -73,6 +77,7 @@ class Hearing:
     """Speech to text: the caller's utterance of which no final words came yet, with a little of what was before."""
 
     signs: tuple[type[Frame], ...] = (TranscriptionFrame, InterimTranscriptionFrame)
+    requests: tuple[type[Frame], ...] = ()
 
     def __init__(self) -> None:
         self._kept: deque[Frame] = deque()
@@ -127,6 +132,7 @@ class Thinking:
     """The model: the context that it was asked about, until its reply is complete."""
 
     signs: tuple[type[Frame], ...] = (LLMTextFrame, FunctionCallsStartedFrame, LLMFullResponseEndFrame)
+    requests: tuple[type[Frame], ...] = (LLMContextFrame,)
 
     def __init__(self) -> None:
         self._asked: Given | None = None
@@ -178,6 +184,7 @@ class Speaking:
     """
 
     signs: tuple[type[Frame], ...] = (TTSAudioRawFrame,)
+    requests: tuple[type[Frame], ...] = ()
 
     def __init__(self) -> None:
         self._waiting: list[Frame] = []  # given, and not come out or spoken
@@ -266,6 +273,72 @@ class Speaking:
     def _begin_anew(self) -> None:
         self._spoken_words = self._announced_words = 0
         self._has_audio = False
+
+
+class Conversing:
+    """A model that hears and speaks: the caller's turn, and what it was asked for, until its reply is complete."""
+
+    signs: tuple[type[Frame], ...] = (TTSAudioRawFrame, SaidFrame, FunctionCallsStartedFrame, LLMFullResponseEndFrame)
+    requests: tuple[type[Frame], ...] = (AnswerFrame, SayFrame, LLMContextFrame)
+
+    def __init__(self) -> None:
+        self._turn = CallerTurn()
+        self._answered: list[Given] = []  # the turn that is being answered: its voice and its sound
+        self._asked: list[Given] = []
+        self._has_begun = False
+
+    def given(self, frame: Frame, direction: FrameDirection) -> bool:
+        """Keeps sound and requests; a voice's beginning is for everybody, at once."""
+        match frame:
+            case InterruptionFrame():
+                self._asked = []
+            case VADUserStartedSpeakingFrame():
+                self._turn.begin()
+            case InputAudioRawFrame():
+                self._turn.hear(frame.audio)
+                return True
+            case AnswerFrame():
+                self._answered = _voiced(self._turn.end())
+                if not frame.is_answered:
+                    return False
+        if not isinstance(frame, self.requests):
+            return False
+        if not self._asked:
+            self._has_begun = False
+        self._asked.append((frame, direction))
+        return True
+
+    def passed(self, frame: Frame) -> list[Frame]:
+        """Everything."""
+        if isinstance(frame, LLMFullResponseEndFrame):
+            del self._asked[:1]
+            self._has_begun = False
+        elif isinstance(frame, self.signs):
+            self._has_begun = True
+        return [frame]
+
+    def lacks(self, _: Frame) -> str:
+        """Nothing: a cough may be answered with silence."""
+        return ""
+
+    def cut(self) -> list[Frame]:
+        """Nothing: an interruption does it, where one is needed."""
+        return []
+
+    def redo(self) -> list[Given] | None:
+        """The same requests, the first one with the sound of its turn; and what the caller is saying by now.
+
+        When the caller may have heard half of an answer, nobody else can complete that.
+        """
+        if self._asked and self._has_begun:
+            return None
+        answers = any(isinstance(frame, AnswerFrame) for frame, _ in self._asked)
+        speaking = _voiced(self._turn.sound) if self._turn.is_open else []
+        return [*(self._answered if answers else ()), *self._asked, *speaking]
+
+
+def _voiced(sound: bytes) -> list[Given]:
+    return [(VADUserStartedSpeakingFrame(), DOWN), (InputAudioRawFrame(sound, RATE_HZ, 1), DOWN)]
 
 
 def _without_words(frames: list[Frame], count: int) -> list[Frame]:

@@ -33,11 +33,12 @@ from pipecat.frames.frames import (
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.utils.text.base_text_aggregator import TextType
 
+from turncall_media.exchange import HeardUntilFrame, SaidFrame
 from turncall_media.pipelines.aloud import plain
 from turncall_media.report.events import Narrator
 from turncall_media.report.recorder import Recorder
 from turncall_media.seams import SocketClosed
-from turncall_media.sound import RATE_HZ
+from turncall_media.sound import RATE_HZ, SAMPLES_PER_MS
 from turncall_media.wire.ledger import Ledger
 from turncall_media.wire.pacer import Pacer
 from turncall_media.wire.playout import Playout
@@ -77,6 +78,7 @@ class Utterance:
     def __init__(self, turn: int, *, is_kept: bool) -> None:
         self.turn = turn
         self.is_kept = is_kept  # whether the model is to remember it
+        self.reply_id = ""  # as the model that speaks by itself calls it
         self.ledger = Ledger()
         self.start: int | None = None  # None until there is audio
         self.end = 0  # behind its last audio so far
@@ -140,6 +142,10 @@ class AgentOutput(FrameProcessor):
                     self._open().ledger.spoken(plain(frame.text), self._pacer.end)
             case AggregatedTextFrame(will_be_spoken=True):
                 self._open().ledger.announce(plain(frame.raw_text or frame.text), self._pacer.end)
+            case SaidFrame():
+                utterance = self._open()
+                begin = self._pacer.end if utterance.start is None else utterance.start
+                utterance.ledger.stream(plain(frame.text), begin)
             case SpeechCutFrame():
                 self._open().ledger.cut(self._pacer.end)
             case _:
@@ -158,7 +164,8 @@ class AgentOutput(FrameProcessor):
 
     def _follow(self, frame: Frame) -> None:
         if isinstance(frame, TTSStartedFrame):
-            self._open().is_kept = frame.append_to_context
+            utterance = self._open()
+            utterance.is_kept, utterance.reply_id = frame.append_to_context, frame.context_id or ""
         if (
             isinstance(frame, (*_ENDS_UTTERANCE, SoundFrame))
             and self._utterances
@@ -305,6 +312,10 @@ class AgentOutput(FrameProcessor):
         for utterance in utterances:
             position = min(heard, utterance.end)
             await self._heard(utterance, position, utterance.ledger.heard(position, utterance.end))
+            if utterance.reply_id:
+                heard_ms = 0 if utterance.start is None else max(0, position - utterance.start) // SAMPLES_PER_MS
+                frame = HeardUntilFrame(utterance.reply_id, heard_ms)
+                await self.push_frame(frame, FrameDirection.UPSTREAM)
 
     async def _wait(self) -> None:
         """Until something new comes, or until the next moment that matters."""

@@ -12,6 +12,7 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.frame_processor import FrameProcessor
 
+from turncall_media.exchange import SaidFrame, SayFrame
 from turncall_media.pipelines.mute import Mute
 from turncall_media.pipelines.speaking import HeardFrame, SoundFrame
 
@@ -66,6 +67,10 @@ class Speech:
         """Returns when the model is not writing; what it wrote may still be spoken."""
         await self._no_reply_under_way.wait()
 
+    async def apologise(self, text: str) -> None:
+        """Has ``text`` spoken when the vendor of another stage is lost for good."""
+        await self.say(text, is_kept=False)
+
     async def heard(self) -> None:
         """Returns when the caller has heard all that is being said, or has interrupted it."""
         await self.written()
@@ -76,3 +81,54 @@ class Speech:
     async def _push(self, frame: Frame) -> None:
         assert self.mouth is not None  # set when the pipeline is put together
         await self.mouth.push_frame(frame)
+
+
+class ModelSpeech(Speech):
+    """Speaks through the model itself: ``prompter`` is the processor just before it, ``mouth`` the one just behind it.
+
+    `notice` gets what comes out of the model, and interruptions as they go in.
+    """
+
+    def __init__(self, mute: Mute) -> None:
+        super().__init__(mute)
+        self.prompter: FrameProcessor | None = None
+        self._owed = 0  # replies that were asked for and are not complete
+
+    def asked(self) -> None:
+        """A reply of the model is asked for."""
+        self._owed += 1
+        self._no_reply_under_way.clear()
+
+    def notice(self, frame: Frame) -> None:
+        """Follows the model's replies; a model may also speak unasked."""
+        if isinstance(frame, LLMFullResponseStartFrame):
+            self._owed = max(1, self._owed)
+            self._no_reply_under_way.clear()
+            self.has_model_spoken = False
+        elif isinstance(frame, SaidFrame):
+            self.has_model_spoken = True
+        elif isinstance(frame, LLMFullResponseEndFrame | InterruptionFrame):
+            self._owed = 0 if isinstance(frame, InterruptionFrame) else max(0, self._owed - 1)
+            if not self._owed:
+                self._no_reply_under_way.set()
+
+    async def say(self, text: str, *, is_kept: bool, is_ordered: bool = False) -> None:
+        """As in a cascade, in the model's voice."""
+        if self.is_muted and not is_ordered:
+            return
+        assert self.prompter is not None  # set when the pipeline is put together
+        self.lines += 1
+        self.asked()
+        await self.prompter.push_frame(SayFrame(text, is_kept))
+
+    async def play(self, pcm: bytes) -> None:
+        """Has sound played behind what the model is saying, once it has said it."""
+        await self.written()
+        await super().play(pcm)
+
+    async def apologise(self, text: str) -> None:
+        """Has ``text`` spoken by another voice: the model is lost."""
+        self._owed = 0
+        self._no_reply_under_way.set()
+        self.lines += 1
+        await self._push(TTSSpeakFrame(text, append_to_context=False))

@@ -4,7 +4,7 @@ Facts are those of earlier epochs, whoever served them. A worker that was killed
 lost its socket, or handed the call over, still said what had been heard by then.
 """
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from datetime import datetime
 from typing import Any, Final
 
@@ -95,9 +95,27 @@ def continuation(facts: Iterable[Event], ends_reply: Set[str], survives: Set[str
     ``survives`` names those that no interruption cancels, and that the conversation does not wait for."""
     reader = _Reader(ends_reply, survives)
     known = {(fact.epoch, fact.seq): fact for fact in facts}
-    for number in sorted(known):
-        reader.read(known[number])
+    for fact in _as_said([known[number] for number in sorted(known)]):
+        reader.read(fact)
     return reader.told()
+
+
+def _as_said(facts: Sequence[Event]) -> list[Event]:
+    """A model that hears by itself answers words before they are written down: these go before their answer."""
+    answered: dict[tuple[int, int], int] = {}  # where the answer to a turn begins
+    for place, fact in enumerate(facts):
+        match fact:
+            case UtteranceBegun(speaker="agent") | TranscriptFinal(speaker="agent") | ToolCalled():
+                answered.setdefault((fact.epoch, fact.turn), place)
+    places = dict(enumerate(facts))
+
+    def place_of(place: int) -> float:
+        match places[place]:
+            case TranscriptFinal(speaker="caller") as words:
+                return min(place, answered.get((words.epoch, words.turn), place) - 0.5)
+        return place
+
+    return [places[place] for place in sorted(places, key=place_of)]
 
 
 class _Cut(Struct, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ from turncall_media.errors import SecretUnusable, VendorUnusable
 from turncall_media.pipelines.redo import Redo
 from turncall_media.report.events import Narrator, Stage
 
-FIRST_SIGN_WITHIN_S: Final[dict[Stage, float]] = {"llm": 4.0, "tts": 3.0}
+FIRST_SIGN_WITHIN_S: Final[dict[Stage, float]] = {"llm": 4.0, "tts": 3.0, "speech": 4.0}
 """From the request to the first token or sound. A transcription has no such moment, since a cough has no words: its
 vendor says itself when words that are due do not come."""
 CONNECT_WITHIN_S: Final = 3.0
@@ -132,7 +132,7 @@ class Succession(FrameProcessor):
             self._disarm()
         is_kept = self._redo.given(frame, direction)
         if self._seat is not None:
-            if is_kept and self._stage == "llm":
+            if isinstance(frame, self._redo.requests):
                 self._arm()
             await self._seat.service.queue_frame(frame, direction)
         elif not is_kept:
@@ -205,7 +205,7 @@ class Succession(FrameProcessor):
         if work is None:
             await self.pipeline_worker.queue_frames([InterruptionFrame(), LLMRunFrame()])
             return
-        if work and self._stage == "llm":
+        if any(isinstance(frame, self._redo.requests) for frame, _ in work):
             self._arm()
         for frame, direction in work:
             await seat.service.queue_frame(frame, direction)

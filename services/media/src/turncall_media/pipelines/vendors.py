@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from msgspec import Struct, ValidationError, convert
+from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameProcessor
 
 from turncall_media import registry
@@ -12,28 +13,28 @@ from turncall_media.circuits import Circuit
 from turncall_media.errors import SecretUnusable, VendorUnusable
 from turncall_media.kinds import BuildContext, Capabilities, Kind, VendorModule
 from turncall_media.pipelines.consent import expected
-from turncall_media.pipelines.redo import Hearing, Redo, Speaking, Thinking
+from turncall_media.pipelines.redo import Conversing, Hearing, Redo, Speaking, Thinking
 from turncall_media.pipelines.succession import Candidate, Succession, model_of
 from turncall_media.report.events import Narrator, Stage
 from turncall_media.seams import Resources
 from turncall_media.sound import RATE_HZ
-from turncall_proto.agent import VendorRef
+from turncall_proto.agent import Cascade, SpeechToSpeech, VendorRef
 from turncall_proto.call import CallStart
 
-_REDO: Final[dict[Stage, Callable[[], Redo]]] = {"stt": Hearing, "llm": Thinking, "tts": Speaking}
+_REDO: Final[dict[Stage, Callable[[], Redo]]] = {
+    "stt": Hearing,
+    "llm": Thinking,
+    "tts": Speaking,
+    "speech": Conversing,
+}
 
 
 class Vendors(Struct, frozen=True, kw_only=True):
-    """One Pipecat service for each stage, built for one call."""
+    """One Pipecat service for each stage of a cascade, built for one call."""
 
     stt: FrameProcessor
     llm: FrameProcessor
     tts: FrameProcessor
-
-    def stages(self) -> dict[FrameProcessor, Stage]:
-        """Which stage a processor belongs to, those inside a service included."""
-        services: tuple[tuple[Stage, FrameProcessor], ...] = (("stt", self.stt), ("llm", self.llm), ("tts", self.tts))
-        return {part: stage for stage, service in services for part in processors(service)}
 
 
 class Built(Struct, frozen=True, kw_only=True):
@@ -43,25 +44,52 @@ class Built(Struct, frozen=True, kw_only=True):
     refused: dict[Stage, str]
 
     @property
-    def vendors(self) -> Vendors | None:
-        """All of them, if all could be built."""
-        return None if self.refused else Vendors(**self.services)
+    def mind(self) -> FrameProcessor:
+        """Who replies, and uses the tools."""
+        return self.services["speech" if "speech" in self.services else "llm"]
+
+    def stages(self) -> dict[FrameProcessor, Stage]:
+        """Which stage a processor belongs to, those inside a service included."""
+        return {part: stage for stage, service in self.services.items() for part in processors(service)}
 
 
-def build_all(plan: CallStart, resources: Resources, narrator: Narrator) -> Built:
-    """Builds every stage, also when one of them cannot be, and tells who serves it."""
+def build_all(plan: CallStart, resources: Resources, narrator: Narrator, conversation: LLMContext) -> Built:
+    """Builds every stage, also when one of them cannot be, and tells who serves it.
+
+    Of a speech pipeline that is the model; the voice for its apology is built too when there is no model.
+    """
     services: dict[Stage, FrameProcessor] = {}
     refused: dict[Stage, str] = {}
-    for stage, refs in plan.agent.pipeline.stages().items():
+
+    def add(stage: Stage, refs: tuple[VendorRef, ...]) -> None:
         try:
-            services[stage] = _stage(stage, refs, plan, resources, narrator)
+            services[stage] = _stage(stage, refs, plan, resources, narrator, conversation)
         except (VendorUnusable, SecretUnusable) as error:
             refused[stage] = str(error)
+
+    match plan.agent.pipeline:
+        case Cascade() as cascade:
+            for stage, refs in cascade.stages().items():
+                add(stage, refs)
+        case SpeechToSpeech() as speech:
+            add("speech", (speech.model, *speech.fallbacks))
+            if refused:
+                add("tts", (speech.apology_voice,))
     return Built(services=services, refused=refused)
 
 
+def build_voice(ref: VendorRef, plan: CallStart, resources: Resources) -> FrameProcessor:
+    """A voice by itself. Raises `VendorUnusable` and `SecretUnusable`."""
+    return _built("tts", ref, plan, resources, None)
+
+
 def _stage(
-    stage: Stage, refs: tuple[VendorRef, ...], plan: CallStart, resources: Resources, narrator: Narrator
+    stage: Stage,
+    refs: tuple[VendorRef, ...],
+    plan: CallStart,
+    resources: Resources,
+    narrator: Narrator,
+    conversation: LLMContext,
 ) -> FrameProcessor:
     """One vendor costs nothing but itself; with fallbacks there is one more processor, which has no task."""
     if len(refs) > 1:
@@ -69,13 +97,13 @@ def _stage(
             Candidate(
                 vendor=ref.vendor,
                 circuit=_circuit(stage, ref),
-                build=partial(_built, stage, ref, plan, resources),
+                build=partial(_built, stage, ref, plan, resources, conversation),
             )
             for ref in refs
         ]
         return Succession(stage, candidates, resources.circuits, _REDO[stage](), narrator)
     try:
-        service = _built(stage, refs[0], plan, resources)
+        service = _built(stage, refs[0], plan, resources, conversation)
     except (VendorUnusable, SecretUnusable):
         narrator.serves(stage, refs[0].vendor, "")
         raise
@@ -119,21 +147,26 @@ def key_for(ref: VendorRef, capabilities: Capabilities, plan: Sealed, open_secre
     return open_secret(plan.secrets[ref.vendor])
 
 
-def _built(kind: Kind, ref: VendorRef, plan: CallStart, resources: Resources) -> FrameProcessor:
+def _built(
+    kind: Kind, ref: VendorRef, plan: CallStart, resources: Resources, conversation: LLMContext | None
+) -> FrameProcessor:
     module = registry.load(kind, ref.vendor)
     context = BuildContext(
         rate_hz=RATE_HZ,
         language=plan.agent.language,
         secret=key_for(ref, module.CAPABILITIES, plan, resources.open_secret),
-        expected_phrases=(*_expected_phrases(plan), *_consent_phrases(plan)) if kind == "stt" else (),
+        expected_phrases=(*_expected_phrases(plan), *_consent_phrases(plan)) if kind in ("stt", "speech") else (),
         keyterms=plan.agent.keyterms,
         egress_allow=resources.egress_allow,
+        conversation=conversation if kind == "speech" else None,
     )
     return module.build(options_of(module, kind, ref), context)
 
 
 def _expected_phrases(plan: CallStart) -> tuple[str, ...]:
     """What callers are likely to say, by the agent's model; nothing when that is unusable, which it says itself."""
+    if not isinstance(plan.agent.pipeline, Cascade):
+        return ()
     ref = plan.agent.pipeline.llm
     try:
         module = registry.load("llm", ref.vendor)

@@ -38,7 +38,7 @@ from turncall_proto.events import (
 from turncall_proto.ids import CallId, WorkerId
 from turncall_proto.live import TranscriptPartial
 
-Stage = Literal["stt", "llm", "tts"]
+Stage = Literal["stt", "llm", "tts", "speech"]
 LONGEST_DETAIL: Final = 500
 BEHIND_MS: Final = 400
 """Audio that comes later than this waits somewhere; a network's jitter is less."""
@@ -53,6 +53,8 @@ class Usage(Struct):
     input_tokens: int = 0
     output_tokens: int = 0
     characters: int = 0
+    input_audio_tokens: int = 0
+    output_audio_tokens: int = 0
 
 
 class Narrator:
@@ -72,6 +74,7 @@ class Narrator:
         self._watch = Stopwatch()
         self._voice_ms: tuple[int, int] | None = None  # where the caller's voice last began and ended
         self._turn_began_ms: int | None = None
+        self._wordless: dict[int, tuple[int, int]] = {}  # turns whose words are still to come: began, ended
         self._is_cut_off = False
         self._is_voice_on = False
         self._has_caller_the_floor = False
@@ -147,10 +150,12 @@ class Narrator:
         self._is_voice_on = False
         self._watch.voice_ended(self._clock_s() - late_ms / 1000)
 
-    def caller_partial(self, text: str) -> None:
-        """What the caller seems to be saying."""
+    def caller_partial(self, text: str, turn: int | None = None) -> None:
+        """What the caller seems to be saying, or to have said in a ``turn`` that is over."""
         self._reporter.whisper(
-            TranscriptPartial(call_id=self._call_id, epoch=self._epoch, turn=self.turn + 1, speaker="caller", text=text)
+            TranscriptPartial(
+                call_id=self._call_id, epoch=self._epoch, turn=turn or self.turn + 1, speaker="caller", text=text
+            )
         )
 
     def caller_final(self) -> None:
@@ -170,21 +175,31 @@ class Narrator:
 
     def caller_said(self, text: str) -> None:
         """The caller's turn is over, and a reply was asked for."""
+        self.caller_words(self.caller_turn_decided(), text)
+
+    def caller_turn_decided(self) -> int:
+        """The caller's turn is over, and a reply is asked for; the turn's number. Its words are told when they come."""
         now_s = self._clock_s()
         self.turn += 1
         began_ms, ended_ms = self._voice_ms or (self.call_ms(now_s),) * 2
         began_ms = min(began_ms if self._turn_began_ms is None else self._turn_began_ms, ended_ms)
         self._turn_began_ms = None
+        self._wordless[self.turn] = (began_ms, ended_ms)
+        self._watch.turn_decided(now_s)
+        return self.turn
+
+    def caller_words(self, turn: int, text: str) -> None:
+        """What the caller said in ``turn``. Turns without words are never told of."""
+        began_ms, ended_ms = self._wordless.pop(turn)
         self._reporter.report(
             TranscriptFinal,
             speaker="caller",
             text=text,
             start_ms=began_ms,
             end_ms=ended_ms,
-            turn=self.turn,
+            turn=turn,
             is_interrupted=self._is_cut_off,
         )
-        self._watch.turn_decided(now_s)
 
     def model_spoke(self) -> None:
         """The model's first token of a reply, and every one after it."""
@@ -318,4 +333,6 @@ class Narrator:
                 input_tokens=usage.input_tokens,
                 output_tokens=usage.output_tokens,
                 characters=usage.characters,
+                input_audio_tokens=usage.input_audio_tokens,
+                output_audio_tokens=usage.output_audio_tokens,
             )

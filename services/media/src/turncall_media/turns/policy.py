@@ -48,28 +48,35 @@ def words(taking: TurnTaking) -> smart.Words | None:
 
 
 def user_params(
-    taking: TurnTaking, protection: Protection | None = None, words: smart.Words | None = None
+    taking: TurnTaking,
+    protection: Protection | None = None,
+    words: smart.Words | None = None,
+    *,
+    waits_for_words: bool = True,
 ) -> LLMUserAggregatorParams:
     """When the caller's turn begins and ends, and whether the caller is heard while the agent speaks.
 
-    Under ``protection`` the caller is not heard at all until it is lifted. ``words`` are what a model judges.
+    Under ``protection`` the caller is not heard at all until it is lifted. ``words`` are what a model judges. Unless it
+    ``waits_for_words``, a voice alone makes a turn.
     """
     mutes: list[BaseUserMuteStrategy] = [] if protection is None else [protection]
     if not taking.barge_in:
         mutes.append(AlwaysUserMuteStrategy())  # type: ignore[no-untyped-call]  # Pipecat leaves it unannotated
     rest_s = max(0, taking.silence_timeout_ms - STOP_WINDOW_MS) / 1000
-    return LLMUserAggregatorParams(
-        user_turn_strategies=UserTurnStrategies(
-            start=_starts(taking.min_words),
-            stop=[
-                SpeechTimeoutUserTurnStopStrategy(user_speech_timeout=rest_s)
-                if words is None
-                else smart.SmartStop(rest_s, words, smart.is_done)
-            ],
-        ),
+    stop = (
+        SpeechTimeoutUserTurnStopStrategy(user_speech_timeout=rest_s)
+        if words is None
+        else smart.SmartStop(rest_s, words, smart.is_done)
+    )
+    stop.wait_for_transcript = waits_for_words
+    params = LLMUserAggregatorParams(
+        user_turn_strategies=UserTurnStrategies(start=_starts(taking.min_words), stop=[stop]),
         user_mute_strategies=mutes,
         user_turn_stop_timeout=max(LOST_TRANSCRIPT_S, rest_s + LATE_TRANSCRIPT_S),
     )
+    if not waits_for_words:
+        params.empty_user_turn = None  # whoever hears for itself has words, or nothing to say to a cough
+    return params
 
 
 def _starts(min_words: int) -> list[BaseUserTurnStartStrategy]:

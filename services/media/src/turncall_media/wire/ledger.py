@@ -85,6 +85,15 @@ class Ledger:
         else:
             last.texts.extend(texts)
 
+    def stream(self, text: str, start: int) -> None:
+        """The next sentence of a voice that does not tell where it lies in its samples, which begin at ``start``."""
+        if not self._is_streamed:
+            self.announce(text, start)
+            if self._stretches:
+                self._stream()
+        elif texts := [part for part in _BETWEEN_SENTENCES.split(text.strip()) if part]:
+            self._stretches[0].texts.extend(texts)
+
     def spoken(self, text: str, position: int) -> None:
         """The voice is done with the last announced sentence. No audio since then: it streams, and words come first."""
         if not self._stretches:

@@ -30,11 +30,14 @@ from turncall_media.providers.local.words import words
 CAPABILITIES = Capabilities(needs_secret=False)
 
 
+DelayMs = Annotated[int, Meta(ge=0, le=10_000, description="Before the first word, as a model would think.")]
+
+
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The script, and how fast it is played."""
 
     script: Script
-    delay_ms: Annotated[int, Meta(ge=0, le=10_000, description="Before the first word, as a model would think.")] = 0
+    delay_ms: DelayMs = 0
     words_per_s: Annotated[
         float, Meta(ge=0, le=1000, description="How fast words stream; 0 streams them all at once.")
     ] = 0
@@ -46,9 +49,7 @@ REHEARSAL: Final = {"script": {"intents": [{"name": "hello", "hears": ["hello"],
 
 def build(options: Options, context: BuildContext) -> LLMService[Any]:
     """Plays the script. Raises `VendorUnusable` when a line refers to something that nothing fills."""
-    unknown = unknown_places(options.script)
-    if unknown:
-        raise VendorUnusable(f"the script refers to what it does not ask for: {', '.join(unknown)}")
+    check(options.script)
     return ScriptedLLMService(options)
 
 
@@ -67,21 +68,7 @@ class ScriptedLLMService(LLMService[Any]):
     """Answers from the messages alone, so a conversation can go on in another process. The prompt changes nothing."""
 
     def __init__(self, options: Options) -> None:
-        super().__init__(
-            settings=LLMSettings(
-                model="script",
-                system_instruction=None,
-                temperature=None,
-                max_tokens=None,
-                top_p=None,
-                top_k=None,
-                frequency_penalty=None,
-                presence_penalty=None,
-                seed=None,
-                filter_incomplete_user_turns=False,
-                user_turn_completion_config=None,
-            )
-        )
+        super().__init__(settings=settings())
         self._options = options
 
     def can_generate_metrics(self) -> bool:
@@ -113,21 +100,48 @@ class ScriptedLLMService(LLMService[Any]):
             await self._push_llm_text(f"{word} ")
             if pause_s:
                 await asyncio.sleep(pause_s)
-        await self.start_llm_usage_metrics(_usage(messages, answer))
-        await self.run_function_calls(
-            [
-                FunctionCallFromLLM(
-                    function_name=call.tool,
-                    tool_call_id=f"call_{uuid.uuid4().hex}",
-                    arguments=call.arguments,
-                    context=context,
-                )
-                for call in answer.calls
-            ]
+        await self.start_llm_usage_metrics(usage(messages, answer))
+        await self.run_function_calls(function_calls(answer, context))
+
+
+def settings() -> LLMSettings:
+    """Those of a script: it has none but its name."""
+    return LLMSettings(
+        model="script",
+        system_instruction=None,
+        temperature=None,
+        max_tokens=None,
+        top_p=None,
+        top_k=None,
+        frequency_penalty=None,
+        presence_penalty=None,
+        seed=None,
+        filter_incomplete_user_turns=False,
+        user_turn_completion_config=None,
+    )
+
+
+def check(script: Script) -> None:
+    """Raises `VendorUnusable` when a line refers to something that nothing fills."""
+    unknown = unknown_places(script)
+    if unknown:
+        raise VendorUnusable(f"the script refers to what it does not ask for: {', '.join(unknown)}")
+
+
+def function_calls(answer: Reply, context: LLMContext) -> list[FunctionCallFromLLM]:
+    """What the answer does beside what it says, each call under an id of its own."""
+    return [
+        FunctionCallFromLLM(
+            function_name=call.tool,
+            tool_call_id=f"call_{uuid.uuid4().hex}",
+            arguments=call.arguments,
+            context=context,
         )
+        for call in answer.calls
+    ]
 
 
-def _usage(messages: Sequence[Any], answer: Reply) -> LLMTokenUsage:
+def usage(messages: Sequence[Any], answer: Reply) -> LLMTokenUsage:
     """Words in the place of tokens: of all messages read, and of the answer."""
     read = sum(len(words(str(message.get("content") or ""))) for message in messages if isinstance(message, dict))
     said = len(words(answer.text)) + sum(1 + len(call.arguments) for call in answer.calls)

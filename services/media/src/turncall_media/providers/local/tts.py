@@ -1,7 +1,7 @@
 """espeak-ng's voices, synthesised in this process: no key, no network, some 7 ms a sentence."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Annotated, Any, Final
 
 import numpy as np
@@ -43,20 +43,22 @@ _VOICES: Final = {
 }
 
 
+VoiceName = Annotated[str, Meta(pattern=r"^([a-z][a-z0-9-]*(\+[A-Za-z0-9_-]+)?)?$", max_length=64)]
+WordsPerMinute = Annotated[int, Meta(ge=80, le=450, description="Speed of speech.")]
+
+
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How espeak-ng speaks. An empty ``voice`` is the one of the agent's language."""
 
-    voice: Annotated[str, Meta(pattern=r"^([a-z][a-z0-9-]*(\+[A-Za-z0-9_-]+)?)?$", max_length=64)] = ""
-    words_per_minute: Annotated[int, Meta(ge=80, le=450, description="Speed of speech.")] = 160
+    voice: VoiceName = ""
+    words_per_minute: WordsPerMinute = 160
     pitch: Annotated[int, Meta(ge=0, le=99, description="50 is the voice's own.")] = 50
     volume: Annotated[int, Meta(ge=0, le=200, description="100 is the voice's own.")] = 100
 
 
 def build(options: Options, context: BuildContext) -> TTSService:
     """A voice at the pipeline's rate. Raises `VendorUnusable` for a voice or a language that espeak-ng lacks."""
-    name = options.voice or voice_for(context.language)
-    if not espeak().has(name):
-        raise VendorUnusable(f"espeak-ng has no voice {name!r}")
+    name = known_voice(options.voice, context.language)
     voice = Voice(name=name, words_per_minute=options.words_per_minute, pitch=options.pitch, volume=options.volume)
     return EspeakTTSService(voice, context.rate_hz)
 
@@ -64,6 +66,14 @@ def build(options: Options, context: BuildContext) -> TTSService:
 def warm() -> None:
     """Starts the library."""
     espeak()
+
+
+def known_voice(name: str, language: str) -> str:
+    """The voice of that name, or the language's own. Raises `VendorUnusable` when espeak-ng lacks it."""
+    known = name or voice_for(language)
+    if not espeak().has(known):
+        raise VendorUnusable(f"espeak-ng has no voice {known!r}")
+    return known
 
 
 def voice_for(language: str) -> str:
@@ -98,9 +108,15 @@ class EspeakTTSService(TTSService):
         speech = await asyncio.to_thread(synthesise, text, self._voice, self._rate_hz)
         await self.start_tts_usage_metrics(text)
         await self.stop_ttfb_metrics()
-        step = 2 * self._rate_hz * CHUNK_MS // 1000
-        for start in range(0, len(speech), step):
-            yield TTSAudioRawFrame(speech[start : start + step], self._rate_hz, 1, context_id=context_id)
+        for chunk in chunks(speech, self._rate_hz):
+            yield TTSAudioRawFrame(chunk, self._rate_hz, 1, context_id=context_id)
+
+
+def chunks(speech: bytes, rate_hz: int) -> Iterator[bytes]:
+    """Mono s16le in pieces of `CHUNK_MS`; the last one may be shorter."""
+    step = 2 * rate_hz * CHUNK_MS // 1000
+    for start in range(0, len(speech), step):
+        yield speech[start : start + step]
 
 
 def synthesise(text: str, voice: Voice, rate_hz: int) -> bytes:
