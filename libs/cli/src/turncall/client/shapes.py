@@ -652,6 +652,8 @@ class VendorUsage(Struct, frozen=True, kw_only=True):
     input_tokens: int
     output_tokens: int
     characters: int
+    input_audio_tokens: int
+    output_audio_tokens: int
     cost_micros: int | None
 
 
