@@ -483,11 +483,14 @@ async def test_closing_a_listener_ends_it(rig: Rig) -> None:
 # Consuming.
 
 
-async def test_a_consumer_gets_every_message_once(rig: Rig) -> None:
+@pytest.mark.parametrize("reads_ahead", [False, True])
+async def test_a_consumer_gets_every_message_once(rig: Rig, reads_ahead: bool) -> None:
     """What was there before and what comes after is handled, in order, and not again."""
     before = await rig.state(50)
     take = Taker()
-    consuming = await rig.bus.consume(FACTS.name, rig.durable, take, subject=rig.facts, batch=20)
+    consuming = await rig.bus.consume(
+        FACTS.name, rig.durable, take, subject=rig.facts, batch=20, reads_ahead=reads_ahead
+    )
     after = await rig.state(50, start=50)
     await until(lambda: len(take.done) >= 100)
     await consuming.close()
@@ -558,8 +561,9 @@ async def test_an_unacked_message_comes_again(rig: Rig) -> None:
     assert sorted(take.done) == data
 
 
-async def test_closing_waits_for_the_batch_in_hand(rig: Rig) -> None:
-    """The batch that is being handled is finished and acked; then nothing more is."""
+@pytest.mark.parametrize("reads_ahead", [False, True])
+async def test_closing_waits_for_the_batch_in_hand(rig: Rig, reads_ahead: bool) -> None:
+    """The batch that is being handled is finished and acked; then nothing more is, and others get the rest at once."""
     begun, go_on = asyncio.Event(), asyncio.Event()
     done: list[bytes] = []
 
@@ -569,7 +573,9 @@ async def test_closing_waits_for_the_batch_in_hand(rig: Rig) -> None:
         done.extend(message.data for message in batch)
 
     await rig.state(5)
-    consuming = await rig.bus.consume(FACTS.name, rig.durable, handle, subject=rig.facts, batch=2)
+    consuming = await rig.bus.consume(
+        FACTS.name, rig.durable, handle, subject=rig.facts, batch=2, reads_ahead=reads_ahead
+    )
     await begun.wait()
     closing = asyncio.create_task(consuming.close())
     await asyncio.sleep(0.02)

@@ -16,7 +16,7 @@ from turncall_bus.client import ServerTooOld
 from turncall_bus.nats import NatsBus, connect
 from turncall_bus.spool import Spool
 from turncall_proto import subjects
-from turncall_proto.codec import decode_event
+from turncall_proto.codec import decode_event, encode
 from turncall_proto.events import DtmfReceived
 from turncall_proto.ids import CallId, ProjectId
 from turncall_proto.subjects import TC_CALLS, TC_DEAD, TC_OUT
@@ -202,6 +202,36 @@ async def test_a_deleted_consumer_is_made_again(server: NatsServer) -> None:
     await operator.close()
 
     assert handled == {1, 2}
+
+
+@pytest.mark.parametrize(("reads_ahead", "taken"), [(False, 2), (True, 4)])
+async def test_the_next_batch_comes_while_one_is_handled(server: NatsServer, reads_ahead: bool, taken: int) -> None:
+    """Who reads ahead has one more batch from the server while the first is in hand."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def handle(batch: Sequence[Delivered]) -> None:
+        begun.set()
+        await go_on.wait()
+
+    operator = await nats.connect(server.url)
+    async with connected(server) as bus:
+        for seq in range(1, 7):
+            fact = pressed(CallId("call_1"), seq)
+            await bus.publish(subjects.call(PROJECT, fact.call_id, "event"), encode(fact), message_id=f"{seq}")
+        consuming = await bus.consume(
+            TC_CALLS.name, "ahead", handle, subject=subjects.ALL_CALL_EVENTS, batch=2, reads_ahead=reads_ahead
+        )
+        await begun.wait()
+
+        async def pending() -> int | None:
+            return (await operator.jetstream().consumer_info(TC_CALLS.name, "ahead")).num_ack_pending
+
+        async with asyncio.timeout(15):
+            while await pending() != taken:  # noqa: ASYNC110 - it is in another process
+                await asyncio.sleep(0.01)
+        go_on.set()
+        await consuming.close()
+    await operator.close()
 
 
 async def test_prepare_leaves_what_the_operator_set(server: NatsServer) -> None:

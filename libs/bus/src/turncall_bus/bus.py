@@ -152,12 +152,15 @@ class Bus(Protocol):
         wait_s: float = 0.02,
         redeliver_after_s: float = 30.0,
         park_after: int = 8,
+        reads_ahead: bool = False,
     ) -> Subscription:
         """Pulls batches for ever: ``handle`` returns and they are acked, it raises and they come again with a back-off.
 
         A batch that failed is retried message by message, so that one poison message does not hold the others. A
         message that failed ``park_after`` times on its own, while others went through, is moved to the dead stream as
         a `Parked`; while nothing goes through it is the handler that is broken, and messages wait instead.
+        With ``reads_ahead`` the next batch is fetched while one is handled: for short work, since it is kept from other
+        processes meanwhile, and comes again when ``redeliver_after_s`` has passed.
         While the server is away the loop waits and goes on. Raises `Away`, `NoAnswer`, `Refused` when it cannot begin.
         """
         ...

@@ -179,8 +179,9 @@ class MemoryBus:
         wait_s: float = 0.02,
         redeliver_after_s: float = 30.0,
         park_after: int = 8,
+        reads_ahead: bool = False,
     ) -> Subscription:
-        """Pulls batches for ever; see `turncall_bus.bus.Bus.consume`."""
+        """Pulls batches for ever; see `turncall_bus.bus.Bus.consume`. Nothing travels, so nothing is read ahead."""
         source = self._source(stream, durable, subject, redeliver_after_s)
         name, park = f"{stream}/{durable}", parking(self, stream, durable)
         consumer = Consumer(source, handle, park, name=name, batch=batch, wait_s=wait_s, park_after=park_after)

@@ -191,9 +191,10 @@ class NatsBus:
         wait_s: float = 0.02,
         redeliver_after_s: float = 30.0,
         park_after: int = 8,
+        reads_ahead: bool = False,
     ) -> Subscription:
         """Pulls batches for ever; see `turncall_bus.bus.Bus.consume`. Raises `BusError` when it cannot begin."""
-        source = await self._source(stream, durable, subject, redeliver_after_s)
+        source = await self._source(stream, durable, subject, redeliver_after_s, reads_ahead=reads_ahead)
         name, park = f"{stream}/{durable}", parking(self, stream, durable)
         consumer = Consumer(source, handle, park, name=name, batch=batch, wait_s=wait_s, park_after=park_after)
         return self._pulled(consumer, source)
@@ -215,11 +216,13 @@ class NatsBus:
         crew = Crew(source, work, park, name=name, at_once=at_once, lease_s=lease_s, park_after=park_after)
         return self._pulled(crew, source)
 
-    async def _source(self, stream: str, durable: str, subject: str, ack_wait_s: float) -> PullSource:
+    async def _source(
+        self, stream: str, durable: str, subject: str, ack_wait_s: float, *, reads_ahead: bool = False
+    ) -> PullSource:
         async def ensure() -> None:
             await ensure_consumer(self._api, stream, durable, subject=subject, redeliver_after_s=ack_wait_s)
 
-        source = PullSource(self._client, stream, durable, ensure=ensure)
+        source = PullSource(self._client, stream, durable, ensure=ensure, reads_ahead=reads_ahead)
         await source.open()
         return source
 

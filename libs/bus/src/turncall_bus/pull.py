@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -34,8 +35,9 @@ class _AgainAfter(msgspec.Struct, frozen=True, kw_only=True):
 class PullSource:
     """One durable consumer as seen by one process. `turncall_bus.consumer.Consumer` is its only caller.
 
-    ``ensure`` creates or updates the consumer at the server and raises `BusError`. What was delivered and not acked
-    comes again after the consumer's ack wait, whatever happens here.
+    ``ensure`` creates or updates the consumer at the server and raises `BusError`. With ``reads_ahead`` the next
+    request is open while what was pulled is handled, so that its messages come in while the handler waits for its
+    database. What was delivered and not acked comes again after the consumer's ack wait, whatever happens here.
     """
 
     def __init__(
@@ -45,10 +47,12 @@ class PullSource:
         durable: str,
         *,
         ensure: Callable[[], Awaitable[None]],
+        reads_ahead: bool = False,
     ) -> None:
         self._client = client
         self._next_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
         self._ensure = ensure
+        self._reads_ahead = reads_ahead
         self._inbox = client.new_inbox()
         self._subscription: Subscription | None = None
         self._requests = 0
@@ -91,7 +95,11 @@ class PullSource:
         full_at = loop.time() + wait_s
         while self._outstanding > 0 and len(self._arrived) < batch and (left_s := full_at - loop.time()) > 0:
             await self._has_news(left_s)
-        return [self._arrived.popleft() for _ in range(min(batch, len(self._arrived)))]
+        pulled = [self._arrived.popleft() for _ in range(min(batch, len(self._arrived)))]
+        if self._reads_ahead and not self._arrived and self._outstanding <= 0:
+            with suppress(Away):  # the next pull asks again
+                await self._ask(batch)
+        return pulled
 
     async def _has_news(self, timeout_s: float) -> bool:
         self._news.clear()

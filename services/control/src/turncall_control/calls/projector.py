@@ -52,7 +52,9 @@ class Projector:
 
     async def start(self) -> Subscription:
         """Consumes until the subscription is closed; every replica's projector shares one durable consumer."""
-        return await self._bus.consume(TC_CALLS.name, PROJECTOR, self.project, subject=ALL_CALL_EVENTS)
+        return await self._bus.consume(
+            TC_CALLS.name, PROJECTOR, self.project, subject=ALL_CALL_EVENTS, reads_ahead=True
+        )
 
     async def project(self, batch: Sequence[Delivered]) -> None:
         """Stores a batch in one transaction. A replay stores nothing, folds nothing and tells nobody.
