@@ -109,11 +109,13 @@ class CallRow(Row):
 
 
 class CallEventRow(Row):
-    """A fact about a call, as it was stated. ``call_seq`` is its place in the order that users see."""
+    """A fact about a call, as it was stated. ``call_seq`` is its place in the order that users see.
+
+    No foreign key: it would be checked for each row of the projector's batches, which hold the calls' rows locked.
+    """
 
     __tablename__ = "call_events"
     __table_args__ = (
-        ForeignKeyConstraint(["project_id", "call_id"], ["calls.project_id", "calls.id"], ondelete="cascade"),
         UniqueConstraint("call_id", "call_seq"),
         Index("ix_call_events_usage", "project_id", "at", postgresql_where=text("type = 'usage.reported'")),
     )

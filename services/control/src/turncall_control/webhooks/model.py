@@ -87,7 +87,7 @@ class DeliveryRow(Row):
         Index("ix_webhook_deliveries_created_at", "created_at", postgresql_using="brin"),
     )
 
-    id: Mapped[DeliveryId] = mapped_column(Id(ids.DELIVERY), primary_key=True, server_default=text("gen_random_uuid()"))
+    id: Mapped[DeliveryId] = mapped_column(Id(ids.DELIVERY), primary_key=True, server_default=text("uuidv7()"))
     project_id: Mapped[ProjectId] = mapped_column(Id(ids.PROJECT))
     webhook_id: Mapped[WebhookId | None] = mapped_column(Id(ids.WEBHOOK))
     agent_id: Mapped[AgentId | None] = mapped_column(Id(ids.AGENT))
