@@ -9,7 +9,7 @@ import pytest
 from turncall_testkit.chaos import placement
 from turncall_testkit.chaos.figures import BEGIN, END, HEAD, Unmarked, placed, section
 from turncall_testkit.chaos.machine import Load
-from turncall_testkit.chaos.report import Report, Row, markdown
+from turncall_testkit.chaos.report import Report, Row, last_rows, markdown, write
 from turncall_testkit.chaos.scenarios import SCENARIOS
 
 KNOWN = {*(one.slug for one in SCENARIOS), placement.SLUG, "soak"}
@@ -49,6 +49,14 @@ def test_a_miss_is_told_with_the_load_of_its_machine() -> None:
     assert "- p99 was 412 ms" in told
     assert f"- {LOAD}" in told
     assert "missed" in section([report(misses=("p99 was 412 ms",))])
+
+
+def test_a_report_is_found_again(tmp_path: Path) -> None:
+    """So that a run of one scenario can stand beside those of the last run."""
+    assert last_rows(tmp_path) == ()
+    told = report(misses=("p99 was 412 ms",))
+    write(told, tmp_path)
+    assert last_rows(tmp_path) == told.rows
 
 
 def test_a_readme_without_a_place_is_refused() -> None:

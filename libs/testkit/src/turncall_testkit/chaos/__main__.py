@@ -12,7 +12,7 @@ from pathlib import Path
 from turncall_testkit.chaos import dossier, machine, placement
 from turncall_testkit.chaos.checker import examine
 from turncall_testkit.chaos.drill import Drill
-from turncall_testkit.chaos.report import Row, markdown, report, write
+from turncall_testkit.chaos.report import Row, last_rows, markdown, report, write
 from turncall_testkit.chaos.scenario import Scenario, misses, play
 from turncall_testkit.chaos.scenarios import SCENARIOS
 from turncall_testkit.chaos.scene import scene
@@ -28,6 +28,9 @@ def main() -> int:
     parser.add_argument("--calls", type=int, default=20, help="calls at once (20)")
     parser.add_argument("--seed", type=int, default=None, help="chooses victims and moments (random)")
     parser.add_argument("--minutes", type=float, default=1.0, help="of workers-dying (1; the figure asks for 5)")
+    parser.add_argument(
+        "--add", action="store_true", help="keep the last report's rows of scenarios that do not run now"
+    )
     parser.add_argument("--short", action="store_true", help="shorter outages and conversations")
     asked = parser.parse_args()
     unknown = set(asked.slugs) - set(SLUGS)
@@ -40,11 +43,12 @@ def main() -> int:
 
 async def _run(chosen: list[str], asked: argparse.Namespace, seed: int) -> int:
     load_before, rows = os.getloadavg()[0], []
+    kept = [row for row in last_rows(FOLDER) if row.slug not in chosen] if asked.add else []
     scenarios = {one.slug: one for one in SCENARIOS}
     for slug in chosen:
         sys.stderr.write(f"{slug}: {asked.calls} calls, seed {seed}\n")
         rows.append(await (_placement(seed) if slug == placement.SLUG else _row(scenarios[slug], asked, seed)))
-        write(report(rows, load_before), FOLDER)
+        write(report(sorted([*kept, *rows], key=lambda row: SLUGS.index(row.slug)), load_before), FOLDER)
     sys.stdout.write(markdown(report(rows, load_before)))
     return 1 if any(row.misses for row in rows) else 0
 

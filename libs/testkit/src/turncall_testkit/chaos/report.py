@@ -65,6 +65,12 @@ def write(told: Report, folder: Path) -> None:
     (folder / "report.md").write_text(markdown(told))
 
 
+def last_rows(folder: Path) -> tuple[Row, ...]:
+    """The rows that `write` left in ``folder``; none when there is no report."""
+    path = folder / "report.json"
+    return msgspec.json.decode(path.read_bytes(), type=Report).rows if path.exists() else ()
+
+
 def markdown(told: Report) -> str:
     """The table, and under it what was missed and why."""
     lines = [HEAD, *map(_line, told.rows)]
