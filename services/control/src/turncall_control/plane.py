@@ -53,6 +53,7 @@ class Counts:
         self.withheld = counter("judgements_withheld", "Times when so many workers fell silent that none was judged.")
         self.asked = counter("call_init", "Calls about which a user's server was to be asked.", "outcome")
         self.dials_unknown = counter("dials_unknown", "Calls asked for of which the carrier's answer was lost.")
+        self.strays = counter("calls_stray", "Live calls at a carrier that no row knew.", "outcome")
         self.reaped = counter("calls_reaped", "Calls without an owner that the reaper brought to an end.", "cause")
 
 

@@ -1,16 +1,22 @@
 """Whole calls with an emulated carrier: its own signatures, its own order of requests, its media socket."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
+from msgspec.structs import replace
 
+from turncall_control.calls.strays import Strays
+from turncall_control.carriers.base import NumberUrls
 from turncall_phone import Account, Carrier, HangUp, Pause, WaitForHangUp
 from turncall_phone.faults import LossFault
 from turncall_proto import ids
 from turncall_testkit.media_sockets import Media, taking_sockets
+from turncall_testkit.vendors.serving import Stalls, serving
 
 ACCOUNT = Account(sid="AC" + "a" * 32, auth_token="turncall-test-token", numbers=("+15550100009",))
 STREAM_KEYS = "t1:a-secret-of-this-test"
@@ -147,6 +153,49 @@ async def test_the_only_worker_is_restarted(house: tuple[Any, Carrier, Media], o
     assert media.epochs == [1, 2]
     assert (shown["status"], shown["ended_reason"]) == ("completed", "assistant_ended_call")
     assert second.offers[-1].plan.resume.from_worker == first.id
+
+
+@asynccontextmanager
+async def answered_elsewhere(desk: Any) -> AsyncIterator[None]:
+    """The number's calls are answered by a document of somebody else's: a long silence."""
+
+    async def silence(_: web.Request) -> web.Response:
+        return web.Response(text="<Response><Say>Hello.</Say><Pause length='60'/></Response>", content_type="text/xml")
+
+    app = web.Application()
+    app.router.add_post("/", silence)
+    account = await desk.plane.carrier(desk.project_id, "twilio")
+    number = await account.find_number(NUMBER)
+    ours = NumberUrls(
+        voice_url=number.voice_url, voice_fallback_url=number.voice_fallback_url, status_url=number.status_url
+    )
+    async with serving(app, Stalls()) as address:
+        await account.configure_number(number.sid, replace(ours, voice_url=f"http://{address}/", status_url=""))
+        try:
+            yield
+        finally:
+            await account.configure_number(number.sid, ours)
+
+
+async def test_a_live_call_that_no_row_knows_gets_one(house: tuple[Any, Carrier, Media]) -> None:
+    """A caller whom the carrier holds on our number, and of whom nothing is stored, is given an agent; calls that are
+    known, that have just begun, or that are no longer there are left alone."""
+    desk, carrier, media = house
+    media.deeds, media.epochs = ["hangs up"], []
+    async with answered_elsewhere(desk):
+        call = await carrier.dial(to=NUMBER, from_=PERSON, script=[WaitForHangUp(timeout_s=20)])
+        await call.answered(timeout_s=5)
+    await desk.comes_true(lambda: desk.plane.workers.may_judge, timeout_s=15)
+    await Strays(desk.plane).attend()
+    assert not await desk.rows("select from calls where provider_call_id = %s", call.sid), "it may be on its way"
+    strays = Strays(desk.plane, after=timedelta(seconds=-2))
+    await strays.attend()
+    await desk.comes_true(lambda: media.epochs == [1], timeout_s=10)
+    await strays.attend()
+    assert desk.plane.metrics.get_sample_value("turncall_calls_stray_total", {"outcome": "adopted"}) == 1
+    shown = await ended(desk, call)
+    assert (shown["status"], shown["ended_reason"]) == ("completed", "assistant_ended_call")
+    assert media.epochs == [1]
 
 
 async def _is_held(desk: Any, call: Any) -> bool:

@@ -7,13 +7,14 @@ from typing import Final
 
 from turncall_bus.bus import Subscription
 from turncall_control import workers
-from turncall_control.calls import concurrency, lookup, salvage, settlement
+from turncall_control.calls import concurrency, lookup, salvage, settlement, strays
 from turncall_control.calls.handoffs import Handoffs
 from turncall_control.calls.hangups import HangUps
 from turncall_control.calls.projector import Projector
 from turncall_control.calls.reaper import REAP_EVERY_S, Reaper
 from turncall_control.calls.redirects import JUDGE_EVERY_S, Redirects
 from turncall_control.calls.spools import Spools
+from turncall_control.calls.strays import Strays
 from turncall_control.duty import repeated
 from turncall_control.plane import Plane
 from turncall_proto.subjects import CONTROL_QUEUE, act
@@ -113,6 +114,7 @@ async def keep_calls(plane: Plane) -> AsyncIterator[None]:
     async with (
         repeated("redirects", Redirects(plane).attend, JUDGE_EVERY_S),
         repeated("reaper", Reaper(plane).attend, REAP_EVERY_S),
+        repeated("strays", Strays(plane).attend, strays.LOOK_EVERY_S),
     ):
         yield
 

@@ -82,13 +82,19 @@ class NumberUrls(Struct, frozen=True, kw_only=True):
 
 
 class CarrierCall(Struct, frozen=True, kw_only=True):
-    """A call as the carrier sees it. ``status`` is Twilio's vocabulary; ``duration_s`` is known once it ended."""
+    """A call as the carrier sees it. ``status`` is Twilio's vocabulary; ``duration_s`` is known once it ended.
+
+    ``to_number`` is who is called; ``parent`` is the call for which the carrier made this one.
+    """
 
     provider_call_id: str
     status: str
     duration_s: int | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    to_number: str = ""
+    is_inbound: bool = False
+    parent: str | None = None
 
 
 class CallOrder(Struct, frozen=True, kw_only=True):
@@ -159,6 +165,10 @@ class Carrier(Protocol):
 
     async def fetch_call(self, provider_call_id: str) -> CarrierCall:
         """The call as the carrier sees it, seconds late at times. Raises `Gone`."""
+        ...
+
+    async def list_live_calls(self, limit: int = 1000) -> list[CarrierCall]:
+        """The account's calls that are connected, ``limit`` at most, seconds late at times."""
         ...
 
     async def check(self) -> str:

@@ -307,6 +307,12 @@ class Twilio:
         with _translated():
             return _call(await self._client.calls(provider_call_id).fetch_async())
 
+    async def list_live_calls(self, limit: int = 1000) -> list[CarrierCall]:
+        """The account's calls that are in progress, ``limit`` at most; eventually consistent."""
+        with _translated():
+            found = await self._client.calls.list_async(status="in-progress", limit=limit, page_size=min(limit, 1000))
+            return [_call(one) for one in found]
+
     async def check(self) -> str:
         """How the account stands in Twilio's words, such as ``active``. Raises `NotAuthorised` for a wrong token."""
         with _translated():
@@ -411,4 +417,7 @@ def _call(found: CallInstance) -> CarrierCall:
         duration_s=int(found.duration) if found.duration else None,
         started_at=started,
         ended_at=ended,
+        to_number=found.to or "",
+        is_inbound=found.direction == "inbound",
+        parent=found.parent_call_sid,
     )
