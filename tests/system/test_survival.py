@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 
 import numpy as np
-import pytest
 import pytest_asyncio
 
 from turncall.client.shapes import StoredFact
@@ -113,19 +112,14 @@ async def assert_whole(house: House, call: Call, call_id: CallId, cause: str) ->
     return resumed
 
 
-@pytest.mark.parametrize("moment", [is_day, is_later_question], ids=["thinking", "speaking"])
 async def test_call_goes_on_when_its_worker_is_killed(
-    house: House,
-    second: Process,
-    agent: AgentSpec,
-    moment: Callable[[StoredFact], bool],
-    record_property: Callable[[str, object], None],
+    house: House, second: Process, agent: AgentSpec, record_property: Callable[[str, object], None]
 ) -> None:
-    """kill -9 after the caller said the day: the agent is heard again within two seconds and books that day."""
-    _, number = await house.answering(agent, name=f"killed while {moment.__name__}")
+    """kill -9 while the agent speaks: another worker is heard soon, says the rest, and the recording has both parts."""
+    _, number = await house.answering(agent, name="killed while speaking")
     call = await house.dial(number, conversation(*UTTERANCES))
     call_id = await live_call(house, call)
-    worker, _ = await until(house, call_id, moment)
+    worker, _ = await until(house, call_id, is_later_question)
     process = await serving(house, worker)
     lost_at, lost_at_s = datetime.now(UTC), time.monotonic()
     process.signal(signal.SIGKILL)
@@ -135,8 +129,23 @@ async def test_call_goes_on_when_its_worker_is_killed(
     record_property("gap_ms", resumed.data["gap_ms"])
     record_property("heard_again_s", again_s)
     assert again_s < AGAIN_WITHIN_S
-    if moment is is_later_question:
-        await assert_recorded(house, call_id)
+    await assert_recorded(house, call_id)
+
+
+async def test_call_goes_on_when_the_only_worker_is_killed_and_starts_again(house: House, agent: AgentSpec) -> None:
+    """kill -9 after the caller said the day, and nobody else there: the caller waits, and the next process on the same
+    folder books that day."""
+    _, number = await house.answering(agent, name="killed alone")
+    call = await house.dial(number, conversation(*UTTERANCES))
+    call_id = await live_call(house, call)
+    worker, _ = await until(house, call_id, is_day)
+    process = await serving(house, worker)
+    assert [other for other in house.installation.workers if other.is_running] == [process]
+    process.signal(signal.SIGKILL)
+    await process.ended(5.0)
+    await house.installation.start_again(process)
+    assert await call.ended(timeout_s=LASTS_S) is CallStatus.COMPLETED
+    await assert_whole(house, call, call_id, "socket_lost")
 
 
 async def assert_recorded(house: House, call_id: CallId) -> None:

@@ -93,12 +93,7 @@ async def up(folder: Path, port: int) -> int:
             tell(f"agent     Receptionist answers {made.number.e164}")
             tell(f"API key   in {folder / local.STATE_FILE}; reference at {state.control_url}/docs")
             tell("talk      .venv/bin/turncall phone dial")
-            keeper = asyncio.create_task(local.keep_workers(house.installation, tell))
-            try:
-                await asked_to_end.wait()
-            finally:
-                keeper.cancel()
-                await asyncio.gather(keeper, return_exceptions=True)
+            await asked_to_end.wait()
             tell("stopping; live calls are finished first")
     return 0
 

@@ -55,7 +55,8 @@ class Local(Struct, frozen=True, kw_only=True):
 
 @asynccontextmanager
 async def running(folder: Path, tell: Tell, *, control_port: int | None = None) -> AsyncIterator[Local]:
-    """Starts everything in ``folder``, telling what came up after how long; leaving stops it, data stays.
+    """Starts everything in ``folder``, telling what came up after how long; leaving stops it, data stays. A server or a
+    worker that ends meanwhile is started again.
 
     Raises `FolderInUse` when it runs there already, `ServerFailed`, `ProcessFailed` and `InstallationFailed` otherwise.
     """
@@ -74,7 +75,16 @@ async def running(folder: Path, tell: Tell, *, control_port: int | None = None) 
                 platform_key=stack.keys.platform_key,
                 number=NUMBER,
             )
-            yield Local(installation=installation, state=state)
+            keepers = [
+                asyncio.create_task(stack.keep(tell), name="servers"),
+                asyncio.create_task(_keep_workers(installation, tell), name="workers"),
+            ]
+            try:
+                yield Local(installation=installation, state=state)
+            finally:
+                for keeper in keepers:
+                    keeper.cancel()
+                await asyncio.gather(*keepers, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -103,7 +113,7 @@ async def published(folder: Path, state: State) -> AsyncIterator[None]:
         path.unlink(missing_ok=True)
 
 
-async def keep_workers(installation: Installation, tell: Tell) -> None:
+async def _keep_workers(installation: Installation, tell: Tell) -> None:
     """Starts a worker again whenever one has ended, until cancelled: its callers hold the line meanwhile."""
     while True:
         await asyncio.sleep(LOOK_AFTER_WORKERS_S)

@@ -3,7 +3,7 @@
 import asyncio
 import fcntl
 import os
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -18,10 +18,12 @@ from turncall_devstack.nats import nats
 from turncall_devstack.ports import free_ports
 from turncall_devstack.postgres import database_urls, postgres
 from turncall_devstack.s3 import blobs_url, s3
-from turncall_devstack.server import Process, Server
+from turncall_devstack.server import Process, Server, ServerFailed
 from turncall_devstack.valkey import valkey
 
 LOCK_TIMEOUT_S: Final = 3.0
+LOOK_AGAIN_S: Final = 0.3
+"""Between two looks for servers that have ended."""
 """How long a start waits for the servers of a stack that was killed a moment ago to be gone."""
 
 
@@ -95,6 +97,18 @@ class DevStack:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._close()
+
+    async def keep(self, tell: Callable[[str], None]) -> None:
+        """Starts each server again that has ended by itself, until cancelled. Call it in the thread that entered."""
+        while True:
+            for server in self._servers:
+                if server.pid is None:
+                    tell(f"{server.name} ended; starting it again")
+                    try:
+                        await server.start()
+                    except ServerFailed as error:
+                        tell(f"{error}")
+            await asyncio.sleep(LOOK_AGAIN_S)
 
     async def create_database(self, name: str, template: str | None = None) -> DatabaseUrls:
         """The addresses of a new database beside the stack's own; see `databases.create_database`."""

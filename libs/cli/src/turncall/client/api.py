@@ -367,10 +367,13 @@ class TurnCall(Access, Versions):
         """Has the other side hear these keys."""
         return await self.request("POST", f"/v1/calls/{call_id}/dtmf", CommandTaken, body={"digits": digits})
 
-    async def follow(self, call_id: CallId, *, internal: bool = False) -> AsyncIterator[StoredFact]:
-        """What happened so far and then what happens, to ``call.ended``; passing talk without a number is left out."""
+    async def follow(self, call_id: CallId, *, internal: bool = False, after: int = 0) -> AsyncIterator[StoredFact]:
+        """What happened so far and then what happens, to ``call.ended``; passing talk without a number is left out.
+
+        With ``after`` only what is behind that ``call_seq``: to go on where a feed broke off.
+        """
         query = "?internal=true" if internal else ""
-        async for event in self.live(f"/v1/calls/{call_id}/events/stream{query}"):
+        async for event in self.live(f"/v1/calls/{call_id}/events/stream{query}", after=str(after) if after else ""):
             if event.id:
                 yield msgspec.json.decode(event.data, type=StoredFact)
 

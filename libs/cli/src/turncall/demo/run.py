@@ -1,13 +1,14 @@
 """The demonstration: a spoken caller phones the receptionist, and the record is read back."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
+from http import HTTPStatus
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Final
 
-from turncall.client import TurnCall
+from turncall.client import ApiError, TurnCall, Unreachable
 from turncall.client.shapes import CallView, StoredFact
 from turncall.demo.desk import desk_at_work
 from turncall.demo.provision import Provisioned, provisioned
@@ -18,6 +19,9 @@ from turncall_phone.client import CarrierClient, RemoteCall
 
 CALL_APPEARS_S: Final = 10.0
 CALL_LASTS_S: Final = 180.0
+PATIENCE_S: Final = 30.0
+"""For how long a server may be away in the middle of the demonstration."""
+ASK_AGAIN_S: Final = 0.3
 UTTERANCES: Final = ("book", "day", "time", "hours", "goodbye")
 """The caller's recordings in the order of the conversation, in ``caller/``."""
 
@@ -54,25 +58,52 @@ async def _call(api: TurnCall, state: State, made: Provisioned, tell: Tell) -> R
             call = await appeared(api, remote)
             async with asyncio.timeout(CALL_LASTS_S):
                 await show_conversation(api, call, tell)
-    return await read_record(api, call.id)
+    return await patiently(lambda: read_record(api, call.id))
 
 
 async def appeared(api: TurnCall, remote: RemoteCall) -> CallView:
     """The call that the carrier announced, as the API shows it. Raises `TimeoutError` when it does not come."""
     async with asyncio.timeout(CALL_APPEARS_S):
         while True:
-            for call in (await api.calls(limit=10)).items:
+            for call in (await patiently(lambda: api.calls(limit=10))).items:
                 if call.provider_call_id == remote.sid:
                     return call
             await asyncio.sleep(0.05)
 
 
 async def show_conversation(api: TurnCall, call: CallView, tell: Tell) -> None:
-    """Tells what is said as it is said, with the wait before each reply, until the call has ended."""
-    async for fact in api.follow(call.id, internal=True):
-        line = described(fact)
-        if line:
-            tell(f"{_clock(fact.at, call.created_at)}  {line}")
+    """Tells what is said as it is said, with the wait before each reply, until the call has ended.
+
+    A feed that breaks off, because a server is away, is gone on with behind the last fact.
+    """
+    seen, is_over = 0, False
+
+    async def follow() -> None:
+        nonlocal seen, is_over
+        async for fact in api.follow(call.id, internal=True, after=seen):
+            seen, is_over = fact.call_seq, fact.type == "call.ended"
+            line = described(fact)
+            if line:
+                tell(f"{_clock(fact.at, call.created_at)}  {line}")
+
+    while not is_over:
+        await patiently(follow)
+
+
+async def patiently[T](ask: Callable[[], Awaitable[T]]) -> T:
+    """The answer to a request that is made again, for `PATIENCE_S`, while the control plane cannot answer it.
+
+    Raises `ApiError` and `Unreachable`.
+    """
+    until_s = asyncio.get_running_loop().time() + PATIENCE_S
+    while True:
+        try:
+            return await ask()
+        except (ApiError, Unreachable) as error:
+            is_final = isinstance(error, ApiError) and error.problem.status < HTTPStatus.INTERNAL_SERVER_ERROR
+            if is_final or asyncio.get_running_loop().time() > until_s:
+                raise
+        await asyncio.sleep(ASK_AGAIN_S)
 
 
 def described(fact: StoredFact) -> str:
