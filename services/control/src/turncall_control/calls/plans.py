@@ -115,10 +115,11 @@ async def connect(connection: Connection, plane: Plane, documents: Documents, pl
     """The document that joins a locked call to its worker; the call is in the plan's epoch from here on."""
     made = placed.plan
     call, project = ids.parsed(ids.CALL, made.call_id), ids.parsed(ids.PROJECT, made.project_id)
-    await connection.execute("update calls set epoch = greatest(epoch, %s) where id = %s", (made.epoch, call))
     await connection.execute(
-        "insert into epochs (call_id, project_id, epoch, worker) values (%s, %s, %s, %s) on conflict do nothing",
-        (call, project, made.epoch, made.offered_to),
+        "with placed as ("
+        " insert into epochs (call_id, project_id, epoch, worker) values (%s, %s, %s, %s) on conflict do nothing)"
+        " update calls set epoch = greatest(epoch, %s) where id = %s",
+        (call, project, made.epoch, made.offered_to, made.epoch, call),
     )
     return join(plane, documents, placed)
 

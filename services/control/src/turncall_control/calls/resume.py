@@ -165,11 +165,9 @@ async def _leave(connection: Connection, call: Ledger, resume: Resume) -> None:
     """Takes the call away from the worker of this epoch; what that one says about its end does not count from here."""
     row = ids.parsed(ids.CALL, call.call_id)
     await connection.execute(
-        "update epochs set lost_at = %s, lost_cause = %s where call_id = %s and epoch = %s",
-        (resume.lost_at, resume.cause, row, resume.from_epoch),
-    )
-    await connection.execute(
-        "update calls set left_epoch = greatest(left_epoch, %s) where id = %s", (resume.from_epoch, row)
+        "with lost as (update epochs set lost_at = %s, lost_cause = %s where call_id = %s and epoch = %s)"
+        " update calls set left_epoch = greatest(left_epoch, %s) where id = %s",
+        (resume.lost_at, resume.cause, row, resume.from_epoch, resume.from_epoch, row),
     )
 
 
