@@ -132,22 +132,6 @@ async def test_call_goes_on_when_its_worker_is_killed(
     await assert_recorded(house, call_id)
 
 
-async def test_call_goes_on_when_the_only_worker_is_killed_and_starts_again(house: House, agent: AgentSpec) -> None:
-    """kill -9 after the caller said the day, and nobody else there: the caller waits, and the next process on the same
-    folder books that day."""
-    _, number = await house.answering(agent, name="killed alone")
-    call = await house.dial(number, conversation(*UTTERANCES))
-    call_id = await live_call(house, call)
-    worker, _ = await until(house, call_id, is_day)
-    process = await serving(house, worker)
-    assert [other for other in house.installation.workers if other.is_running] == [process]
-    process.signal(signal.SIGKILL)
-    await process.ended(5.0)
-    await house.installation.start_again(process)
-    assert await call.ended(timeout_s=LASTS_S) is CallStatus.COMPLETED
-    await assert_whole(house, call, call_id, "socket_lost")
-
-
 async def assert_recorded(house: House, call_id: CallId) -> None:
     """Control tells what the dead worker had stored, and the recording that users get begins with it."""
     async with asyncio.timeout(SALVAGED_WITHIN_S):

@@ -30,6 +30,11 @@ WORKER_KILLED_UNNOTICED: Final = Scenario(
 WORKER_FROZEN: Final = Scenario(
     slug="worker-frozen", figure="all heard again within 4 s", act=workers.freeze, gap_s=4.0
 )
+ONLY_WORKER_KILLED: Final = Scenario(
+    slug="only-worker-killed",
+    figure="all wait for the next process on its folder, and reach their end",
+    act=workers.kill_the_only,
+)
 WORKERS_DYING: Final = Scenario(
     slug="workers-dying",
     figure="99.9 % of the calls reach their end while one of three workers dies every 5 s",
@@ -95,6 +100,7 @@ SCENARIOS: Final = (
     WORKER_KILLED_NO_ACTION,
     WORKER_KILLED_UNNOTICED,
     WORKER_FROZEN,
+    ONLY_WORKER_KILLED,
     WORKERS_DYING,
     BUS_KILLED,
     BUS_AWAY,

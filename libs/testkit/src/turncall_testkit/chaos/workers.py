@@ -37,6 +37,18 @@ def kill(loss: LossFault | None = None) -> Act:
     return act
 
 
+async def kill_the_only(drill: Drill) -> None:
+    """The one worker there is, is killed with all calls, and started again on its folder, as a supervisor does."""
+    await drill.dial()
+    await drill.all_have_spoken()
+    await drill.a_moment(0.0, 4.0)
+    (worker,) = drill.scene.workers
+    drill.strike(f"{worker.name} killed")
+    worker.signal(signal.SIGKILL)
+    await worker.ended(5.0)
+    await drill.scene.installation.start_again(worker)
+
+
 async def freeze(drill: Drill) -> None:
     """The worker with all calls is stopped, and goes on ten seconds later."""
     victim = await _alone_with_all_calls(drill)
