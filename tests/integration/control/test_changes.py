@@ -42,7 +42,7 @@ async def test_every_replica_heeds_what_one_has_changed(run, environ, nothing_ex
         async def is_refused():
             return (await other.client.get("/v1/agents", headers=bearer)).status_code == 401
 
-        await comes_true(is_refused, timeout_s=5)
+        await comes_true(is_refused)
 
         project = ProjectId(tenant.project_id)
         assert (await other.plane.settings.of(project)).limits.concurrent_calls is None
@@ -52,7 +52,7 @@ async def test_every_replica_heeds_what_one_has_changed(run, environ, nothing_ex
         async def has_limit():
             return (await other.plane.settings.of(project)).limits.concurrent_calls == 7
 
-        await comes_true(has_limit, timeout_s=5)
+        await comes_true(has_limit)
 
         agent = await tenant.done("POST", "/v1/agents", {"name": "A", "config": a_config()})
         await tenant.done("POST", f"/v1/agents/{agent['id']}/publish")
@@ -62,12 +62,12 @@ async def test_every_replica_heeds_what_one_has_changed(run, environ, nothing_ex
         def knows_route():
             return other.plane.routing.recall_agent(agent["id"]) is not None
 
-        await comes_true(knows_route, timeout_s=5)
+        await comes_true(knows_route)
         assert other.plane.routing.recall("twilio", number["e164"]) is not None
         await tenant.done("POST", f"/v1/agents/{agent['id']}/archive")
-        await comes_true(lambda: not knows_route(), timeout_s=5)
+        await comes_true(lambda: not knows_route())
         await tenant.done("DELETE", f"/v1/numbers/{number['id']}")
-        await comes_true(lambda: other.plane.routing.recall("twilio", number["e164"]) is None, timeout_s=5)
+        await comes_true(lambda: other.plane.routing.recall("twilio", number["e164"]) is None)
 
         assert (await other.client.get("/v1/agents", headers=tenant.headers)).status_code == 200
         await one.operator.done("DELETE", f"/v1/projects/{tenant.project_id}")
@@ -75,7 +75,7 @@ async def test_every_replica_heeds_what_one_has_changed(run, environ, nothing_ex
         async def is_gone():
             return (await other.client.get("/v1/agents", headers=tenant.headers)).status_code == 401
 
-        await comes_true(is_gone, timeout_s=5)
+        await comes_true(is_gone)
         await comes_true(lambda: _is_told(one))
 
 
