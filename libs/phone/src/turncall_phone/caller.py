@@ -14,7 +14,7 @@ from turncall_phone.line import LineClosed
 from turncall_phone.mulaw import Samples
 from turncall_phone.playout import RATE_HZ
 from turncall_phone.speech import Speak
-from turncall_phone.tones import GAP_MS, KEYS, TONE_MS
+from turncall_phone.tones import GAP_MS, KEYS, TONE_MS, tone
 from turncall_phone.wav import read_wav
 
 # Less sound than this is a click, not an agent.
@@ -85,7 +85,14 @@ class WaitForHangUp(Step, frozen=True, kw_only=True, tag="wait_for_hang_up"):
     timeout_s: float = 30.0
 
 
-type AnyStep = Say | WaitForAgent | WaitForSilence | Pause | Press | Interrupt | HangUp | WaitForHangUp
+class Beep(Step, frozen=True, kw_only=True, tag="beep"):
+    """Sound the tone after which an answering machine records: `call.recorded` begins behind it."""
+
+    hz: int = 1000
+    length_ms: int = 400
+
+
+type AnyStep = Beep | Say | WaitForAgent | WaitForSilence | Pause | Press | Interrupt | HangUp | WaitForHangUp
 
 
 type RefusalCode = Literal[10004, 13227, 21211, 21214, 21215, 21216, 21217, 21219]
@@ -100,6 +107,23 @@ class Answers(CalledPhone, frozen=True, kw_only=True, tag="answers"):
 
     after_s: float = 0.1
     script: tuple[AnyStep, ...] = ()
+
+
+class Machine(CalledPhone, frozen=True, kw_only=True, tag="machine"):
+    """An answering machine: picks up after `after_s`, says `greeting`, beeps unless `beep` is None, and records until
+    nothing has been heard for `hangs_up_after_s`."""
+
+    greeting: Say
+    after_s: float = 0.1
+    beep: Beep | None = Beep()
+    hangs_up_after_s: float = 10.0
+
+    @property
+    def script(self) -> tuple[AnyStep, ...]:
+        """What it does, as a caller would."""
+        beep = (self.beep,) if self.beep is not None else ()
+        hear = WaitForSilence(silent_ms=round(self.hangs_up_after_s * 1000), timeout_s=300.0)
+        return (Pause(length_s=0.3), self.greeting, Pause(length_s=0.4), *beep, hear, HangUp())
 
 
 class Busy(CalledPhone, frozen=True, kw_only=True, tag="busy"):
@@ -128,7 +152,7 @@ class Refused(CalledPhone, frozen=True, kw_only=True, tag="refused"):
     code: RefusalCode
 
 
-type AnyPhone = Answers | Busy | NeverAnswers | Unreachable | Declines | Refused
+type AnyPhone = Answers | Machine | Busy | NeverAnswers | Unreachable | Declines | Refused
 
 
 class StepFailed(Exception):
@@ -177,6 +201,9 @@ class _Listener:
         match step:
             case Say():
                 await self._say(step)
+            case Beep():
+                await self._line.speak(tone((step.hz,), step.length_ms, amplitude=9000.0))
+                self._call.note_beep()
             case WaitForAgent():
                 deadline = self._in(step.timeout_s)
                 wanted_ms = self._heard_ms + HEARD_MS

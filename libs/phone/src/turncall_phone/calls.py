@@ -59,6 +59,20 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     events: frozenset[str] = frozenset({"completed"})
 
 
+class Detection(msgspec.Struct, frozen=True, kw_only=True):
+    """How the carrier finds out whether a machine has answered (`MachineDetection…`); times as the vendor has them.
+
+    `waits_for_end`: until a machine's greeting is over. With a `callback` the call goes on meanwhile (`AsyncAmd`).
+    """
+
+    waits_for_end: bool = False
+    timeout_s: float = 30.0
+    speech_ms: int = 2400
+    speech_end_ms: int = 1200
+    silence_ms: int = 5000
+    callback: Subscription | None = None
+
+
 class CallPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What a call is to do; REST may change it while the call lives."""
 
@@ -69,6 +83,7 @@ class CallPlan(msgspec.Struct, frozen=True, kw_only=True):
     ring_timeout_s: float = 60.0
     time_limit_s: float | None = None
     send_digits: str = ""
+    detection: Detection | None = None
 
 
 class EndOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,6 +136,8 @@ class Call:
         self.ended_s: float | None = None
         self.queued_ms = 0
         self.sip_code = 200
+        self.answered_by = ""
+        self._beeped_at_sample: int | None = None
         self.sequence = 0
         self.journal_of_carrier = journal
         self.orders: asyncio.Queue[EndOrder | RedirectOrder] = asyncio.Queue(64)
@@ -144,6 +161,20 @@ class Call:
     def said(self) -> bytes:
         """What the caller said, on the same time line as `heard`."""
         return self.line.said
+
+    @property
+    def recorded(self) -> bytes:
+        """What an answering machine recorded: all that was heard since its beep; empty before it."""
+        return b"" if self._beeped_at_sample is None else self.heard[2 * self._beeped_at_sample :]
+
+    @property
+    def has_beeped(self) -> bool:
+        """The called machine has sounded its tone."""
+        return self._beeped_at_sample is not None
+
+    def note_beep(self) -> None:
+        """The called machine begins to record."""
+        self._beeped_at_sample = self.line.position
 
     @property
     def heard_texts(self) -> tuple[str, ...]:

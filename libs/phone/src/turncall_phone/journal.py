@@ -14,7 +14,7 @@ from turncall_phone.clock import Clock
 KEPT_ENTRIES = 200_000
 FOLLOWER_ENTRIES = 10_000
 
-type WebhookPurpose = Literal["voice", "action", "redirect", "fallback", "status", "stream-status", "media"]
+type WebhookPurpose = Literal["voice", "action", "redirect", "fallback", "status", "stream-status", "media", "amd"]
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):

@@ -4,10 +4,14 @@ import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
 
-from turncall_phone.caller import Answers, AnyPhone, AnyStep, Busy, Declines, Unreachable, follow
-from turncall_phone.calls import Call, CallStatus, EndOrder, RedirectOrder
+import msgspec
+
+from turncall_phone.caller import Answers, AnyPhone, AnyStep, Busy, Declines, Machine, Unreachable, follow
+from turncall_phone.calls import Call, CallStatus, Detection, EndOrder, RedirectOrder, Subscription
 from turncall_phone.clock import sleep
+from turncall_phone.detection import detect
 from turncall_phone.exchange import Exchange
+from turncall_phone.line import LineClosed
 from turncall_phone.notices import SIP_CODES, call_params
 from turncall_phone.tones import dial_tones
 from turncall_phone.twiml.interpreter import interpret
@@ -33,7 +37,7 @@ async def carry_outbound(call: Call, exchange: Exchange, phone: AnyPhone, starts
 
     Cancelled while it is queued, it reports nothing at all.
     """
-    script = phone.script if isinstance(phone, Answers) else ()
+    script = phone.script if isinstance(phone, Answers | Machine) else ()
     async with _Far(call, exchange, script) as far:
         await _unless_ordered(call, exchange.clock.sleep_until(starts_at_s), far)
         if not call.is_over:
@@ -80,6 +84,9 @@ class _Far:
             exchange.progress(call, "answered", CallStatus.IN_PROGRESS)
         if self._script:
             self._start(follow(self._script, call, exchange.speak))
+        detection = call.plan.detection
+        if detection is not None and detection.callback is not None:
+            self._start(self._tell_who_answered(detection, detection.callback))
         if call.plan.time_limit_s is not None:
             self._start(self._limit(call.plan.time_limit_s))
 
@@ -109,6 +116,13 @@ class _Far:
     def _start(self, work: Coroutine[None, None, None]) -> None:
         self._tasks.append(asyncio.create_task(work, name=f"far end {self._call.sid}"))
 
+    async def _tell_who_answered(self, detection: Detection, callback: Subscription) -> None:
+        call, exchange = self._call, self._exchange
+        with suppress(LineClosed):
+            found = await detect(call, detection)
+            params = (("AccountSid", call.account.sid), ("CallSid", call.sid), *found)
+            exchange.report(call, exchange.webhook(call, "amd", callback.url, params, method=callback.method), "amd")
+
     async def _limit(self, seconds: float) -> None:
         await sleep(self._exchange.clock, seconds)
         if not self._call.is_over:
@@ -123,11 +137,11 @@ async def _ring(call: Call, exchange: Exchange, phone: AnyPhone) -> None:
         return
     call.enter(CallStatus.RINGING)
     exchange.progress(call, "ringing", CallStatus.RINGING)
-    rings_s = phone.after_s if isinstance(phone, Answers | Busy | Declines) else call.plan.ring_timeout_s
+    rings_s = phone.after_s if isinstance(phone, Answers | Machine | Busy | Declines) else call.plan.ring_timeout_s
     await sleep(exchange.clock, min(rings_s, call.plan.ring_timeout_s))
     if isinstance(phone, Busy | Declines) and phone.after_s <= call.plan.ring_timeout_s:
         _finish(call, CallStatus.BUSY, sip_code=DECLINED if isinstance(phone, Declines) else None)
-    elif not isinstance(phone, Answers) or phone.after_s > call.plan.ring_timeout_s:
+    elif not isinstance(phone, Answers | Machine) or phone.after_s > call.plan.ring_timeout_s:
         _finish(call, CallStatus.NO_ANSWER)
 
 
@@ -143,7 +157,11 @@ async def _converse(call: Call, exchange: Exchange, far: _Far) -> None:
 async def _opening(call: Call, leg: Leg) -> None:
     if call.plan.send_digits:
         await call.line.play(dial_tones(call.plan.send_digits))
-    await interpret(call.plan.instruction, leg)
+    instruction, detection = call.plan.instruction, call.plan.detection
+    if detection is not None and detection.callback is None:
+        found = await detect(call, detection)
+        instruction = msgspec.structs.replace(instruction, extra=instruction.extra + found)
+    await interpret(instruction, leg)
 
 
 async def _unless_ordered(call: Call, work: Coroutine[None, None, None], far: _Far) -> RedirectOrder | None:

@@ -83,6 +83,7 @@ class Line:
         self.ear = Playout()
         self.mouth = Playout()
         self.agent = SpeechMeter()
+        self.person = SpeechMeter()
         self.peer: MediaPeer | None = None
         self.on_key: Callable[[str], None] | None = None
         self._heard = Recording()
@@ -129,6 +130,7 @@ class Line:
         self.agent.hear(heard)
         self.mouth.due_marks()
         said = self.mouth.take()
+        self.person.hear(said)
         if said is not None:
             self._said.write(self.position, said)
         if self.peer is not None:

@@ -68,6 +68,7 @@ def progress_params(call: Call, *, status: str, sequence: int, at: datetime) -> 
         ("CallDuration", str(call.duration_s)),
         ("Duration", str(-(-call.duration_s // 60))),
         ("SipResponseCode", str(call.sip_code)),
+        *((("AnsweredBy", call.answered_by),) if call.answered_by else ()),
     )
 
 

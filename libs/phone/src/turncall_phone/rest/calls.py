@@ -6,7 +6,16 @@ from datetime import date, datetime
 
 from turncall_phone.accounts import Account
 from turncall_phone.caller import Refused
-from turncall_phone.calls import Call, CallPlan, CallStatus, EndOrder, Instruction, RedirectOrder, Subscription
+from turncall_phone.calls import (
+    Call,
+    CallPlan,
+    CallStatus,
+    Detection,
+    EndOrder,
+    Instruction,
+    RedirectOrder,
+    Subscription,
+)
 from turncall_phone.notices import API_VERSION, rfc2822
 from turncall_phone.rest.errors import RestError, invalid, not_found, refused
 from turncall_phone.rest.forms import Form
@@ -31,6 +40,14 @@ CREATE_KEYS = frozenset(
         "Timeout",
         "TimeLimit",
         "SendDigits",
+        "AsyncAmd",
+        "AsyncAmdStatusCallback",
+        "AsyncAmdStatusCallbackMethod",
+        "MachineDetection",
+        "MachineDetectionSilenceTimeout",
+        "MachineDetectionSpeechEndThreshold",
+        "MachineDetectionSpeechThreshold",
+        "MachineDetectionTimeout",
     ]
 )
 UPDATE_KEYS = frozenset(
@@ -49,19 +66,11 @@ UPDATE_KEYS = frozenset(
 NOT_EMULATED = frozenset(
     [
         "ApplicationSid",
-        "AsyncAmd",
-        "AsyncAmdStatusCallback",
-        "AsyncAmdStatusCallbackMethod",
         "Byoc",
         "CallReason",
         "CallToken",
         "CallerId",
         "ClientNotificationUrl",
-        "MachineDetection",
-        "MachineDetectionSilenceTimeout",
-        "MachineDetectionSpeechEndThreshold",
-        "MachineDetectionSpeechThreshold",
-        "MachineDetectionTimeout",
         "Record",
         "RecordingChannels",
         "RecordingStatusCallback",
@@ -172,7 +181,7 @@ def show(call: Call) -> dict[str, object]:
         "queue_time": str(call.queued_ms),
         "price": None,
         "price_unit": "USD",
-        "answered_by": None,
+        "answered_by": call.answered_by or None,
         "annotation": None,
         "caller_name": None,
         "forwarded_from": None,
@@ -195,6 +204,29 @@ def _plan(form: Form) -> CallPlan:
         ring_timeout_s=form.whole("Timeout", 60, low=1, high=600),
         time_limit_s=form.whole("TimeLimit", 14400, low=1, high=86400),
         send_digits=digits,
+        # The vendor leaves detection out when it is to press keys.
+        detection=None if digits else _detection(form),
+    )
+
+
+def _detection(form: Form) -> Detection | None:
+    wanted = form.text("MachineDetection")
+    if wanted not in ("", "Enable", "DetectMessageEnd"):
+        raise invalid(f"MachineDetection {wanted!r} is not one of Enable, DetectMessageEnd")
+    callback = form.url("AsyncAmdStatusCallback", code=21262)
+    is_async = form.text("AsyncAmd") == "true"
+    if is_async and not callback:
+        raise invalid("AsyncAmd needs an AsyncAmdStatusCallback", 21262)
+    if not wanted:
+        return None
+    told = Subscription(url=callback, method=form.method("AsyncAmdStatusCallbackMethod")) if is_async else None
+    return Detection(
+        waits_for_end=wanted == "DetectMessageEnd",
+        timeout_s=form.whole("MachineDetectionTimeout", 30, low=3, high=59),
+        speech_ms=form.whole("MachineDetectionSpeechThreshold", 2400, low=1000, high=6000),
+        speech_end_ms=form.whole("MachineDetectionSpeechEndThreshold", 1200, low=500, high=5000),
+        silence_ms=form.whole("MachineDetectionSilenceTimeout", 5000, low=2000, high=10000),
+        callback=told,
     )
 
 
@@ -237,6 +269,7 @@ def _changed_plan(plan: CallPlan, form: Form) -> CallPlan:
         ring_timeout_s=plan.ring_timeout_s,
         time_limit_s=plan.time_limit_s,
         send_digits=plan.send_digits,
+        detection=plan.detection,
     )
 
 
