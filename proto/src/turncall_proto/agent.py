@@ -297,6 +297,38 @@ class Analysis(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("scores must have distinct names")
 
 
+class Voicemail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What happens on calls that the agent makes until it is clear who has answered, and when that is a machine.
+
+    Meanwhile the agent says nothing. With it a machine is known by what it says, by its beep, or by a greeting of seven
+    seconds without a pause; whoever says a word or two, or nothing for 2.5 s, is a person.
+    """
+
+    action: Annotated[
+        Literal["hang_up", "leave_message"], Meta(description="leave_message: after the beep, and then hang up.")
+    ] = "hang_up"
+    message: Annotated[str, Meta(max_length=2000, description="What is left; {{name}} is filled in.")] = ""
+    beep_within_s: Annotated[
+        int, Meta(ge=1, le=60, description="How long the beep is waited for; three seconds of silence will do too.")
+    ] = 20
+    listen_s: Annotated[
+        int,
+        Meta(ge=0, le=60, description="How long a person may still turn out to be a machine, by its words or a beep."),
+    ] = 10
+    phrases: Annotated[
+        tuple[Annotated[str, Meta(min_length=3, max_length=100)], ...],
+        Meta(max_length=50, description="What else machines say; common phrases of en, de, es and fr are known."),
+    ] = ()
+    purpose: Annotated[
+        str,
+        Meta(max_length=500, description="What an assistant is told who asks for name and reason; {{name}} is filled."),
+    ] = ""
+
+    def __post_init__(self) -> None:
+        if self.action == "leave_message" and not self.message.strip():
+            raise ValueError("there is no message to leave")
+
+
 class AgentServer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the agent's calls tell the user's own server, beside its tools. Signed as requests of tools are."""
 
@@ -367,8 +399,11 @@ class AgentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     analysis: Annotated[
         Analysis | None, Meta(description="What is made of each conversation once it is over; null: nothing.")
     ] = None
+    voicemail: Voicemail | None = None
 
     def __post_init__(self) -> None:
+        if self.voicemail is not None and not isinstance(self.pipeline, Cascade):
+            raise ValueError("voicemail needs a cascade: its speech to text hears who has answered")
         for kind, named in (("tools", self.tools), ("mcp_servers", self.mcp_servers)):
             names = [one.name for one in named]
             if len(names) != len(set(names)):

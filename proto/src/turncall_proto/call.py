@@ -132,6 +132,9 @@ class CallStart(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.s
     resume: Annotated[Resume | None, Meta(description="Null in the first epoch of a call.")] = None
     offered_to: WorkerId | None = None
     handoff: Annotated[Handoff | None, Meta(description="The last one of the call; null: there was none.")] = None
+    answered_by: Annotated[
+        str, Meta(description="Who answered, as far as the carrier has found out: human, machine_start, …")
+    ] = ""
     called_at: Annotated[Instant | None, Meta(description="When the call began; null: when this was planned.")] = None
     variables: Variables = field(default_factory=dict)
     metadata: Metadata = field(default_factory=dict)

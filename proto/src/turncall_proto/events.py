@@ -272,6 +272,15 @@ class UsageReported(CallEvent, frozen=True, kw_only=True, tag="usage.reported"):
     output_audio_tokens: Annotated[int, Meta(description="Those of the output tokens that were sound.")] = 0
 
 
+class VoicemailDetected(CallEvent, frozen=True, kw_only=True, tag="voicemail.detected"):
+    """A machine has answered a call of ours.
+
+    ``clue``: what told it from a person: the carrier, its words, its beep, or the length of its greeting.
+    """
+
+    clue: Literal["carrier", "words", "beep", "length"]
+
+
 class DtmfReceived(CallEvent, frozen=True, kw_only=True, tag="dtmf.received"):
     """The caller pressed a key."""
 
@@ -377,6 +386,7 @@ Event = (
     | ToolsDiscovered
     | TurnMeasured
     | UsageReported
+    | VoicemailDetected
     | DtmfReceived
     | ContextInjected
     | CommandDone

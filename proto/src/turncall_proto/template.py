@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 from msgspec.structs import replace
 
-from turncall_proto.agent import AgentSpec, Tool, WebhookTool
+from turncall_proto.agent import AgentSpec, Tool, Voicemail, WebhookTool
 from turncall_proto.call import CallStart
 from turncall_proto.mcp import McpServer
 
@@ -62,6 +62,9 @@ def texts(agent: AgentSpec) -> Iterator[Text]:
     yield Text(path="recording_consent.line", text=agent.recording_consent.line)
     for index, line in enumerate(agent.turn_taking.idle_prompts):
         yield Text(path=f"turn_taking.idle_prompts[{index}]", text=line)
+    if agent.voicemail is not None:
+        yield Text(path="voicemail.message", text=agent.voicemail.message)
+        yield Text(path="voicemail.purpose", text=agent.voicemail.purpose)
     for index, tool in enumerate(agent.tools):
         yield Text(path=f"tools[{index}].description", text=tool.description)
         if isinstance(tool, WebhookTool):
@@ -109,11 +112,18 @@ def rendered(plan: CallStart) -> Rendered:
             max_duration_warning=filled(agent.max_duration_warning, known),
             turn_taking=replace(agent.turn_taking, idle_prompts=lines),
             recording_consent=replace(agent.recording_consent, line=filled(agent.recording_consent.line, known)),
+            voicemail=_voicemail(agent.voicemail, known),
             tools=tuple(_tool(tool, known) for tool in agent.tools),
             mcp_servers=tuple(_server(server, known) for server in agent.mcp_servers),
         ),
         missing=tuple(name for name in met if name not in known),
     )
+
+
+def _voicemail(settings: Voicemail | None, values: Mapping[str, str]) -> Voicemail | None:
+    if settings is None:
+        return None
+    return replace(settings, message=filled(settings.message, values), purpose=filled(settings.purpose, values))
 
 
 def _tool(tool: Tool, values: Mapping[str, str]) -> Tool:

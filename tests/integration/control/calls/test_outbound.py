@@ -18,9 +18,10 @@ from psycopg.types.json import Jsonb
 from turncall_control.dials.queue import CLAIM_EVERY_S
 from turncall_control.dials.resolving import GIVE_UP_AFTER_S
 from turncall_control.settings import WEEK
-from turncall_phone import Account, Answers, Busy, Call, Carrier, HangUp, NeverAnswers, Unreachable, WaitForHangUp
-from turncall_phone.caller import AnyPhone, Declines, Refused
+from turncall_phone import Account, Answers, Busy, Call, Carrier, HangUp, NeverAnswers, Say, Unreachable, WaitForHangUp
+from turncall_phone.caller import AnyPhone, Declines, Machine, Refused
 from turncall_phone.faults import CallbackFault, RestFault
+from turncall_phone.tones import tone
 from turncall_proto import ids
 from turncall_testkit.config import amounts
 from turncall_testkit.media_sockets import Media, taking_sockets
@@ -355,3 +356,20 @@ async def test_two_calls_between_the_same_numbers_are_told_apart(house: House) -
 
 def _lost(times: int, **effects: bool) -> RestFault:
     return RestFault(path="/Calls.json", times=times, **effects)
+
+
+async def test_the_carrier_listens_for_machines(house: House) -> None:
+    """A person is connected, and the worker told; a machine that the agent has nothing to say to is hung up on."""
+    greeting = Say(pcm=tone((220, 440), 3000, amplitude=4000).tobytes())
+    hello = Say(pcm=tone((220, 440), 500, amplitude=4000).tobytes())
+    person, machine = house.person(Answers(script=(hello, WaitForHangUp()))), house.person(Machine(greeting=greeting))
+    house.media.deeds = ["hangs up"]
+    calls = [await house.calls(to, answering_machine_detection="carrier") for to in (person, machine)]
+    assert await house.ended(calls[1], timeout_s=15) == ("completed", "voicemail")
+    types = await house.desk.types(calls[1])
+    assert "voicemail.detected" in types
+    assert "call.started" not in types
+    assert await house.ended(calls[0], timeout_s=15) == ("completed", "assistant_ended_call")
+    plans = {offer.plan.call_id: offer.plan for offer in house.media.worker.offers}
+    assert plans[calls[0]].answered_by == "human"
+    assert calls[1] not in plans

@@ -83,6 +83,7 @@ class Carrier:
         self._inbox: asyncio.Queue[str | None] = asyncio.Queue()
         self._queue: list[bytes | str] = []
         self._voice_frames = 0
+        self.voice = LOUD  # of the caller, 20 ms
         self.frames_sent = 0
         self.heard: list[bytes] = []
         self.sent: list[dict[str, Any]] = []
@@ -175,7 +176,7 @@ class Carrier:
         """Keeps time by the clock, not by its sleeps."""
         began_s = self.now()
         while True:
-            payload = LOUD if self._voice_frames > 0 else QUIET
+            payload = self.voice if self._voice_frames > 0 else QUIET
             self._voice_frames -= 1
             timestamp = str(20 * self.frames_sent)
             media = {"track": "inbound", "timestamp": timestamp, "payload": base64.b64encode(payload).decode()}
@@ -621,11 +622,23 @@ class Stage:
         """A call that has not begun, for a test with a loop of its own."""
         return Scene(agent, self.script, resources)
 
-    def play(self, agent: AgentSpec, act: Play, *, past: Past | None = None, **resources: Any) -> Scene:
-        """Answers a call with ``agent``, of which ``past`` is known, and does ``act``; returns when that is done."""
+    def play(
+        self,
+        agent: AgentSpec,
+        act: Play,
+        *,
+        past: Past | None = None,
+        plan: dict[str, Any] | None = None,
+        **resources: Any,
+    ) -> Scene:
+        """Answers a call with ``agent``, of which ``past`` is known, and does ``act``; returns when that is done.
+
+        ``plan`` are fields of its plan.
+        """
 
         async def perform() -> Scene:
             scene = Scene(agent, self.script, resources)
+            scene.plan = msgspec.structs.replace(scene.plan, **plan or {})
             scene.past = past
             if past is not None:
                 scene.plan = msgspec.structs.replace(scene.plan, epoch=2)

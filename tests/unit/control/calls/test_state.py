@@ -19,10 +19,12 @@ from turncall_proto.events import (
     CallRinging,
     CallStarted,
     CarrierReported,
+    DialFailed,
     DtmfReceived,
     EndIntended,
     EpochClosed,
     EpochOpened,
+    VoicemailDetected,
 )
 from turncall_proto.ids import CallId, ProjectId, WorkerId
 
@@ -64,6 +66,7 @@ controls_word = st.one_of(
     st.just((CallInitializing, {})),
     st.just((CallRinging, {})),
     st.just((CallAnswered, {})),
+    st.just((VoicemailDetected, {"clue": "carrier"})),
     st.builds(lambda reason: (EndIntended, {"reason": reason}), reasons),
     st.builds(
         lambda state, reason: (CallEnded, {"state": state, "reason": reason, "duration_ms": 1}), final_states, reasons
@@ -82,6 +85,7 @@ workers_word = st.one_of(
     st.just((EpochOpened, {"worker": WorkerId("wrk_1")})),
     st.just((CallStarted, {"setup_ms": 5})),
     st.just((DtmfReceived, {"digit": "1"})),
+    st.just((VoicemailDetected, {"clue": "beep"})),
     st.just((UnknownEvent, {"tag": "call.levitated", "raw": b"{}"})),
     st.builds(
         lambda state, reason: (EpochClosed, {"state": state, "reason": reason}),
@@ -131,7 +135,8 @@ def test_a_call_never_moves_back(data: st.DataObject) -> None:
             if after.status != before.status:
                 assert after.end_mark.outranks(before.end_mark)
         elif after.status != before.status:
-            assert after.is_final or after.live_mark == (said.epoch, said.seq)
+            is_of_this = after.live_mark == (said.epoch, said.seq) or after.status is CallState.VOICEMAIL
+            assert after.is_final or is_of_this
         before = after
 
 
@@ -243,3 +248,23 @@ def test_a_call_that_nobody_answered_lasted_no_time() -> None:
     """Without an answer there is no duration but the carrier's."""
     assert duration_ms(folded(fact(CarrierReported, 0, 1, status="busy", duration_s=0))) == 0
     assert why_ended(Standing()) is EndedReason.UNKNOWN
+
+
+def test_a_machine_stays_on_the_line_whichever_worker_serves_it() -> None:
+    """Voicemail is left for an end alone: a worker that takes the call over speaks to the same machine."""
+    told = folded(
+        initializing(),
+        fact(EpochOpened, 1, 1, worker=WorkerId("wrk_1")),
+        fact(VoicemailDetected, 1, 2, clue="words"),
+        fact(EpochOpened, 2, 1, worker=WorkerId("wrk_2")),
+    )
+    assert told.status is CallState.VOICEMAIL
+    ended = fold(told, fact(EpochClosed, 2, 2, state=CallState.COMPLETED, reason=EndedReason.VOICEMAIL))
+    assert (ended.status, ended.ended_reason) == (CallState.COMPLETED, EndedReason.VOICEMAIL)
+
+
+def test_a_call_that_was_not_placed_has_failed() -> None:
+    """Its reason is the one stated, and nobody has more to say."""
+    told = folded(initializing(), fact(DialFailed, 0, 2, reason=EndedReason.INVALID_NUMBER))
+    assert (told.status, told.ended_reason) == (CallState.FAILED, EndedReason.INVALID_NUMBER)
+    assert told.has_carriers_word

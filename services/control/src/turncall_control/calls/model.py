@@ -28,6 +28,7 @@ class CallRow(Row):
     ``recording_swept_at``: its recording was due for deletion; ``recording_deleted_at``: and there was one.
     ``inline_agent``: a definition that came with the call; with neither that nor a version, no agent was found for it.
     ``routing``: how it was decided who answers, where that was not plain.
+    ``answered_by``: who answered a call of ours, in the carrier's words, empty unless it was to find out.
     ``forwarded_because``: why a person was given the call.
     """
 
@@ -106,6 +107,7 @@ class CallRow(Row):
     recording_swept_at: Mapped[datetime | None]
     recording_deleted_at: Mapped[datetime | None]
     forwarded_because: Mapped[str | None]
+    answered_by: Mapped[str] = mapped_column(server_default=text("''"))
 
 
 class CallEventRow(Row):

@@ -34,7 +34,7 @@ async def plan(connection: Connection, plane: Plane, call_id: CallId, epoch: int
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(
             "select c.project_id, c.agent_id, c.version_id, c.channel, c.direction, c.from_number, c.to_number,"
-            " c.provider, c.provider_call_id, c.created_at as called_at, c.variables, c.metadata,"
+            " c.provider, c.provider_call_id, c.answered_by, c.created_at as called_at, c.variables, c.metadata,"
             " c.knowledge_context, coalesce(c.inline_agent, v.config) as config,"
             " (select handoff from epochs e where e.call_id = c.id and handoff is not null order by epoch desc limit 1)"
             " from calls c left join agent_versions v on v.id = c.version_id where c.id = %s",

@@ -28,6 +28,7 @@ from turncall_proto.events import (
     Event,
     ForwardBegun,
     ForwardEnded,
+    VoicemailDetected,
 )
 
 
@@ -99,6 +100,8 @@ CARRIER_ENDS: Final[dict[str, tuple[CallState, EndedReason | None]]] = {
 }
 """A carrier's final words. Its plain ``completed`` says that the line is closed, not who closed it."""
 
+_LAST_EPOCH: Final = 2**31 - 1
+"""No live state follows a machine's answer, whichever worker goes on with the call."""
 _UNANSWERED: Final = frozenset({CallState.BUSY, CallState.NO_ANSWER})
 
 _NO_SUCH_NUMBER: Final = frozenset({404, 410, 484, 604})
@@ -124,6 +127,8 @@ def fold(standing: Standing, fact: Event | UnknownEvent) -> Standing:
         case CallAnswered():
             answered_at = min(fact.at, standing.answered_at or fact.at)
             return _lives(replace(standing, answered_at=answered_at), fact, CallState.IN_PROGRESS)
+        case VoicemailDetected():
+            return _lives(standing, fact, CallState.VOICEMAIL, number=(_LAST_EPOCH, fact.seq))
         case EpochOpened():
             return _lives(standing, fact, CallState.IN_PROGRESS)
         case CallHandoff():
@@ -184,8 +189,8 @@ def _explained(standing: Standing, fact: Event, authority: Authority, reason: En
     return replace(standing, ended_reason=reason, reason_mark=mark)
 
 
-def _lives(standing: Standing, fact: Event, state: CallState) -> Standing:
-    number = (fact.epoch, fact.seq)
+def _lives(standing: Standing, fact: Event, state: CallState, *, number: tuple[int, int] | None = None) -> Standing:
+    number = number or (fact.epoch, fact.seq)
     if number <= standing.live_mark:
         return standing
     return replace(standing, live_mark=number, status=standing.status if standing.is_final else state)

@@ -1,7 +1,7 @@
 """What control asks of a telephone carrier, and the ways in which a carrier refuses."""
 
 from datetime import datetime
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from msgspec import Struct
 
@@ -98,7 +98,11 @@ class CarrierCall(Struct, frozen=True, kw_only=True):
 
 
 class CallOrder(Struct, frozen=True, kw_only=True):
-    """A call to be placed. The addresses are asked by POST; ``status_url`` at every step of the call's way."""
+    """A call to be placed. The addresses are asked by POST; ``status_url`` at every step of the call's way.
+
+    ``detects``: the carrier is to find out whether a machine has answered before it asks ``answer_url``: at once, or
+    once a machine's greeting is over.
+    """
 
     from_number: str
     to_number: str
@@ -106,6 +110,7 @@ class CallOrder(Struct, frozen=True, kw_only=True):
     fallback_url: str
     status_url: str
     ring_timeout_s: int
+    detects: Literal["no", "at_once", "after_greeting"] = "no"
 
 
 class Carrier(Protocol):

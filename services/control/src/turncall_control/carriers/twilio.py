@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import aiohttp
 from litestar.datastructures import FormMultiDict
+from twilio.base import values
 from twilio.base.exceptions import TwilioException, TwilioRestException, TwilioServiceException
 from twilio.http import AsyncHttpClient
 from twilio.http.async_http_client import AsyncTwilioHttpClient
@@ -54,6 +55,7 @@ _BARRED: Final = frozenset({10001, 13227, 20005, 21210, 21215, 21216, 21219, 214
 _LIMITS: Final = frozenset({10004, 20429})
 """Too many calls, or requests, at a time."""
 _PLACED_AT_MOST: Final = 50
+_DETECTION: Final = {"at_once": "Enable", "after_greeting": "DetectMessageEnd"}
 
 
 # Webhooks.
@@ -278,6 +280,7 @@ class Twilio:
                 status_callback_method="POST",
                 status_callback_event=["initiated", "ringing", "answered", "completed"],
                 timeout=order.ring_timeout_s,
+                machine_detection=_DETECTION.get(order.detects, values.unset),
             )
             return str(placed.sid)
 

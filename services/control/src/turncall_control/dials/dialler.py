@@ -135,4 +135,5 @@ def _order(plane: Plane, dial: Dial) -> CallOrder:
         fallback_url=f"{voice}/fallback",
         status_url=f"{voice}/status/{dial.call.call_id}#{STATUS_RETRIES}",
         ring_timeout_s=dial.ring_timeout_s,
+        detects=dial.detects,
     )

@@ -90,6 +90,7 @@ async def take_on(
         due_at=_due_at(rules, zones, wanted.not_before),
         ring_timeout_s=wanted.ring_timeout_s,
         zone=wanted.timezone,
+        is_detecting=wanted.answering_machine_detection == "carrier",
     )
     session.add(dial)
     await session.flush()

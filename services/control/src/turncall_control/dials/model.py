@@ -26,7 +26,8 @@ class DialRow(Row):
 
     ``due_at``: not before then. ``asked_at``: when the carrier was, or was about to be, asked. ``look_at``: when to see
     what became of that. ``priority``: lower ones go first. ``zone``: the time zone of the person called, if it was
-    given. ``is_found``: the carrier's id comes from its list of calls, and not from its answer or a webhook.
+    given. ``is_detecting``: the carrier is to find out whether a machine answers. ``is_found``: the carrier's id comes
+    from its list of calls, and not from its answer or a webhook.
     """
 
     __tablename__ = "dials"
@@ -52,6 +53,7 @@ class DialRow(Row):
     due_at: Mapped[datetime]
     ring_timeout_s: Mapped[int]
     zone: Mapped[str | None]
+    is_detecting: Mapped[bool] = mapped_column(server_default=text("false"))
     asked_at: Mapped[datetime | None]
     look_at: Mapped[datetime | None]
     tries: Mapped[int] = mapped_column(server_default=text("0"))

@@ -6,7 +6,7 @@ that whoever comes after a crash knows that it may have been asked, and asks wha
 
 from datetime import UTC, datetime, timedelta
 from math import ceil
-from typing import Final, LiteralString
+from typing import Final, Literal, LiteralString
 from uuid import UUID
 
 from msgspec import Struct
@@ -62,6 +62,7 @@ class Dial(Struct, frozen=True, kw_only=True):
     to_number: str
     ring_timeout_s: int
     tries: int
+    detects: Literal["no", "at_once", "after_greeting"]
 
 
 class _Next(Struct, frozen=True, kw_only=True):
@@ -191,14 +192,23 @@ async def _take_up(connection: Connection, plane: Plane, found: _Next) -> tuple[
         " and not exists (select from dials o join calls oc on oc.id = o.call_id where o.state = 'asked'"
         "  and oc.provider_call_id is null and o.account = d.account"
         "  and oc.from_number = c.from_number and oc.to_number = c.to_number)"
-        " returning c.from_number, c.to_number, d.ring_timeout_s, d.tries",
+        " returning c.from_number, c.to_number, d.ring_timeout_s, d.tries, case when not d.is_detecting then 'no'"
+        "  when (select config->'voicemail'->>'action' from agent_versions v where v.id = c.version_id)"
+        "   = 'leave_message' then 'after_greeting' else 'at_once' end",
         (timedelta(seconds=ASKED_WITHIN_S), found.call_id),
     )
     row = await cursor.fetchone()
     if row is None:
         return nothing, None
-    from_number, to_number, ring_timeout_s, tries = row
-    dial = Dial(call=call, from_number=from_number, to_number=to_number, ring_timeout_s=ring_timeout_s, tries=tries)
+    from_number, to_number, ring_timeout_s, tries, detects = row
+    dial = Dial(
+        call=call,
+        from_number=from_number,
+        to_number=to_number,
+        ring_timeout_s=ring_timeout_s,
+        tries=tries,
+        detects=detects,
+    )
     return nothing, dial
 
 

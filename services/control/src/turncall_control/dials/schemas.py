@@ -1,6 +1,6 @@
 """A call that somebody asks for, as the API takes and shows it."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -29,6 +29,13 @@ class OutboundCallNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     not_before: Annotated[
         Instant | None, Meta(description="When to dial, 30 days ahead at most; at once when null.")
     ] = None
+    answering_machine_detection: Annotated[
+        Literal["off", "carrier"],
+        Meta(
+            description="carrier: it listens for some seconds after the answer, in which a person hears nothing, and"
+            " the agent knows at once. The agent's own voicemail settings listen in any case."
+        ),
+    ] = "off"
     timezone: Annotated[
         Annotated[str, Meta(max_length=64)] | None,
         Meta(description="Where the person called is, as IANA names it; by the number when null."),

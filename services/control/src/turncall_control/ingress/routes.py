@@ -225,8 +225,11 @@ async def _connect(plane: Plane, asked: Asked, call_id: str, since_s: float | No
     if asked.form.get("CallStatus") in CARRIER_ENDS:
         await callbacks.take(plane, _callback(asked, call_id))
         return Admitted(answer=twilio.hang_up(), plan=None)
+    answered_by = asked.form.get("AnsweredBy", "")[:MAX_PARTY_LENGTH]
     try:
-        admitted = await answering.answer(plane, twilio, asked.proof, CallId(call_id), asked.form["CallSid"])
+        admitted = await answering.answer(
+            plane, twilio, asked.proof, CallId(call_id), asked.form["CallSid"], answered_by
+        )
     except failures.FAILURES as error:
         url = f"{plane.config.public_url}/webhooks/{twilio.PROVIDER}/voice/outbound/{call_id}"
         admitted = unrecorded.hold(plane, twilio, url, since_s) if failures.is_away(error) else None

@@ -33,6 +33,7 @@ OCCURRENCES: Final[Mapping[str, Occurrence]] = {
     "transcript.final": _LIVE,
     "tool.called": _LIVE,
     "tool.result": _LIVE,
+    "voicemail.detected": Occurrence(states=(_S.VOICEMAIL, *_OVER)),
     "dtmf.received": _LIVE,
     "context.injected": _LIVE,
     "recording.ready": _LIVE,

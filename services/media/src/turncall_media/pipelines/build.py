@@ -16,10 +16,11 @@ from turncall_blobs.keys import recording_part
 from turncall_egress import EgressClient, Wall
 from turncall_media.errors import VendorUnusable
 from turncall_media.pipelines import toolbox
+from turncall_media.pipelines.answering import Answering, Gate
 from turncall_media.pipelines.apologies import please_repeat
 from turncall_media.pipelines.cascade import build_excuse, build_worker
 from turncall_media.pipelines.consent import Consent
-from turncall_media.pipelines.conversation import Conversation, Parts
+from turncall_media.pipelines.conversation import Conversation, Parts, Watch
 from turncall_media.pipelines.duplex import build_duplex
 from turncall_media.pipelines.ending import Ending
 from turncall_media.pipelines.faults import Faults
@@ -44,12 +45,14 @@ from turncall_media.tools.shape import CallReach, function
 from turncall_media.toolservers.doors import Door, door
 from turncall_media.toolservers.servers import ToolServers
 from turncall_media.turns import policy, silero
+from turncall_media.turns.answered import Judge
 from turncall_media.turns.interruption import Protection, lifted
 from turncall_media.turns.smart import Words
 from turncall_media.turns.voice import VoiceDetector
 from turncall_media.wire.twilio import TwilioWire
 from turncall_proto.agent import AgentSpec, Cascade, SpeechToSpeech
 from turncall_proto.call import CallStart
+from turncall_proto.events import TranscriptFinal, VoicemailDetected
 from turncall_proto.mcp import McpServer
 from turncall_proto.template import rendered
 from turncall_runtime import logs
@@ -83,7 +86,8 @@ def build_conversation(
         narrator.variables_missing(texts.missing)
     ends = _ends(plan, wire, narrator, resources)
     if not built.refused:
-        return _conversation(plan, ends, built, resources, story, context)
+        answering = _answering(plan, ends, past)
+        return _conversation(plan, ends, built, resources, story, context, answering)
     for stage, why in built.refused.items():
         _log.error("vendor.refused", stage=stage, vendor=narrator.usage[stage].vendor, why=why)
         narrator.vendor_failed(stage, why, is_fatal=True)
@@ -140,7 +144,13 @@ def _ends(plan: CallStart, wire: TwilioWire, narrator: Narrator, resources: Reso
 
 
 def _conversation(
-    plan: CallStart, ends: _Ends, built: Built, resources: Resources, story: Continuation, context: LLMContext
+    plan: CallStart,
+    ends: _Ends,
+    built: Built,
+    resources: Resources,
+    story: Continuation,
+    context: LLMContext,
+    answering: Answering | None,
 ) -> Conversation:
     agent, narrator, speech = plan.agent, ends.narrator, ends.speech
     ends.mute.is_on = story.is_muted
@@ -152,12 +162,14 @@ def _conversation(
     kit = _kit(plan, ends, resources, story, context, giving)
     each_service(built.mind, kit.equip)
     protection = _protection(agent, story)
-    worker = _worker(plan, ends, built, resources, context, protection, kit, consent)
+    worker = _worker(plan, ends, built, resources, context, protection, kit, consent, answering)
 
     async def opening() -> None:
         narrator.started()
         if plan.resume is not None:
             narrator.resumed(plan.resume, resources.worker, resources.now())
+        if answering is not None and not await answering.is_person():
+            return
         first = story
         if agent.recording == "on_consent" and story.has_consented is None:
             with lifted(protection):
@@ -171,10 +183,12 @@ def _conversation(
             protection.is_lifted = True
 
     lasts_s = _lasts_s(agent, story, resources.now())
-    watches = (
+    watches: tuple[Watch, ...] = (
         partial(ask_when_idle, agent, story.messages, speech, narrator, ends.ending.because),
         partial(warn_of_the_end, agent, story.messages, lasts_s, speech, narrator),
     )
+    if answering is not None:
+        watches = (*watches, answering.watch)
     orders = Orders(
         worker=worker,
         context=context,
@@ -198,6 +212,7 @@ def _worker(
     protection: Protection | None,
     kit: Kit,
     consent: Consent,
+    answering: Answering | None,
 ) -> PipelineWorker:
     agent = plan.agent
     match agent.pipeline:
@@ -216,6 +231,7 @@ def _worker(
                 ends.mute,
                 kit,
                 consent,
+                answering,
             )
         case SpeechToSpeech() as pipeline:
             assert isinstance(ends.speech, ModelSpeech)
@@ -240,6 +256,29 @@ def _context(agent: AgentSpec, story: Continuation) -> LLMContext:
     prompt = [{"role": "system", "content": agent.prompt}] if agent.prompt else []
     messages: list[Any] = [*prompt, *story.messages]
     return LLMContext(messages=messages)
+
+
+def _answering(plan: CallStart, ends: _Ends, past: Past | None) -> Answering | None:
+    """Of a call that we made, what finds out who has answered; None when that does not matter, or is known."""
+    settings, clock_s = plan.agent.voicemail, asyncio.get_running_loop().time
+    facts = past.facts if past is not None else ()
+    is_machine = any(isinstance(fact, VoicemailDetected) for fact in facts)
+    is_met = not is_machine and any(isinstance(fact, TranscriptFinal) for fact in facts)
+    if settings is None or plan.direction != "outbound" or is_met:
+        return None
+    judge = Judge(settings, plan.agent.language, clock_s())
+    judge.told("machine_end_other" if is_machine else plan.answered_by, clock_s())
+    return Answering(
+        settings,
+        judge,
+        Gate(judge, clock_s),
+        ends.mute,
+        ends.speech,
+        ends.narrator,
+        ends.ending,
+        clock_s,
+        is_stated=is_machine,
+    )
 
 
 def _kit(

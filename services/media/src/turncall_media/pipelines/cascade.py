@@ -40,6 +40,7 @@ from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.services.tts_service import TTSService
 
 from turncall_media.pipelines.aloud import plain, pronounced
+from turncall_media.pipelines.answering import Answering
 from turncall_media.pipelines.consent import Consent
 from turncall_media.pipelines.faults import Faults
 from turncall_media.pipelines.kit import Kit, KitGate
@@ -74,6 +75,7 @@ def build_worker(
     mute: Mute,
     kit: Kit,
     consent: Consent,
+    answering: Answering | None = None,
 ) -> PipelineWorker:
     """The pipeline of one call, not started. Pipecat's own extras (RTVI, turn tracking, idle watch) are off: they cost
     a third of the work for each frame (measured), and what they tell is told by ``narrator``."""
@@ -86,8 +88,10 @@ def build_worker(
     return worker_of(
         [
             caller,
+            *([Tap("Beep", answering.hear)] if answering is not None else []),
             vendors.stt,
             Tap("Ear", _ear(narrator, faults), swallows=(InputAudioRawFrame,)),
+            *([answering.gate] if answering is not None else []),
             keys(keypad),
             LLMUserAggregator(context, params=turns),
             Tap(

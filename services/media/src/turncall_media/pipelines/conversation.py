@@ -40,6 +40,9 @@ _DEAD_WITHIN_S: Final = 2.0
 _log = logs.logger(__name__)
 
 
+Watch = Callable[[], Coroutine[Any, Any, None]]
+
+
 class Parts(Struct, frozen=True, kw_only=True):
     """What a conversation is made of. ``recorder`` is None when nothing is recorded; ``lasts_s`` at the longest.
     ``kit`` is None when no model is asked.
@@ -61,7 +64,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     orders: Orders | None = None
     kit: Kit | None = None
     giving: Giving | None = None
-    watches: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
+    watches: tuple[Watch, ...] = ()
 
 
 class Conversation:

@@ -22,6 +22,7 @@ class Ending:
 
     def __init__(self) -> None:
         self._outcome: Outcome | None = None
+        self._hung_up: EndedReason = EndedReason.CUSTOMER_ENDED_CALL
         self._known = asyncio.Event()
 
     @property
@@ -33,6 +34,10 @@ class Ending:
         """It ends for this reason, unless it has ended already."""
         state = CallState.FAILED if reason in _FAILURES else CallState.COMPLETED
         self._settle(Outcome(state=state, reason=reason))
+
+    def reached_machine(self) -> None:
+        """A machine is on the line: it is no customer who hangs up."""
+        self._hung_up = EndedReason.VOICEMAIL
 
     def elsewhere(self) -> None:
         """It ends here and goes on with another worker, unless it has ended already."""
@@ -50,7 +55,7 @@ class Ending:
         """
         match end:
             case StreamStopped():
-                self.because(EndedReason.CUSTOMER_ENDED_CALL)
+                self.because(self._hung_up)
             case SocketClosed():
                 self.elsewhere()
             case WireError():

@@ -34,6 +34,7 @@ from turncall_proto.events import (
     UtteranceBegun,
     VariablesMissing,
     VendorFailed,
+    VoicemailDetected,
 )
 from turncall_proto.ids import CallId, WorkerId
 from turncall_proto.live import TranscriptPartial
@@ -279,6 +280,10 @@ class Narrator:
     def variables_missing(self, names: tuple[str, ...]) -> None:
         """Places in the agent's texts that nothing filled."""
         self._reporter.report(VariablesMissing, names=names)
+
+    def reached_machine(self, clue: Literal["carrier", "words", "beep", "length"]) -> None:
+        """A machine has answered."""
+        self._reporter.report(VoicemailDetected, clue=clue)
 
     def key_pressed(self, digit: str) -> None:
         """The caller pressed a key."""
