@@ -42,7 +42,12 @@ class Out(FrameProcessor):
         await super().process_frame(frame, direction)
         self.frames.append(frame)
         if isinstance(frame, CallerWordsFrame) and frame.is_final and self._conversation is not None:
-            self._conversation.add_message({"role": "user", "content": frame.text})
+            messages: list[Any] = self._conversation.get_messages()
+            places = [one for one in messages if one["role"] == "user" and not one["content"]]
+            if places:
+                places[0]["content"] = frame.text
+            else:
+                messages.append({"role": "user", "content": frame.text})
         await self.push_frame(frame, direction)
 
 

@@ -314,7 +314,9 @@ async def test_a_speech_model_calls_a_tool_and_speaks_of_the_answer(bench: Calla
 async def test_an_interrupted_reply_is_over(bench: Callable[..., Any], vendor: str) -> None:
     """Nothing of it comes out after the interruption, its end neither; what is asked for then is answered."""
     long = " ".join([ANSWER] * 30)
-    async with serving("speech", vendor, replies=[Reply(text=long), Reply(text=ANSWER)], pace_s=0.02) as (options, _):
+    async with serving("speech", vendor, replies=[Reply(text=long), Reply(text=ANSWER)]) as (options, fake):
+        if fake is not None:
+            fake.manners = Manners(pace_s=0.02)
         if vendor == LOCAL:
             hours, *others = options["script"]["intents"]
             options = {"script": {"intents": [{**hours, "says": long}, *others]}}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from turncall_media.wire import mulaw
+from turncall_media import mulaw
 
 
 @pytest.mark.parametrize(

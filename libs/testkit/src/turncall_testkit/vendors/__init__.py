@@ -15,6 +15,7 @@ from turncall_testkit.vendors.elevenlabs import ElevenLabsFake, elevenlabs_fake
 from turncall_testkit.vendors.google import GoogleFake, google_fake
 from turncall_testkit.vendors.manners import Asked, Fake, Fault, Kind, Manners, StartFake
 from turncall_testkit.vendors.openai import OpenAIFake, openai_fake
+from turncall_testkit.vendors.realtime import RealtimeFake, realtime_fake
 from turncall_testkit.vendors.replies import Call, Reply
 from turncall_testkit.vendors.serving import UNKNOWN
 from turncall_testkit.vendors.tones import pitch_hz, tone
@@ -37,6 +38,7 @@ FAKES: Final[dict[tuple[str, Kind], StartFake]] = {
     ("groq", "stt"): openai_fake,
     ("ollama", "llm"): openai_fake,
     ("openai", "llm"): openai_fake,
+    ("openai", "speech"): realtime_fake,
     ("openai", "stt"): openai_fake,
     ("openai", "tts"): openai_fake,
     ("openrouter", "llm"): openai_fake,
@@ -60,6 +62,7 @@ __all__ = [
     "Kind",
     "Manners",
     "OpenAIFake",
+    "RealtimeFake",
     "Reply",
     "StartFake",
     "anthropic_fake",
@@ -72,5 +75,6 @@ __all__ = [
     "google_fake",
     "openai_fake",
     "pitch_hz",
+    "realtime_fake",
     "tone",
 ]
