@@ -184,7 +184,8 @@ async def test_a_call_that_cannot_be_made_is_told(bench: Callable[..., Any], ven
         async with line.running() as running:
             await running.send(asking("Book Monday."))
             await running.first(LLMFullResponseEndFrame)
-            (error,) = running.errors
+            error = await running.error()
+            assert running.errors == [error]
             assert isinstance(error.exception, NoAnswer)
             assert running.service.is_usable
 
