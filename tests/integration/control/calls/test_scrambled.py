@@ -91,7 +91,7 @@ async def _taken(desk: Any, projector: Projector, sid: str, fact: CallEvent) -> 
             provider="twilio",
             proof=Proof(account=ACCOUNT, is_installations=True, holders=frozenset()),
             provider_call_id=sid,
-            to_number=desk.number,
+            our_number=desk.number,
             status=fact.status,
             sequence_number=fact.sequence_number,
             duration_s=fact.duration_s,
