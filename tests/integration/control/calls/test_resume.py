@@ -55,6 +55,42 @@ async def test_a_lost_socket_is_answered_by_the_next_epoch(desk: Any, worker: An
     assert (await desk.call(call_id))["ended_reason"] == "customer_ended_call"
 
 
+async def test_a_last_word_that_the_bus_holds_up_ends_the_call(
+    desk: Any, worker: Any, sid: str, call_id: CallId
+) -> None:
+    """A socket that ends while this replica is, or was until lately, cut off from the bus is not gone on with at once:
+    the worker has said how the call ended, and that arrives when the bus is back. Then there is nothing to resume."""
+    await desk.rings(sid)
+    plan = worker.offers[-1].plan
+    await worker.opens(plan)
+    await desk.comes(call_id, "call.started")
+    desk.plane.workers.look(is_connected=False)
+    assert verbs(await resumes(desk, sid, call_id, 1)) == ["Pause", "Redirect"]
+    await worker.closes(plan, CallState.COMPLETED, EndedReason.ASSISTANT_ENDED_CALL)
+    await desk.comes(call_id, "epoch.closed")
+    assert verbs(await resumes(desk, sid, call_id, 1)) == ["Hangup"]
+    assert [offer.plan.epoch for offer in worker.offers if offer.plan.call_id == call_id] == [1]
+    await desk.says(sid, "completed", CallDuration="9")
+    await desk.comes(call_id, "call.ended")
+    assert (await desk.call(call_id))["ended_reason"] == "assistant_ended_call"
+
+
+async def test_a_lost_call_goes_on_once_the_bus_was_there_for_a_while(
+    desk: Any, worker: Any, sid: str, call_id: CallId
+) -> None:
+    """Nobody waits for a last word for longer than it takes after an outage."""
+    await desk.rings(sid)
+    await worker.opens(worker.offers[-1].plan)
+    await desk.comes(call_id, "call.started")
+    desk.plane.workers.look(is_connected=False)
+
+    async def goes_on() -> bool:
+        return verbs(await resumes(desk, sid, call_id, 1)) == ["Connect"]
+
+    assert not await goes_on()
+    await desk.comes_true(goes_on, timeout_s=10)
+
+
 async def test_an_older_epoch_gets_the_latest_answer(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:
     """A repeat for an epoch that was left behind long ago is told where the call is by now."""
     await desk.rings(sid)

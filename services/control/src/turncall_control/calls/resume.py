@@ -81,6 +81,9 @@ async def _step(
     resume = None if is_done else await _resumption(plane, call, epoch, left)
     if resume is None:
         return nothing, Admitted(answer=documents.hang_up(), plan=None)
+    if left.lost_at is None and plane.workers.is_cut_off and placement.may_wait(plane.workers, left.waited_s):
+        # The worker's last word, and with it the end of the call, may wait in its spool for the bus to come back.
+        return nothing, _held(plane, documents, call, epoch, resume)
     await _leave(connection, call, resume)
     planned = await plan(connection, plane, call.call_id, epoch + 1)
     placed = planned and await placement.place(plane.bus, plane.workers, replace(planned, resume=resume))
@@ -96,13 +99,17 @@ async def _step(
         plane.counts.resumed.labels(resume.cause).inc()
         return nothing, Admitted(answer=await connect(connection, plane, documents, placed), plan=placed.plan)
     if placement.may_wait(plane.workers, left.waited_s):
-        log.warning("call.held", call_id=call.call_id, epoch=epoch, cause=resume.cause)
-        plane.counts.held.labels("resume").inc()
-        url = resume_url(plane, call.provider, call.call_id, epoch)
-        answer = documents.hold(sentence=None, pause_s=placement.ASK_AGAIN_S, ask_url=url)
-        return nothing, Admitted(answer=answer, plan=None, is_settled=False)
+        return nothing, _held(plane, documents, call, epoch, resume)
     log.error("call.worker_lost", call_id=call.call_id, epoch=epoch, worker=resume.from_worker)
     return await closing.turn_away(connection, plane, documents, call, EndedReason.WORKER_LOST, "no worker is free")
+
+
+def _held(plane: Plane, documents: Documents, call: Ledger, epoch: int, resume: Resume) -> Admitted:
+    log.warning("call.held", call_id=call.call_id, epoch=epoch, cause=resume.cause)
+    plane.counts.held.labels("resume").inc()
+    url = resume_url(plane, call.provider, call.call_id, epoch)
+    answer = documents.hold(sentence=None, pause_s=placement.ASK_AGAIN_S, ask_url=url)
+    return Admitted(answer=answer, plan=None, is_settled=False)
 
 
 async def _ask_about(connection: Connection, call: Ledger, epoch: int) -> _Left:
