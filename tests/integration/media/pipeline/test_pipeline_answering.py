@@ -40,18 +40,31 @@ def clues(scene: Any) -> list[str]:
 def test_a_person_gets_the_agent(stage: Any) -> None:
     """The agent waits for their hello, greets, and answers what they say next; no reply is made to the hello itself."""
     stage.script.caller = ["hello", "what do you want"]
-    stage.script.replies = ["Nothing.", "To tell you that your cake is done."]
+    stage.script.replies = ["Your cake is done."]
 
     async def act(scene: Any) -> None:
         await scene.carrier.speak(0.6)
         assert scene.carrier.heard_s() == 0
-        await scene.carrier.until(lambda: "bakery" in str(stage.script.spoken))
+        await scene.carrier.until(lambda: scene.carrier.is_agent_heard)
+        await scene.carrier.until(lambda: not scene.carrier.is_agent_heard)
+        await asyncio.sleep(1)
+        await scene.carrier.speak(0.8)
+        await scene.carrier.until(lambda: scene.carrier.is_agent_heard)
+        await scene.carrier.until(lambda: not scene.carrier.is_agent_heard)
+        await asyncio.sleep(1)
         scene.carrier.hang_up()
         await scene.outcome()
 
     scene = stage.play(an_agent(stage), act, plan=OUTBOUND)
     assert clues(scene) == []
-    assert ("caller", "hello") in scene.transcript()
+    assert scene.transcript() == [
+        ("caller", "hello"),
+        ("agent", "Hello, this is the bakery."),
+        ("caller", "what do you want"),
+        ("agent", "Your cake is done."),
+    ]
+    (asked,) = stage.script.contexts
+    assert [message["content"] for message in asked if message["role"] == "user"] == ["hello", "what do you want"]
 
 
 def test_a_silent_person_is_greeted(stage: Any) -> None:

@@ -29,6 +29,8 @@ from turncall_proto.agent import Voicemail
 from turncall_proto.call import EndedReason
 
 LOOK_EVERY_S: Final = 0.05
+LATE_WORDS_S: Final = 1.5
+"""In which words may still come of a voice that has ended."""
 _HELD: Final = (
     InterimTranscriptionFrame,
     TranscriptionFrame,
@@ -48,6 +50,7 @@ class Gate(FrameProcessor):
         self._judge = judge
         self._clock_s = clock_s
         self._held: list[Frame] = []
+        self._late_until_s = 0.0
         self.is_shut = True
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
@@ -55,10 +58,24 @@ class Gate(FrameProcessor):
         await super().process_frame(frame, direction)
         if direction is FrameDirection.DOWNSTREAM and isinstance(frame, _HELD):
             self._tell(frame)
+            if isinstance(frame, VADUserStartedSpeakingFrame):
+                self._late_until_s = 0.0
             if self.is_shut:
                 self._held.append(frame)
                 return
+            if self._clock_s() < self._late_until_s:
+                return
         await self.push_frame(frame, direction)
+
+    def take(self) -> str:
+        """The words that were held, for whom there is an answer already; lets through what comes after them.
+
+        Words that are understood late, of what was said before, are left out.
+        """
+        words = " ".join(frame.text for frame in self._held if isinstance(frame, TranscriptionFrame))
+        self._held, self.is_shut = [], False
+        self._late_until_s = self._clock_s() + LATE_WORDS_S
+        return words
 
     async def open(self) -> None:
         """Lets through what was held, in its order, and all that comes."""
@@ -101,6 +118,7 @@ class Answering:
         is_stated: bool = False,
     ) -> None:
         self.gate = gate
+        self.hello = ""
         self._settings = settings
         self._judge = judge
         self._mute = mute
@@ -116,8 +134,10 @@ class Answering:
         if isinstance(frame, InputAudioRawFrame) and self._beep.feed(frame.audio):
             self._judge.beeped(self._clock_s())
 
-    async def is_person(self) -> bool:
+    async def is_person(self, *, is_greeted: bool) -> bool:
         """Whether a person has answered, once that is clear, and then the caller's turns go on their way.
+
+        With ``is_greeted`` the agent has a greeting that answers their hello, which is in `hello` then.
 
         When it returns False the call is ending: a machine got what it was to get. An assistant is told on the way why
         we call. Until then the model is silenced: a turn that a greeting had opened may still have it reply.
@@ -127,7 +147,10 @@ class Answering:
             party = self._judge.look(self._clock_s())
             if party is Party.PERSON:
                 self._mute.is_on = was_muted
-                await self.gate.open()
+                if is_greeted:
+                    self.hello = self.gate.take()
+                else:
+                    await self.gate.open()
                 return True
             if party is Party.ASSISTANT:
                 await self._explain()
@@ -142,7 +165,7 @@ class Answering:
             if self._judge.party is not Party.PERSON:
                 self.gate.shut()
                 await self.gate.push_frame(InterruptionFrame())
-                if not await self.is_person():
+                if not await self.is_person(is_greeted=False):
                     return
             await asyncio.sleep(LOOK_EVERY_S)
 

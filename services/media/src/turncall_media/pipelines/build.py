@@ -168,8 +168,12 @@ def _conversation(
         narrator.started()
         if plan.resume is not None:
             narrator.resumed(plan.resume, resources.worker, resources.now())
-        if answering is not None and not await answering.is_person():
-            return
+        if answering is not None:
+            if not await answering.is_person(is_greeted=story.greet and bool(agent.first_message)):
+                return
+            if answering.hello:
+                context.add_message({"role": "user", "content": answering.hello})
+                narrator.caller_said(answering.hello)
         first = story
         if agent.recording == "on_consent" and story.has_consented is None:
             with lifted(protection):
