@@ -201,6 +201,9 @@ def checked(function: Function, arguments: dict[str, Any]) -> dict[str, Any]:
     Raises `ToolFailed` with what is wrong, so that the model can call again: also when it set what is bound, for then
     somebody has talked it into that.
     """
+    strange = arguments.keys() - function.parameters.get("properties", {}).keys() if function.bound else ()
+    for name in sorted(strange):  # whatever else the schema lets pass: a server may take Phone for phone
+        raise ToolFailed(f"The arguments do not fit: there is no {name[:64]}.")
     for name, text in function.bound.items():
         if name in arguments:
             raise ToolFailed(f"The arguments do not fit: {name} is not yours to set.")
