@@ -2,24 +2,29 @@
 
 from typing import Any
 
+import pytest
+
 from turncall.demo.record import every_fact
 from turncall_phone.caller import WaitForAgent, WaitForHangUp
-from turncall_proto.agent import AgentSpec, Cascade, EndCallTool, HandoffTarget, HandoffTool, VendorRef
+from turncall_proto.agent import AgentSpec, Cascade, EndCallTool, HandoffTarget, HandoffTool, SpeechToSpeech, VendorRef
 from turncall_proto.call import EndedReason
 from turncall_proto.ids import AgentId
 from turncall_testkit.house import House, said
 
 
-def scripted(first_message: str, *intents: dict[str, Any], tools: Any = (), voice: str = "en-us") -> AgentSpec:
+def scripted(
+    first_message: str, *intents: dict[str, Any], tools: Any = (), voice: str = "en-us", kind: str = "cascade"
+) -> AgentSpec:
     """An agent of the local vendors that knows these intents, and ends the call at a goodbye."""
     goodbye = {"name": "bye", "hears": ["no thank you goodbye", "goodbye"], "says": "Bye.", "then": "end_call"}
     script = {"intents": [*intents, goodbye]}
+    model = VendorRef(vendor="local", options={"script": script})
     return AgentSpec(
         pipeline=Cascade(
-            stt=VendorRef(vendor="local"),
-            llm=VendorRef(vendor="local", options={"script": script}),
-            tts=VendorRef(vendor="local", options={"voice": voice}),
-        ),
+            stt=VendorRef(vendor="local"), llm=model, tts=VendorRef(vendor="local", options={"voice": voice})
+        )
+        if kind == "cascade"
+        else SpeechToSpeech(model=model),
         first_message=first_message,
         tools=(EndCallTool(), *tools),
     )
@@ -31,14 +36,19 @@ def hears_hours(tool: str, arguments: dict[str, str]) -> dict[str, Any]:
     return {"name": "hours", "hears": ["what are your opening hours"], "calls": calls, "says": "Done."}
 
 
-async def test_another_agent_goes_on_with_a_call(house: House) -> None:
-    """Its first words come on the same line, it knows what was said, and the record names it from there on."""
-    desk, _ = await house.answering(scripted("Opening hours desk."), name="the other agent")
+@pytest.mark.parametrize(("kind", "other"), [("cascade", "speech"), ("speech", "cascade")])
+async def test_another_agent_goes_on_with_a_call(house: House, kind: str, other: str) -> None:
+    """Its first words come on the same line, it knows what was said, and the record names it from there on; whichever
+    of the two is one model that hears and speaks by itself."""
+    desk, _ = await house.answering(scripted("Opening hours desk.", kind=other), name=f"a {other} takes over")
     target = HandoffTarget(name="hours", agent_id=AgentId(desk.id))
     first = scripted(
-        "Reception.", hears_hours("handoff_to_agent", {"agent": "hours"}), tools=(HandoffTool(agents=(target,)),)
+        "Reception.",
+        hears_hours("handoff_to_agent", {"agent": "hours"}),
+        tools=(HandoffTool(agents=(target,)),),
+        kind=kind,
     )
-    reception, number = await house.answering(first, name="the first agent")
+    reception, number = await house.answering(first, name=f"a {kind} answers")
     script = [WaitForAgent(), said("hours"), WaitForAgent(), said("goodbye"), WaitForHangUp()]
     call = await house.dial(number, script)
     await call.ended(timeout_s=60)

@@ -12,7 +12,10 @@ from turncall_proto.agent import HandoffTarget, HandoffTool
 from turncall_proto.command import CommandReply, HandOff, HandoffReply
 from turncall_proto.events import CallHandoff, ToolReturned
 
+from .both import BOTH
 from .test_pipeline_resumed import agent_said, caller_said, past
+
+pytestmark = BOTH
 
 BILLING = "agt_" + "b" * 32
 SALES = "agt_" + "c" * 32

@@ -19,6 +19,8 @@ from turncall_media.toolservers import servers
 from turncall_proto.events import ToolReturned, ToolsDiscovered, UtteranceBegun
 from turncall_proto.mcp import McpHttp, McpServer, McpSse, McpStdio
 
+from .both import BOTH
+
 SERVER = Path(__file__).with_name("mcp_server.py")
 
 
@@ -106,6 +108,7 @@ CRM = McpServer(
 )
 
 
+@BOTH
 @pytest.mark.proves(
     "agent.mcp_servers.name",
     "agent.mcp_servers.tools",

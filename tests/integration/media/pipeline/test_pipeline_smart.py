@@ -8,6 +8,10 @@ import pytest
 from turncall_media.turns import smart
 from turncall_proto.events import TurnMeasured
 
+from .both import BOTH
+
+pytestmark = BOTH
+
 
 @pytest.fixture
 def verdicts(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
@@ -56,7 +60,8 @@ def test_caller_who_goes_on_is_not_cut_off_by_an_old_verdict(
     stage: Any, verdicts: list[bool], judged: list[bytes]
 ) -> None:
     """A verdict about words that the caller has gone on from counts no more; a pause makes no second turn."""
-    stage.script.caller = ["I would like", "two, please."]
+    said = "I would like", "two, please."
+    stage.script.caller = list(said) if stage.pipeline == "cascade" else [" ".join(said)]
     verdicts += [False, True]
 
     async def act(scene: Any) -> None:

@@ -15,6 +15,7 @@ from turncall_media.pipelines.toolbox import WARNINGS
 from turncall_proto.agent import Guardrails
 from turncall_proto.events import ToolCalled, ToolReturned
 
+from .both import BOTH
 from .users_server import UsersServer, a_webhook, use_webhook
 
 
@@ -62,6 +63,7 @@ async def test_an_answer_that_just_fits_is_whole(stage: Any, monkeypatch: pytest
     assert scene.facts.of(ToolReturned)[0].output == "x" * 301
 
 
+@BOTH
 @pytest.mark.parametrize("text", ["", "Let me see."])
 @pytest.mark.proves("agent.tools.webhook.filler")
 async def test_caller_who_waits_hears_the_filler(stage: Any, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
@@ -109,6 +111,7 @@ async def test_who_is_calling_is_not_the_models_to_say(stage: Any, monkeypatch: 
     assert "+15550001" not in str(stage.script.contexts)
 
 
+@BOTH
 def test_function_that_was_never_offered_is_an_answer_and_a_fact(stage: Any) -> None:
     """A model that makes one up is told so and goes on; the record shows what it wanted."""
     stage.script.caller = ["Refund me."]
