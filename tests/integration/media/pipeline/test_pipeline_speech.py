@@ -8,6 +8,7 @@ import pytest
 from turncall_media.pipelines.apologies import apology
 from turncall_proto.agent import VendorRef
 from turncall_proto.call import CallState, EndedReason
+from turncall_proto.command import Say
 from turncall_proto.events import (
     CallStarted,
     TranscriptFinal,
@@ -107,6 +108,23 @@ def test_the_model_is_told_how_much_was_heard(stage: Any) -> None:
     heard_ms: list[float] = []
     stage.play(stage.an_agent(LONG), act)
     assert stage.script.heard_until == [pytest.approx(heard_ms[0], abs=60)]
+
+
+def test_a_line_is_said_as_it_would_be_read_aloud(stage: Any) -> None:
+    """The model is given no Markdown, no picture and no address to say; a line of nothing else is not said."""
+
+    async def act(scene: Any) -> None:
+        await scene.carrier.until(lambda: scene.transcript() and not scene.carrier.is_agent_heard)
+        assert (await scene.tell(Say, text="🎉")).outcome == "done"
+        await scene.carrier.speak(0.6)
+        await scene.carrier.until(lambda: len(scene.transcript()) == 3)
+        scene.carrier.hang_up()
+        await scene.outcome()
+
+    stage.script.caller, stage.script.replies = ["Thanks."], ["Bye."]
+    scene = stage.play(stage.an_agent("**Hello**, see https://www.example.com/menu?id=3. 🎉"), act)
+    assert stage.script.spoken == ["Hello, see example.com.", "Bye."]
+    assert scene.transcript()[0] == ("agent", "Hello, see example.com.")
 
 
 def test_usage_is_the_models(stage: Any) -> None:

@@ -13,6 +13,7 @@ from pipecat.frames.frames import (
 from pipecat.processors.frame_processor import FrameProcessor
 
 from turncall_media.exchange import SaidFrame, SayFrame
+from turncall_media.pipelines.aloud import plain
 from turncall_media.pipelines.mute import Mute
 from turncall_media.pipelines.speaking import HeardFrame, SoundFrame
 
@@ -114,7 +115,8 @@ class ModelSpeech(Speech):
 
     async def say(self, text: str, *, is_kept: bool, is_ordered: bool = False) -> None:
         """As in a cascade, in the model's voice."""
-        if self.is_muted and not is_ordered:
+        text = plain(text)
+        if not text or (self.is_muted and not is_ordered):
             return
         assert self.prompter is not None  # set when the pipeline is put together
         self.lines += 1
