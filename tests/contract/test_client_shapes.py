@@ -48,9 +48,9 @@ class Noted(TurnCall):
         self.asked.add(("GET", path))
         return b""
 
-    async def live(self, path: str, **_: Any) -> AsyncIterator[ServerSentEvent]:
+    async def live(self, path: str, *, body: Any = None, **_: Any) -> AsyncIterator[ServerSentEvent]:
         """One request."""
-        self.asked.add(("GET", path.partition("?")[0]))
+        self.asked.add(("GET" if body is None else "POST", path.partition("?")[0]))
         return
         yield
 

@@ -23,6 +23,8 @@ OPEN = {
     "ToolUse.arguments": "by the tool's own schema",
     "ToolUse.output": "whatever the user's server answered",
     "ToolCalled.arguments": "by the tool's own schema",
+    "ToolUsed.arguments": "by the tool's own schema",
+    "ToolUsed.output": "whatever the user's server answered",
     "ToolReturned.output": "whatever the user's server answered",
     "VendorRef.options": "by the vendor's own schema, in vendors.json",
     "WebhookTool.parameters": "a JSON Schema",

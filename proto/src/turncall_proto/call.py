@@ -12,6 +12,7 @@ from turncall_proto.variables import Metadata, Variables
 
 Direction = Literal["inbound", "outbound"]
 Channel = Literal["phone", "browser", "whatsapp"]
+TextChannel = Literal["chat", "sms", "whatsapp"]
 KnowledgeContext = Annotated[
     str,
     Meta(max_length=8000, description="What the agent is to know on this call: it joins the end of its prompt."),
@@ -108,7 +109,8 @@ class CallStart(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.s
     ``server_headers`` maps a host (``name`` or ``name:port``) to the headers that tools send there: a JSON object,
     sealed likewise.
     ``offered_to`` is the worker that reserved a slot; any other worker may still claim the epoch. An ``agent`` that
-    came with the call itself has no ``agent_id`` and no ``version_id``.
+    came with the call itself has no ``agent_id`` and no ``version_id``. A conversation in writing is planned alike:
+    then ``call_id`` is its session's, ``channel`` one of text, and the contact's address a number where it has one.
     """
 
     call_id: CallId
@@ -117,7 +119,7 @@ class CallStart(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.s
     agent_id: AgentId | None
     version_id: VersionId | None
     agent: AgentSpec
-    channel: Channel
+    channel: Channel | TextChannel
     direction: Direction
     from_number: PhoneNumber
     to_number: PhoneNumber

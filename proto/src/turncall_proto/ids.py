@@ -17,6 +17,8 @@ NumberId = NewType("NumberId", str)
 CallId = NewType("CallId", str)
 CredentialId = NewType("CredentialId", str)
 JobId = NewType("JobId", str)
+SessionId = NewType("SessionId", str)
+MessageId = NewType("MessageId", str)
 WorkerId = NewType("WorkerId", str)
 WebhookId = NewType("WebhookId", str)
 DeliveryId = NewType("DeliveryId", str)
@@ -27,6 +29,7 @@ WEBHOOK, DELIVERY = "whk", "dlv"
 AUDIT = "aud"
 CREDENTIAL = "cred"
 JOB = "job"
+SESSION, MESSAGE = "ses", "msg"
 
 _INBOUND_CALLS = UUID("6f1f8d0e-7a0a-5c51-9a55-0d6b8f3f7c11")
 

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta, Struct, field
 
 from turncall_proto.agent import Analysis, VendorRef
-from turncall_proto.ids import JobId, ProjectId
+from turncall_proto.call import CallStart
+from turncall_proto.ids import AgentId, JobId, ProjectId, SessionId
 from turncall_proto.marks import PERSONAL, CallMs, Instant, Milliseconds, Speech
 
 
@@ -60,6 +61,28 @@ class AnalysisJob(Job, frozen=True, kw_only=True, tag="analysis"):
     duration_ms: Milliseconds = 0
 
 
+class Wrote(Struct, frozen=True, kw_only=True):
+    """One message of a session. ``seq`` counts from 1. An operator is a person who writes in the agent's place."""
+
+    seq: int
+    author: Literal["contact", "agent", "operator"]
+    text: Speech
+    at: Instant
+
+
+class TextTurnJob(Job, frozen=True, kw_only=True, tag="text_turn"):
+    """Answer the messages of a session that nobody answered yet: those behind the agent's last one.
+
+    ``plan`` is the session's, with its agent, variables and secrets. ``wrote`` are its messages, oldest first, behind
+    those that ``summary`` stands for.
+    """
+
+    session_id: SessionId
+    plan: CallStart
+    wrote: tuple[Wrote, ...]
+    summary: Speech = ""
+
+
 class Parcel(Struct, frozen=True, kw_only=True, tag_field="type", tag="parcel"):
     """A job that is larger than a message may be: its JSON lies in the object store under ``key``."""
 
@@ -69,7 +92,7 @@ class Parcel(Struct, frozen=True, kw_only=True, tag_field="type", tag="parcel"):
     size_bytes: int
 
 
-ALL_JOBS: Final[tuple[type[Job], ...]] = (AnalysisJob,)
+ALL_JOBS: Final[tuple[type[Job], ...]] = (AnalysisJob, TextTurnJob)
 """Every kind of job; its tag is the kind that subjects name."""
 
 
@@ -114,4 +137,32 @@ class AnalysisDone(JobAnswer, frozen=True, kw_only=True, tag="analysis"):
     findings: Findings
 
 
-ALL_ANSWERS: Final[tuple[type[JobAnswer], ...]] = (AnalysisDone, JobFailed)
+class ToolUsed(Struct, frozen=True, kw_only=True):
+    """One use of a tool in a turn, as the record shows it."""
+
+    tool_call_id: str
+    tool: str
+    arguments: Annotated[dict[str, Any], PERSONAL]
+    is_ok: bool
+    output: Annotated[Any, PERSONAL]
+    latency_ms: Milliseconds
+    bound: Annotated[dict[str, str], PERSONAL] = field(default_factory=dict)
+
+
+class TextTurnDone(JobAnswer, frozen=True, kw_only=True, tag="text_turn"):
+    """The agent's answer; empty when it has nothing to say.
+
+    ``through`` is the last message that it knew of. ``summary`` stands for the messages up to ``summarised_through``,
+    0 when nothing was summarised. ``is_ended``: the agent ended the session. ``handed_to`` goes on in its place.
+    """
+
+    text: Speech
+    through: int
+    tools: tuple[ToolUsed, ...] = ()
+    is_ended: bool = False
+    handed_to: AgentId | None = None
+    summary: Speech = ""
+    summarised_through: int = 0
+
+
+ALL_ANSWERS: Final[tuple[type[JobAnswer], ...]] = (AnalysisDone, TextTurnDone, JobFailed)

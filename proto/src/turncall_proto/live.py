@@ -4,8 +4,16 @@ from typing import Literal
 
 from msgspec import Struct
 
-from turncall_proto.ids import CallId
+from turncall_proto.ids import CallId, SessionId
 from turncall_proto.marks import Speech
+
+
+class TextDelta(Struct, frozen=True, kw_only=True, tag_field="type", tag="message.delta"):
+    """The next words of an answer that is being written; ``through`` is the message that it answers."""
+
+    session_id: SessionId
+    through: int
+    text: Speech
 
 
 class TranscriptPartial(Struct, frozen=True, kw_only=True, tag_field="type", tag="transcript.partial"):

@@ -65,7 +65,7 @@ def channels() -> Mapping[str, Channel]:
         ),
         "news": Channel(
             address=f"{root}.live.{{project}}.{{call}}",
-            messages=(live.TranscriptPartial,),
+            messages=(live.TranscriptPartial, live.TextDelta),
             summary="What is being said this moment; lossy.",
         ),
         "commands": Channel(

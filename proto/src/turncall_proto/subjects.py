@@ -4,7 +4,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from turncall_proto.ids import CallId, ProjectId, WorkerId
+from turncall_proto.ids import CallId, ProjectId, SessionId, WorkerId
 
 ROOT: Final = "tc.v1"
 Leaf = Literal["start", "claim", "event"]
@@ -54,8 +54,8 @@ def act(kind: Literal["hang_up", "handoff", "settlement"]) -> str:
     return f"{ROOT}.act.{kind}"
 
 
-def live(project: ProjectId, call_id: CallId) -> str:
-    """Lossy news of a live call: partial transcripts and freshly stored facts."""
+def live(project: ProjectId, call_id: CallId | SessionId) -> str:
+    """Lossy news of a live call or session: what is being said or written, and what was stored."""
     return f"{ROOT}.live.{project}.{call_id}"
 
 

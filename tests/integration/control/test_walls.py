@@ -60,6 +60,9 @@ def bodies(a_config, agent_id):
         "inject": {"text": "The caller is Ada."},
         "hand_off": {"agent_id": "agt_" + "0" * 32},
         "send_dtmf": {"digits": "1"},
+        "create_session": {"agent_id": agent_id, "contact": "visitor-17"},
+        "write_message": {"text": "Hello.", "author": "operator"},
+        "write_message_streamed": {"text": "Hello.", "author": "operator"},
         "delete_calls_of_number": {"number": "+15550109999"},
         "change_agent": {"name": "Other"},
         "put_draft": {"config": a_config()},
@@ -91,6 +94,7 @@ async def objects(control, carrier, a_config):
         "webhook"
     ]
     delivery = await owner.done("POST", f"/v1/webhooks/{webhook['id']}/test")
+    session = await owner.done("POST", "/v1/sessions", {"agent_id": agent["id"], "contact": "visitor-17"})
     credential = await owner.done("PUT", "/v1/credentials", bodies(a_config, "")["put_credential"])
     sid = "CA" + "5" * 32
     form = {"CallSid": sid, "AccountSid": account.sid, "From": "+15550001111", "To": e164, "CallStatus": "ringing"}
@@ -107,6 +111,7 @@ async def objects(control, carrier, a_config):
         ids.WEBHOOK: webhook["id"],
         ids.DELIVERY: delivery["id"],
         ids.CREDENTIAL: credential["id"],
+        ids.SESSION: session["id"],
         ids.CALL: ids.inbound_call_id("twilio", account.sid, sid),
     }
     for path in (f"/v1/calls/{found[ids.CALL]}", f"/v1/numbers/{number['id']}", f"/v1/agents/{agent['id']}"):

@@ -19,6 +19,7 @@ from turncall_control.audit.routes import AUDIT
 from turncall_control.auth import Caller
 from turncall_control.calls.routes import CALLS
 from turncall_control.changes.relay import CHANGES
+from turncall_control.chat.routes import CHAT
 from turncall_control.config import ControlConfig
 from turncall_control.credentials.routes import CREDENTIALS
 from turncall_control.db.engine import in_project
@@ -59,6 +60,7 @@ SLICES: Final[tuple[Slice, ...]] = (
     CALLS,
     DIALS,
     ANALYSIS,
+    CHAT,
     USAGE,
     CREDENTIALS,
     INGRESS,

@@ -44,6 +44,8 @@ class Permission(StrEnum):
     NUMBERS_WRITE = "numbers:write"
     CALLS_READ = "calls:read"
     CALLS_WRITE = "calls:write"
+    SESSIONS_READ = "sessions:read"
+    SESSIONS_WRITE = "sessions:write"
     CREDENTIALS_READ = "credentials:read"
     CREDENTIALS_WRITE = "credentials:write"
     WEBHOOKS_READ = "webhooks:read"
@@ -52,13 +54,16 @@ class Permission(StrEnum):
 
 
 _P = Permission
-_VIEWER: Final = frozenset({_P.PROJECT_READ, _P.AGENTS_READ, _P.NUMBERS_READ, _P.CALLS_READ, _P.WEBHOOKS_READ})
+_VIEWER: Final = frozenset(
+    {_P.PROJECT_READ, _P.AGENTS_READ, _P.NUMBERS_READ, _P.CALLS_READ, _P.SESSIONS_READ, _P.WEBHOOKS_READ}
+)
 _DEVELOPER: Final = _VIEWER | {
     _P.KEYS_READ,
     _P.KEYS_WRITE,
     _P.AGENTS_WRITE,
     _P.NUMBERS_WRITE,
     _P.CALLS_WRITE,
+    _P.SESSIONS_WRITE,
     _P.CREDENTIALS_READ,
     _P.WEBHOOKS_WRITE,
 }

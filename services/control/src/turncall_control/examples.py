@@ -36,10 +36,15 @@ _WORDS: Final = {
     "detail": "",
 }
 """What stands in a field of this name, where its own schema has no better idea."""
-_ID: Final = re.compile(r"(?:^|_)(agent|call|credential|delivery|key|number|project|version|webhook|worker)_id$")
+_ID: Final = re.compile(
+    r"(?:^|_)(agent|call|credential|delivery|job|key|message|number|project|session|version|webhook|worker)_id$"
+)
 _PREFIXES: Final = {
     "agent": "agt",
     "call": "call",
+    "message": "msg",
+    "session": "ses",
+    "job": "job",
     "credential": "crd",
     "delivery": "dlv",
     "key": "key",

@@ -2,6 +2,7 @@
 
 from turncall_control.agents.model import AgentRow, VersionRow
 from turncall_control.calls.model import CallEventRow, CallRow, CarrierCallbackRow, EpochRow, ErasedCallRow
+from turncall_control.chat.model import MessageRow, SessionRow
 from turncall_control.credentials.model import CredentialRow
 from turncall_control.dials.model import DialPaceRow, DialRow
 from turncall_control.idempotency import KeyUse
@@ -29,6 +30,8 @@ TABLES = (
     WebhookRow,
     DeliveryRow,
     JobRow,
+    SessionRow,
+    MessageRow,
     CallRow,
     CallEventRow,
     EpochRow,

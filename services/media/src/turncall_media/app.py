@@ -130,7 +130,6 @@ class Worker:
             recordings_spool=recordings,
             circuits=Circuits(time.monotonic),
             mcp_programs=commands(config.mcp_commands),
-            models_dir=config.models_dir,
             owned=set(),
             now=_now,
             counters=self._counters,
@@ -244,7 +243,12 @@ class Worker:
     async def _open_workshop(self, stack: AsyncExitStack, bus: Bus, blobs: BlobStore) -> None:
         """Jobs are taken from here on; those in hand when the process must end are given back."""
         desk = Desk(
-            bus=bus, blobs=blobs, open_secret=self._open_secret, egress_allow=self._config.egress_allow, now=_now
+            bus=bus,
+            blobs=blobs,
+            open_secret=self._open_secret,
+            egress_allow=self._config.egress_allow,
+            mcp_programs=commands(self._config.mcp_commands),
+            now=_now,
         )
         workshop = Workshop(desk, self._config.job_slots, self._counters.jobs)
         stack.push_async_callback(workshop.close, CUT_OFF_S)

@@ -61,11 +61,12 @@ def warm() -> dict[Kind, tuple[str, ...]]:
 
 def _warmed(kind: Kind, vendor: str) -> bool:
     try:
-        shared = getattr(load(kind, vendor), "warm", None)
-        if shared is not None:
-            shared()
+        module = load(kind, vendor)
     except VendorUnusable:
         return False
+    shared = getattr(module, "warm", None)
+    if shared is not None:
+        shared()
     return True
 
 

@@ -111,7 +111,6 @@ def _resources(station: Station) -> Resources:
         recordings_spool=station.recordings_spool,
         circuits=station.circuits,
         hand_off=_to_nobody,
-        models_dir=station.models_dir,
     )
 
 

@@ -101,7 +101,6 @@ class Resources(Struct, frozen=True, kw_only=True):
     recording wait for the store. ``hand_off`` asks control for the plan with which another agent goes on, or says why
     there is none. ``circuits`` are what the worker's calls know of vendors that are out of order.
     ``mcp_programs`` are those that the operator has named for agents to use.
-    ``models_dir`` is the folder of models that run here; empty for none.
     """
 
     worker: WorkerId
@@ -113,4 +112,3 @@ class Resources(Struct, frozen=True, kw_only=True):
     hand_off: Callable[[AgentId, str], Awaitable[HandoffReply]]
     circuits: Circuits
     mcp_programs: Mapping[str, tuple[str, ...]] = {}
-    models_dir: str = ""

@@ -8,7 +8,8 @@ import msgspec
 from prometheus_client import Counter
 
 from turncall_bus.bus import Delivered, Postponed, Subscription
-from turncall_media.jobs.shape import Desk, JobModule, JobRefused, Tally, module_of, tag_of
+from turncall_media.jobs.shape import Desk, JobModule, JobPostponed, JobRefused, module_of, tag_of
+from turncall_media.text.tally import Tally
 from turncall_proto import subjects
 from turncall_proto.codec import MalformedMessage, encode
 from turncall_proto.job import ALL_JOBS, Job, JobAnswer, JobFailed, Parcel
@@ -64,7 +65,7 @@ class Workshop:
     async def do(self, kind: type[Job], module: JobModule, message: Delivered) -> None:
         """One delivery of one job, answered before it returns. Raises `Postponed` to have it tried again."""
         self.busy += 1
-        tally = Tally()
+        tally = Tally(is_repeat=message.delivery > 1)
         job: Job | None = None
         try:
             job = await self._unpacked(kind, message.data)
@@ -76,11 +77,14 @@ class Workshop:
         except JobRefused as refusal:
             answer = self._failed(job, tally, str(refusal))
         except Exception as error:
+            why = str(error) if isinstance(error, JobPostponed) else type(error).__name__
+            if not isinstance(error, JobPostponed):
+                _log.exception("job.broke", kind=tag_of(kind))
             if job is None or message.delivery <= len(PAUSES_S):
-                _log.warning("job.postponed", kind=tag_of(kind), delivery=message.delivery, exc_info=error)
+                _log.warning("job.postponed", kind=tag_of(kind), delivery=message.delivery, why=why)
                 raise Postponed(PAUSES_S[min(message.delivery, len(PAUSES_S)) - 1]) from error
-            _log.exception("job.failed", kind=tag_of(kind), job_id=job.job_id)
-            answer = self._failed(job, tally, f"It was tried {message.delivery} times: {type(error).__name__}")
+            _log.error("job.failed", kind=tag_of(kind), job_id=job.job_id, why=why)
+            answer = self._failed(job, tally, f"It was tried {message.delivery} times: {why}")
         finally:
             self.busy -= 1
         await self._answer(kind, answer)

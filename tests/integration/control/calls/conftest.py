@@ -513,7 +513,11 @@ async def _key_header(desk: Desk, project_id: UUID) -> dict[str, str]:
 async def _clean(nats_url: str) -> None:
     """No calls and jobs in the streams and no consumer: facts of other tests have no rows here."""
     client = await nats_client.connect(nats_url)
-    consumers = ((subjects.TC_CALLS.name, subjects.PROJECTOR), (subjects.TC_JOBS.name, "answers-analysis"))
+    consumers = (
+        (subjects.TC_CALLS.name, subjects.PROJECTOR),
+        (subjects.TC_JOBS.name, "answers-analysis"),
+        (subjects.TC_JOBS.name, "answers-text_turn"),
+    )
     try:
         stream = client.jetstream()
         for name, durable in consumers:

@@ -88,6 +88,7 @@ async def rig(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
         blobs=rig.blobs,
         open_secret=lambda sealed: sealed,
         egress_allow=("127.0.0.0/8",),
+        mcp_programs={},
         now=lambda: datetime.now(UTC),
     )
     shop = Workshop(desk, 2, Counters(CollectorRegistry()).jobs)

@@ -24,8 +24,10 @@ from turncall.client.shapes import (
     DrainTaken,
     EndTaken,
     EntryView,
+    Exchange,
     Fallback,
     KeyMade,
+    MessageView,
     NumberCheck,
     NumberErased,
     NumberView,
@@ -39,6 +41,7 @@ from turncall.client.shapes import (
     RecordingLink,
     Redelivering,
     Role,
+    SessionView,
     SigningSecret,
     StoredFact,
     Target,
@@ -63,6 +66,7 @@ from turncall_proto.ids import (
     KeyId,
     NumberId,
     ProjectId,
+    SessionId,
     WebhookId,
     WorkerId,
 )
@@ -376,6 +380,63 @@ class TurnCall(Access, Versions):
         async for event in self.live(f"/v1/calls/{call_id}/events/stream{query}", after=str(after) if after else ""):
             if event.id:
                 yield msgspec.json.decode(event.data, type=StoredFact)
+
+    async def create_session(
+        self,
+        agent_id: AgentId,
+        contact: str,
+        *,
+        variables: Mapping[str, str] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        key: str = "",
+    ) -> SessionView:
+        """Begins a conversation in writing."""
+        body = {"agent_id": agent_id, "contact": contact, "variables": variables or {}, "metadata": metadata or {}}
+        return await self.request("POST", "/v1/sessions", SessionView, body=body, key=key)
+
+    async def sessions(
+        self,
+        *,
+        state: str | None = None,
+        agent_id: AgentId | None = None,
+        contact: str | None = None,
+        cursor: str | None = None,
+    ) -> Page[SessionView]:
+        """Conversations in writing, newest first."""
+        query = {"state": state, "agent_id": agent_id, "contact": contact, "cursor": cursor}
+        return await self.request("GET", "/v1/sessions", Page[SessionView], query=query)
+
+    async def session(self, session_id: SessionId) -> SessionView:
+        """One conversation in writing."""
+        return await self.request("GET", f"/v1/sessions/{session_id}", SessionView)
+
+    async def messages(self, session_id: SessionId, *, cursor: str | None = None) -> Page[MessageView]:
+        """What was written, oldest first."""
+        path = f"/v1/sessions/{session_id}/messages"
+        return await self.request("GET", path, Page[MessageView], query={"cursor": cursor})
+
+    async def write(self, session_id: SessionId, text: str, *, author: str = "contact", key: str = "") -> Exchange:
+        """Writes a message and waits for the answer, half a minute here; one that comes later is in the messages."""
+        path = f"/v1/sessions/{session_id}/messages"
+        return await self.request("POST", path, Exchange, body={"text": text, "author": author}, key=key)
+
+    async def write_streamed(self, session_id: SessionId, text: str) -> AsyncIterator[tuple[str, Any]]:
+        """Writes a message; the events of its answer and their data: `message.delta`, then `message` or `no_answer`."""
+        path = f"/v1/sessions/{session_id}/messages/stream"
+        async for event in self.live(path, body={"text": text, "author": "contact"}):
+            yield event.event, msgspec.json.decode(event.data)
+
+    async def take_over(self, session_id: SessionId) -> SessionView:
+        """A person writes in the agent's place from here on."""
+        return await self.request("POST", f"/v1/sessions/{session_id}/take-over", SessionView)
+
+    async def release(self, session_id: SessionId) -> SessionView:
+        """The agent answers again."""
+        return await self.request("POST", f"/v1/sessions/{session_id}/release", SessionView)
+
+    async def end_session(self, session_id: SessionId) -> SessionView:
+        """Ends a conversation in writing."""
+        return await self.request("POST", f"/v1/sessions/{session_id}/end", SessionView)
 
     async def create_webhook(
         self,

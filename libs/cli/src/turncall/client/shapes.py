@@ -15,13 +15,15 @@ from turncall_proto.ids import (
     DeliveryId,
     JobId,
     KeyId,
+    MessageId,
     NumberId,
     ProjectId,
+    SessionId,
     VersionId,
     WebhookId,
     WorkerId,
 )
-from turncall_proto.job import Findings, ModelUse
+from turncall_proto.job import Findings, ModelUse, ToolUsed
 
 Role = Literal["admin", "developer", "viewer"]
 
@@ -510,6 +512,48 @@ class CallAnalyses(Struct, frozen=True, kw_only=True):
     """The readings of a call, newest first."""
 
     analyses: tuple[AnalysisView, ...]
+
+
+class SessionView(Struct, frozen=True, kw_only=True):
+    """A conversation in writing; ``state`` is active, ended or expired."""
+
+    id: SessionId
+    project_id: ProjectId
+    agent_id: AgentId
+    version_id: VersionId
+    channel: str
+    contact: str
+    state: str
+    is_taken_over: bool
+    variables: dict[str, str]
+    metadata: dict[str, str]
+    message_count: int
+    created_at: datetime
+    expires_at: datetime
+    ended_at: datetime | None
+
+
+class MessageView(Struct, frozen=True, kw_only=True):
+    """One message of a session; ``author`` is contact, agent or operator."""
+
+    id: MessageId
+    session_id: SessionId
+    seq: int
+    author: str
+    text: str
+    tools: tuple[ToolUsed, ...]
+    used: tuple[ModelUse, ...]
+    answers: int | None
+    failure: str
+    created_at: datetime
+
+
+class Exchange(Struct, frozen=True, kw_only=True):
+    """A message that was taken, and the agent's answer to it, if there is one."""
+
+    message: MessageView
+    reply: MessageView | None
+    session: SessionView
 
 
 class ToolUse(Struct, frozen=True, kw_only=True):

@@ -9,6 +9,8 @@ import msgspec
 from msgspec import Struct
 
 TIMEOUT_S: Final = 30.0
+ANSWER_WITHIN_S: Final = 75.0
+"""An answer in writing that is streamed may begin late: the agent has a minute."""
 QUIET_FEED_S: Final = 20.0
 """A live feed that sends nothing for this long, not even its own signs of life, is broken."""
 
@@ -114,18 +116,22 @@ class Transport:
         _raise_for(response, response.content)
         return response.content
 
-    async def live(self, path: str, *, after: str = "") -> AsyncIterator[ServerSentEvent]:
-        """A live feed from the event after ``after``; ends when the server ends it. Raises like `request`."""
+    async def live(self, path: str, *, after: str = "", body: object = None) -> AsyncIterator[ServerSentEvent]:
+        """A live feed from the event after ``after``, or the answer to a POST of ``body`` as it comes; ends when the
+        server ends it. Raises like `request`."""
+        method, content = ("GET", None) if body is None else ("POST", msgspec.json.encode(body))
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": after} if after else {})
-        patience = httpx.Timeout(TIMEOUT_S, read=QUIET_FEED_S)
+        if content is not None:
+            headers["Content-Type"] = "application/json"
+        patience = httpx.Timeout(TIMEOUT_S, read=QUIET_FEED_S if body is None else ANSWER_WITHIN_S)
         try:
-            async with self._http.stream("GET", path, headers=headers, timeout=patience) as stream:
+            async with self._http.stream(method, path, content=content, headers=headers, timeout=patience) as stream:
                 if stream.is_error:
                     _raise_for(stream, await stream.aread())
                 async for event in _parsed(stream.aiter_lines()):
                     yield event
         except httpx.TransportError as error:
-            raise Unreachable(f"GET {path}: {error or type(error).__name__}") from error
+            raise Unreachable(f"{method} {path}: {error or type(error).__name__}") from error
 
 
 async def _parsed(lines: AsyncIterator[str]) -> AsyncIterator[ServerSentEvent]:

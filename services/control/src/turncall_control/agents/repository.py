@@ -109,6 +109,18 @@ async def current(session: AsyncSession, agent: AgentRow) -> Mapping[VersionStat
     return {row.state: row for row in await session.scalars(statement)}
 
 
+async def in_service(session: AsyncSession, project_id: ProjectId, agent_id: AgentId) -> VersionRow | None:
+    """The published version of an agent that is not archived; None for any other."""
+    live = select(AgentRow.id).where(owned(AgentRow.project_id, project_id), AgentRow.archived_at.is_(None))
+    statement = select(VersionRow).where(
+        owned(VersionRow.project_id, project_id),
+        VersionRow.agent_id == agent_id,
+        VersionRow.agent_id.in_(live),
+        VersionRow.state == VersionState.PUBLISHED,
+    )
+    return await session.scalar(statement)
+
+
 async def current_numbers(
     session: AsyncSession, project_id: ProjectId, agents: Sequence[AgentId]
 ) -> Mapping[tuple[AgentId, VersionState], int]:

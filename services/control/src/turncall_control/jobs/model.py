@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from turncall_control.db.base import Id, Row, Word, created_at
 from turncall_proto import ids
-from turncall_proto.ids import CallId, JobId, ProjectId
+from turncall_proto.ids import CallId, JobId, ProjectId, SessionId
 
 
 class JobState(StrEnum):
@@ -35,6 +35,13 @@ class JobRow(Row):
         Index("ix_jobs_due_at", "due_at", postgresql_where=text("state in ('due', 'sent')")),
         Index("ix_jobs_call_id", "call_id", "created_at"),
         Index(
+            "ux_jobs_kind_session_id_open",
+            "kind",
+            "session_id",
+            unique=True,
+            postgresql_where=text("state in ('due', 'sent')"),
+        ),
+        Index(
             "ux_jobs_kind_call_id_open",
             "kind",
             "call_id",
@@ -47,6 +54,7 @@ class JobRow(Row):
     project_id: Mapped[ProjectId] = mapped_column(Id(ids.PROJECT), ForeignKey("projects.id"))
     kind: Mapped[str]
     call_id: Mapped[CallId | None] = mapped_column(Id(ids.CALL))
+    session_id: Mapped[SessionId | None] = mapped_column(Id(ids.SESSION))
     state: Mapped[JobState] = mapped_column(Word(JobState), server_default=text("'due'"))
     tries: Mapped[int] = mapped_column(server_default=text("0"))
     due_at: Mapped[datetime] = mapped_column(server_default=text("now()"))

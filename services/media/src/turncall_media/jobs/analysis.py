@@ -8,7 +8,8 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, best_match
 from referencing import Registry
 
-from turncall_media.jobs.shape import Desk, JobRefused, Tally
+from turncall_media.jobs.shape import Desk, JobPostponed, JobRefused
+from turncall_media.text.tally import Tally
 from turncall_media.text.thinking import Model, ModelFailed, think
 from turncall_proto.agent import Analysis
 from turncall_proto.job import AnalysisDone, AnalysisJob, Findings
@@ -31,7 +32,7 @@ JSON Schema:
 
 
 async def run(job: AnalysisJob, desk: Desk, tally: Tally) -> AnalysisDone:
-    """Asks each model in turn until one answers as the schema demands. Raises `JobRefused`, or `ModelFailed`."""
+    """Asks each model in turn until one answers as the schema demands. Raises `JobRefused`, `JobPostponed`."""
     schema = schema_of(job.analysis)
     try:
         Draft202012Validator.check_schema(schema)
@@ -53,7 +54,7 @@ async def run(job: AnalysisJob, desk: Desk, tally: Tally) -> AnalysisDone:
     assert last is not None  # a job names a model at least
     if last.is_final:
         raise JobRefused(str(last)) from last
-    raise last
+    raise JobPostponed(str(last)) from last
 
 
 async def _read(model: Model, messages: list[dict[str, Any]], schema: Mapping[str, Any], tally: Tally) -> Findings:

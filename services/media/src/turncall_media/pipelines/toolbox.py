@@ -1,9 +1,9 @@
 """An agent's tools as functions that Pipecat's models can call. Whatever goes wrong becomes an answer, not an error."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError
@@ -15,10 +15,9 @@ from pipecat.services.llm_service import FunctionCallParams, LLMService
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from turncall_media.pipelines.speech import Speech
 from turncall_media.pipelines.story import INTERRUPTED
-from turncall_media.report.events import Narrator
 from turncall_media.tools.shape import CallReach, Function, Invocation, ToolFailed
+from turncall_proto.events import LeftOut
 from turncall_runtime import logs
 
 LARGEST_ARGUMENTS_CHARACTERS: Final = 16_000
@@ -54,6 +53,31 @@ class Allowance:
         return max(0, self._used - self._most)
 
 
+class Scribe(Protocol):
+    """Who writes down what tools did."""
+
+    turn: int
+
+    def tool_called(
+        self, tool_call_id: str, tool: str, arguments: dict[str, Any], bound: Mapping[str, str]
+    ) -> None: ...
+
+    def tool_returned(self, tool_call_id: str, tool: str, output: Any, latency_s: float, *, is_ok: bool) -> None: ...
+
+    def tools_discovered(
+        self, server: str, tools: tuple[str, ...], left_out: tuple[LeftOut, ...], took_s: float, why: str
+    ) -> None: ...
+
+
+class Voice(Protocol):
+    """Who says what the model does not."""
+
+    @property
+    def has_model_spoken(self) -> bool: ...
+
+    async def say(self, text: str, *, is_kept: bool) -> None: ...
+
+
 class Shared(Struct, frozen=True, kw_only=True):
     """What all tools of one call have in common. ``is_over``: the conversation has ended, or goes on elsewhere.
 
@@ -62,8 +86,8 @@ class Shared(Struct, frozen=True, kw_only=True):
     """
 
     reach: CallReach
-    narrator: Narrator
-    speech: Speech
+    narrator: Scribe
+    speech: Voice
     allowance: Allowance
     is_over: Callable[[], bool]
     repeated: frozenset[str]
@@ -162,7 +186,7 @@ def _handler(function: Function, shared: Shared) -> Callable[[FunctionCallParams
 
 
 @asynccontextmanager
-async def _filled(function: Function, speech: Speech) -> AsyncIterator[None]:
+async def _filled(function: Function, speech: Voice) -> AsyncIterator[None]:
     """Has the function's filler said when what is done inside takes its time."""
     if not function.filler:
         yield
@@ -175,7 +199,7 @@ async def _filled(function: Function, speech: Speech) -> AsyncIterator[None]:
         await asyncio.wait({filling})
 
 
-async def _fill(filler: str, speech: Speech) -> None:
+async def _fill(filler: str, speech: Voice) -> None:
     await asyncio.sleep(FILLER_AFTER_S)
     if not speech.has_model_spoken:
         await speech.say(filler, is_kept=False)

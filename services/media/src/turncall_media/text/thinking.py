@@ -1,20 +1,14 @@
-"""One answer of a language model outside a call: the vendor's service in a pipeline of its own, and what it used."""
+"""A language model outside a call: the vendor's own service in a pipeline of its own, asked once, and what it used."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from msgspec import Struct
-from pipecat.frames.frames import (
-    ErrorFrame,
-    Frame,
-    LLMContextFrame,
-    LLMFullResponseEndFrame,
-    LLMTextFrame,
-    MetricsFrame,
-)
+from pipecat.frames.frames import ErrorFrame, LLMContextFrame, LLMFullResponseEndFrame, LLMTextFrame, MetricsFrame
 from pipecat.metrics.metrics import LLMUsageMetricsData
-from pipecat.pipeline.pipeline import Pipeline
+from pipecat.pipeline.pipeline import Pipeline as Stages
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.utils.asyncio.task_manager import TaskManager
@@ -32,6 +26,8 @@ from turncall_proto.job import ModelUse
 
 CONNECT_WITHIN_S: Final = 10.0
 CANCEL_WITHIN_S: Final = 3.0
+
+Pipeline = PipelineWorker
 
 
 class ModelFailed(Exception):
@@ -59,29 +55,64 @@ class Model(Struct, frozen=True, kw_only=True):
     egress_allow: tuple[str, ...]
 
 
-async def think(model: Model, messages: Sequence[Any], within_s: float) -> Thought:
-    """Asks a model once, with messages in OpenAI's form. Raises `ModelFailed`, also for silence."""
+def service_of(model: Model) -> Any:
+    """The vendor's service, not connected. Raises `ModelFailed` when it cannot be built."""
     try:
-        service = _service(model)
+        module = registry.load("llm", model.ref.vendor)
+        context = BuildContext(
+            rate_hz=RATE_HZ,
+            language=model.language,
+            secret=key_for(model.ref, module.CAPABILITIES, model.plan, model.open_secret),
+            egress_allow=model.egress_allow,
+        )
+        return module.build(options_of(module, "llm", model.ref), context)
     except (VendorUnusable, SecretUnusable) as error:
         raise ModelFailed(model.ref.vendor, str(error), is_final=True) from error
-    answer = _Answer(model.ref.vendor, model_of(service))
-    worker = _worker([service, Tap("Answer", answer.notice)])
-    worker.add_event_handler("on_pipeline_error", answer.failed)
-    worker.add_event_handler("on_setup_timeout", answer.blocked)
+
+
+@asynccontextmanager
+async def running(
+    stages: list[Any],
+    failed: Callable[[PipelineWorker, ErrorFrame], Awaitable[None]],
+    blocked: Callable[..., Awaitable[None]],
+) -> AsyncIterator[PipelineWorker]:
+    """A pipeline for as long as it is needed; nothing of it is left behind. ``blocked``: it did not start in time."""
+    worker = PipelineWorker(
+        Stages(stages),
+        params=PipelineParams(enable_usage_metrics=True),
+        enable_rtvi=False,
+        enable_turn_tracking=False,
+        idle_timeout_secs=None,
+        check_dangling_tasks=False,
+        setup_timeout_secs=CONNECT_WITHIN_S,
+        start_timeout_secs=CONNECT_WITHIN_S,
+        cancel_timeout_secs=CANCEL_WITHIN_S,
+    )
+    worker.add_event_handler("on_pipeline_error", failed)
+    worker.add_event_handler("on_setup_timeout", blocked)
     manager = TaskManager()
-    running = asyncio.create_task(_run(worker, manager), name="thought")
+    task = asyncio.create_task(_run(worker, manager), name="text pipeline")
     try:
-        async with asyncio.timeout(within_s):
-            await worker.queue_frame(LLMContextFrame(LLMContext(list(messages))))
-            return await answer.whole
-    except TimeoutError as error:
-        raise ModelFailed(model.ref.vendor, f"no answer within {within_s:g} s", is_final=False) from error
+        yield worker
     finally:
         await worker.cancel()
-        await asyncio.wait({running}, timeout=CANCEL_WITHIN_S)
-        for task in (running, *manager.current_tasks()):
-            task.cancel()
+        await asyncio.wait({task}, timeout=CANCEL_WITHIN_S)
+        for left in (task, *manager.current_tasks()):
+            left.cancel()
+
+
+async def think(model: Model, messages: Sequence[Any], within_s: float) -> Thought:
+    """Asks a model once, with messages in OpenAI's form. Raises `ModelFailed`, also for silence."""
+    service = service_of(model)
+    answer = _Answer(model.ref.vendor, model_of(service))
+    asked = Tap("Asked", lambda _: None, up=by_class({ErrorFrame: answer.refused}))
+    async with running([asked, service, Tap("Answer", answer.notice)], answer.failed, answer.blocked) as worker:
+        try:
+            async with asyncio.timeout(within_s):
+                await worker.queue_frame(LLMContextFrame(LLMContext(list(messages))))
+                return await answer.whole
+        except TimeoutError as error:
+            raise ModelFailed(model.ref.vendor, f"no answer within {within_s:g} s", is_final=False) from error
 
 
 class _Answer:
@@ -107,11 +138,7 @@ class _Answer:
                 self._read += data.value.prompt_tokens
                 self._written += data.value.completion_tokens
 
-    def _ended(self, _: Frame) -> None:
-        # The numbers of a stream come before its end frame; an error frame may come behind it in the same breath.
-        asyncio.get_running_loop().call_soon(self._conclude)
-
-    def _conclude(self) -> None:
+    def _ended(self, _: LLMFullResponseEndFrame) -> None:
         if not self.whole.done():
             used = ModelUse(
                 vendor=self._vendor, model=self._model, input_tokens=self._read, output_tokens=self._written
@@ -119,6 +146,10 @@ class _Answer:
             self.whole.set_result(Thought(text="".join(self._text), used=used))
 
     async def failed(self, _: PipelineWorker, error: ErrorFrame) -> None:
+        """Something else in the pipeline failed."""
+        self.refused(error)
+
+    def refused(self, error: ErrorFrame) -> None:
         if not self.whole.done():
             is_final = error.category is not None and error.category.is_permanent
             self.whole.set_exception(ModelFailed(self._vendor, error.error, is_final=is_final))
@@ -126,31 +157,6 @@ class _Answer:
     async def blocked(self, *_: object) -> None:
         if not self.whole.done():
             self.whole.set_exception(ModelFailed(self._vendor, "did not connect", is_final=False))
-
-
-def _service(model: Model) -> Any:
-    module = registry.load("llm", model.ref.vendor)
-    context = BuildContext(
-        rate_hz=RATE_HZ,
-        language=model.language,
-        secret=key_for(model.ref, module.CAPABILITIES, model.plan, model.open_secret),
-        egress_allow=model.egress_allow,
-    )
-    return module.build(options_of(module, "llm", model.ref), context)
-
-
-def _worker(stages: list[Any]) -> PipelineWorker:
-    return PipelineWorker(
-        Pipeline(stages),
-        params=PipelineParams(enable_usage_metrics=True),
-        enable_rtvi=False,
-        enable_turn_tracking=False,
-        idle_timeout_secs=None,
-        check_dangling_tasks=False,
-        setup_timeout_secs=CONNECT_WITHIN_S,
-        start_timeout_secs=CONNECT_WITHIN_S,
-        cancel_timeout_secs=CANCEL_WITHIN_S,
-    )
 
 
 async def _run(worker: PipelineWorker, manager: TaskManager) -> None:

@@ -1,0 +1,1 @@
+"""Conversations in writing: sessions of a contact with an agent, and the messages in them."""

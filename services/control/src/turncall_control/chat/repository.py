@@ -1,0 +1,159 @@
+"""Reading and writing sessions and messages; turns are ordered here, one at a time for a session."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from turncall_control.chat.model import Author, MessageRow, SessionRow, SessionState
+from turncall_control.db.base import owned
+from turncall_control.errors import NotFound
+from turncall_control.http.paging import PageAsked, newest_first
+from turncall_proto import ids
+from turncall_proto.ids import AgentId, MessageId, ProjectId, SessionId
+
+LASTS: Final = timedelta(hours=24)
+"""How long a session lives without a message."""
+
+
+async def get(
+    session: AsyncSession, project_id: ProjectId, session_id: SessionId, *, is_locked: bool = False
+) -> SessionRow:
+    """One session of the project, for this transaction alone if ``is_locked``. Raises `NotFound`."""
+    statement = select(SessionRow).where(SessionRow.id == session_id, owned(SessionRow.project_id, project_id))
+    row = await session.scalar(statement.with_for_update() if is_locked else statement)
+    if row is None:
+        raise NotFound
+    return row
+
+
+async def page(
+    session: AsyncSession,
+    project_id: ProjectId,
+    asked: PageAsked,
+    *,
+    state: SessionState | None,
+    agent_id: AgentId | None,
+    contact: str | None,
+) -> Sequence[SessionRow]:
+    """A page of the project's sessions, newest first."""
+    statement = select(SessionRow).where(owned(SessionRow.project_id, project_id))
+    if state is not None:
+        statement = statement.where(SessionRow.state == state)
+    if agent_id is not None:
+        statement = statement.where(SessionRow.agent_id == agent_id)
+    if contact is not None:
+        statement = statement.where(SessionRow.contact == contact)
+    return (await session.scalars(newest_first(statement, SessionRow.id, ids.SESSION, asked))).all()
+
+
+async def messages(
+    session: AsyncSession, row: SessionRow, *, after: int = 0, limit: int | None = None
+) -> Sequence[MessageRow]:
+    """The messages of a session behind ``after``, oldest first."""
+    statement = (
+        select(MessageRow)
+        .where(MessageRow.session_id == row.id, MessageRow.seq > after, MessageRow.project_id == row.project_id)
+        .order_by(MessageRow.seq)
+    )
+    return (await session.scalars(statement if limit is None else statement.limit(limit))).all()
+
+
+async def write(session: AsyncSession, row: SessionRow, author: Author, words: str, **more: Any) -> MessageRow:
+    """Adds a message to a locked session, which lives on from here."""
+    row.message_count += 1
+    row.expires_at = datetime.now(UTC) + LASTS
+    message = MessageRow(
+        id=MessageId(ids.mint(ids.MESSAGE)),
+        session_id=row.id,
+        project_id=row.project_id,
+        seq=row.message_count,
+        author=author,
+        text=words,
+        **more,
+    )
+    session.add(message)
+    await session.flush()
+    await session.refresh(message)
+    return message
+
+
+async def order_turn(session: AsyncSession, row: SessionRow) -> None:
+    """Has the agent answer what is unanswered, unless it is about to; a session has one turn at a time."""
+    await session.execute(
+        text(
+            "insert into jobs (id, project_id, kind, session_id) values (:job, :project, 'text_turn', :session)"
+            " on conflict (kind, session_id) where state in ('due', 'sent') do nothing"
+        ),
+        {
+            "job": ids.parsed(ids.JOB, ids.mint(ids.JOB)),
+            "project": ids.parsed(ids.PROJECT, row.project_id),
+            "session": ids.parsed(ids.SESSION, row.id),
+        },
+    )
+
+
+async def is_unanswered(session: AsyncSession, row: SessionRow) -> bool:
+    """Whether the agent is to write: the contact has written what it did not know of, and nobody failed over that."""
+    if row.state != SessionState.ACTIVE or row.is_taken_over:
+        return False
+    last = await session.scalar(
+        select(MessageRow)
+        .where(MessageRow.session_id == row.id, MessageRow.author == Author.CONTACT)
+        .order_by(MessageRow.seq.desc())
+        .limit(1)
+    )
+    return last is not None and last.seq > row.answered_through and not last.failure
+
+
+async def forgotten(session: AsyncSession, at_once: int) -> Sequence[SessionRow]:
+    """Sessions that wait for the agent without a turn under way: somebody died between an answer and the next turn."""
+    found = await session.scalars(
+        select(SessionRow)
+        .where(SessionRow.state == SessionState.ACTIVE, ~SessionRow.is_taken_over)
+        .where(
+            text(
+                "exists (select from messages m where m.session_id = sessions.id and m.author = 'contact'"
+                " and m.seq > sessions.answered_through and m.failure = '' and m.created_at < now() - interval '10 s')"
+                " and not exists (select from jobs j where j.session_id = sessions.id and j.state in ('due', 'sent'))"
+            )
+        )
+        .limit(at_once)
+    )
+    return found.all()
+
+
+async def expire(session: AsyncSession, at_once: int) -> Sequence[SessionRow]:
+    """Ends sessions whose time has come; those that somebody else holds are left to the next look."""
+    rows = (
+        await session.scalars(
+            select(SessionRow)
+            .where(SessionRow.state == SessionState.ACTIVE, SessionRow.expires_at <= func.now())
+            .limit(at_once)
+            .with_for_update(skip_locked=True)
+        )
+    ).all()
+    for row in rows:
+        row.state, row.ended_at = SessionState.EXPIRED, datetime.now(UTC)
+    return rows
+
+
+async def notify(session: AsyncSession, row: SessionRow, kind: str, data: msgspec.Struct) -> None:
+    """Queues an event for the subscriptions that want it, in the transaction in which it happens."""
+    await session.execute(
+        text(
+            "insert into webhook_deliveries (project_id, webhook_id, type, at, data)"
+            " select project_id, id, cast(:kind as text), now(), cast(:data as jsonb) from webhooks"
+            " where project_id = :project and is_enabled and (event_types = '{}' or :kind = any(event_types))"
+            " and (agent_id is null or agent_id = :agent)"
+        ),
+        {
+            "kind": kind,
+            "data": msgspec.json.encode(data).decode(),
+            "project": ids.parsed(ids.PROJECT, row.project_id),
+            "agent": ids.parsed(ids.AGENT, row.agent_id),
+        },
+    )

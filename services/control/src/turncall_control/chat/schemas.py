@@ -1,0 +1,93 @@
+"""Sessions and messages as the API takes and shows them."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from turncall_control.chat.model import Author, SessionState
+from turncall_control.http.fields import Moment
+from turncall_proto.call import TextChannel
+from turncall_proto.ids import AgentId, MessageId, ProjectId, SessionId, VersionId
+from turncall_proto.job import ModelUse, ToolUsed
+from turncall_proto.marks import PERSONAL
+from turncall_proto.variables import Metadata, Variables
+
+LONGEST_MESSAGE: int = 8000
+
+Contact = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
+        description="Who writes, as you know them: a user's id, an address.",
+        examples=["visitor-17"],
+    ),
+    PERSONAL,
+]
+
+
+class SessionNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A conversation to begin. The agent's published version answers; its first message, if it has one, is written."""
+
+    agent_id: AgentId
+    contact: Contact
+    variables: Variables = field(default_factory=dict)
+    metadata: Metadata = field(default_factory=dict)
+
+
+class SessionView(Struct, frozen=True, kw_only=True):
+    """A conversation in writing."""
+
+    id: SessionId
+    project_id: ProjectId
+    agent_id: Annotated[AgentId, Meta(description="Who answers; another one than at first after a handoff.")]
+    version_id: VersionId
+    channel: TextChannel
+    contact: Contact
+    state: SessionState
+    is_taken_over: Annotated[bool, Meta(description="A person writes in the agent's place.")]
+    variables: Variables
+    metadata: Metadata
+    message_count: int
+    created_at: Moment
+    expires_at: Annotated[Moment, Meta(description="24 hours after the last message, unless another one comes.")]
+    ended_at: Moment | None
+
+
+class MessageNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Something written."""
+
+    text: Annotated[str, Meta(min_length=1, max_length=LONGEST_MESSAGE, examples=["When do you open?"]), PERSONAL]
+    author: Annotated[
+        Literal["contact", "operator"],
+        Meta(description="operator: a person answers in the agent's place, which takes the session over."),
+    ] = "contact"
+
+
+class MessageView(Struct, frozen=True, kw_only=True):
+    """One message of a session."""
+
+    id: MessageId
+    session_id: SessionId
+    seq: Annotated[int, Meta(description="Its place in the session, from 1, without gaps.")]
+    author: Author
+    text: Annotated[str, PERSONAL]
+    tools: Annotated[tuple[ToolUsed, ...], Meta(description="What the agent used for it.")]
+    used: Annotated[tuple[ModelUse, ...], Meta(description="What it took of each model.")]
+    answers: Annotated[
+        int | None, Meta(description="Of the agent's: the last message that it knew of; null for the others.")
+    ]
+    failure: Annotated[str, Meta(description="Why the agent could not answer it.")]
+    created_at: Moment
+
+
+class Exchange(Struct, frozen=True, kw_only=True):
+    """A message that was taken, and the agent's answer to it."""
+
+    message: MessageView
+    reply: Annotated[
+        MessageView | None,
+        Meta(description="Null when there is none yet, when a person has taken over, or when the agent failed."),
+    ]
+    session: SessionView

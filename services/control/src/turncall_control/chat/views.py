@@ -1,0 +1,46 @@
+"""From rows to what the API and webhooks show. Pure."""
+
+from typing import cast
+
+import msgspec
+
+from turncall_control.chat.model import MessageRow, SessionRow
+from turncall_control.chat.schemas import MessageView, SessionView
+from turncall_proto.call import TextChannel
+from turncall_proto.job import ModelUse, ToolUsed
+
+
+def session_view(row: SessionRow) -> SessionView:
+    """A session's row as users see it."""
+    return SessionView(
+        id=row.id,
+        project_id=row.project_id,
+        agent_id=row.agent_id,
+        version_id=row.version_id,
+        channel=cast(TextChannel, row.channel),
+        contact=row.contact,
+        state=row.state,
+        is_taken_over=row.is_taken_over,
+        variables=row.variables,
+        metadata=row.metadata_,
+        message_count=row.message_count,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        ended_at=row.ended_at,
+    )
+
+
+def message_view(row: MessageRow) -> MessageView:
+    """A message's row as users see it."""
+    return MessageView(
+        id=row.id,
+        session_id=row.session_id,
+        seq=row.seq,
+        author=row.author,
+        text=row.text,
+        tools=msgspec.convert(row.tools, tuple[ToolUsed, ...]),
+        used=msgspec.convert(row.used, tuple[ModelUse, ...]),
+        answers=row.answers,
+        failure=row.failure,
+        created_at=row.created_at,
+    )

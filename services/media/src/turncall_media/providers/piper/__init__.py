@@ -1,1 +1,0 @@
-"""Piper on the worker's own processor."""

@@ -1,1 +1,0 @@
-"""Whisper on the worker's own processor, by faster-whisper."""

@@ -1,0 +1,258 @@
+"""Conversations in writing: each message answered once and in order, streamed, taken over, ended, told of."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from turncall_bus.bus import Delivered
+from turncall_proto import ids, subjects
+from turncall_proto.codec import decode, encode
+from turncall_proto.job import JobFailed, ModelUse, TextTurnDone, TextTurnJob, ToolUsed
+from turncall_proto.live import TextDelta
+
+
+class Pen:
+    """The text pool in a few lines: keeps the turns it is given, and answers those for which ``answer`` has one."""
+
+    def __init__(self, desk: Any) -> None:
+        self.turns: list[TextTurnJob] = []
+        self.answer: Callable[[TextTurnJob], Any] | None = lambda turn: self.done(turn, f"Echo: {turn.wrote[-1].text}")
+        self.desk = desk
+
+    def done(self, turn: TextTurnJob, text: str, **more: Any) -> TextTurnDone:
+        used = (ModelUse(vendor="echo", model="m", input_tokens=9, output_tokens=2),)
+        return TextTurnDone(
+            job_id=turn.job_id,
+            project_id=turn.project_id,
+            at=datetime.now(UTC),
+            used=used,
+            text=text,
+            through=turn.wrote[-1].seq,
+            **more,
+        )
+
+    async def work(self, message: Delivered) -> None:
+        turn = decode(message.data, TextTurnJob)
+        self.turns.append(turn)
+        if self.answer is not None:
+            await self.give(self.answer(turn))
+
+    async def give(self, answer: Any, suffix: str = "") -> None:
+        await self.desk.bus.publish(
+            subjects.answers("text_turn"), encode(answer), message_id=f"{answer.job_id}{suffix}"
+        )
+
+
+@pytest.fixture
+async def pen(desk: Any) -> AsyncIterator[Pen]:
+    pen = Pen(desk)
+    working = await desk.bus.work(
+        subjects.TC_JOBS.name, "jobs-text_turn", pen.work, subject=subjects.job("text_turn"), at_once=4
+    )
+    yield pen
+    await working.close()
+
+
+async def begun(desk: Any, **more: Any) -> str:
+    """A new session's id."""
+    body = {"agent_id": desk.agent_id, "contact": "visitor-17", **more}
+    made = await desk.http.post("/v1/sessions", json=body, headers=desk.bearer)
+    assert made.status_code == 201, made.text
+    return str(made.json()["id"])
+
+
+async def says(desk: Any, session_id: str, text: str, **more: Any) -> Any:
+    answer = await desk.http.post(
+        f"/v1/sessions/{session_id}/messages", json={"text": text, **more}, headers=desk.bearer, timeout=20
+    )
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def words(desk: Any, session_id: str) -> list[tuple[str, str]]:
+    shown = (await desk.get(f"/v1/sessions/{session_id}/messages")).json()["items"]
+    assert [message["seq"] for message in shown] == list(range(1, len(shown) + 1))
+    return [(message["author"], message["text"]) for message in shown]
+
+
+async def test_a_message_is_answered(desk: Any, pen: Pen) -> None:
+    """The session begins with the agent's first message; the turn knows all that was written, and who writes."""
+    session_id = await begun(desk, variables={"name": "Ada"}, metadata={"page": "home"})
+    told = await says(desk, session_id, "When do you open?")
+    assert told["reply"]["text"] == "Echo: When do you open?"
+    assert told["reply"]["used"][0]["vendor"] == "echo"
+    assert await words(desk, session_id) == [
+        ("agent", "Hello."),
+        ("contact", "When do you open?"),
+        ("agent", "Echo: When do you open?"),
+    ]
+    (turn,) = pen.turns
+    assert turn.session_id == session_id
+    assert (turn.plan.from_number, turn.plan.variables, turn.plan.channel) == ("visitor-17", {"name": "Ada"}, "chat")
+    assert turn.plan.secrets.keys() == {"deepgram"}
+    found = (await desk.get("/v1/sessions", params={"state": "active", "contact": "visitor-17"})).json()["items"]
+    assert session_id in {one["id"] for one in found}
+
+
+async def test_messages_that_come_meanwhile_are_answered_next_and_together(desk: Any, pen: Pen) -> None:
+    """A session has one turn at a time; what was written during it is one turn more, also when answers come twice."""
+    pen.answer = None
+    session_id = await begun(desk)
+    asking = [asyncio.create_task(says(desk, session_id, "One"))]
+    await desk.comes_true(lambda: len(pen.turns) == 1)
+    asking += [asyncio.create_task(says(desk, session_id, text)) for text in ("Two", "Three")]
+    await desk.comes_true(lambda: _count(desk, session_id, 4))
+    assert len(pen.turns) == 1
+    first = pen.done(pen.turns[0], "To one.")
+    await pen.give(first)
+    await pen.give(first, suffix=".again")
+    await desk.comes_true(lambda: len(pen.turns) == 2)
+    assert [wrote.text for wrote in pen.turns[1].wrote][-3:] in (
+        ["Two", "Three", "To one."],
+        ["Three", "Two", "To one."],
+    )
+    await pen.give(pen.done(pen.turns[1], "To two and three."))
+    answers = await asyncio.gather(*asking)
+    assert [answer["reply"]["text"] for answer in answers] == ["To one.", *["To two and three."] * 2]
+    assert [text for author, text in await words(desk, session_id) if author == "agent"] == [
+        "Hello.",
+        "To one.",
+        "To two and three.",
+    ]
+
+
+async def _count(desk: Any, session_id: str, wanted: int) -> bool:
+    return bool((await desk.get(f"/v1/sessions/{session_id}")).json()["message_count"] == wanted)
+
+
+async def test_the_answer_streams(desk: Any, pen: Pen) -> None:
+    """Its words come while they are written, then the message as it was stored."""
+
+    async def slowly(turn: TextTurnJob) -> None:
+        for piece in ("We open ", "at seven."):
+            delta = TextDelta(session_id=turn.session_id, through=turn.wrote[-1].seq, text=piece)
+            await desk.bus.tell(subjects.live(turn.project_id, turn.session_id), encode(delta))
+            await asyncio.sleep(0.05)
+        await pen.give(pen.done(turn, "We open at seven."))
+
+    pen.answer = None
+    session_id = await begun(desk)
+    events: list[tuple[str, Any]] = []
+    async with desk.http.stream(
+        "POST", f"/v1/sessions/{session_id}/messages/stream", json={"text": "When?"}, headers=desk.bearer, timeout=20
+    ) as stream:
+        telling = asyncio.create_task(_when(desk, lambda: pen.turns and slowly(pen.turns[0])))
+        name = ""
+        async for line in stream.aiter_lines():
+            if line.startswith("event: "):
+                name = line.removeprefix("event: ")
+            elif line.startswith("data: "):
+                events.append((name, json.loads(line.removeprefix("data: "))))
+        await telling
+    assert "".join(data["text"] for kind, data in events if kind == "message.delta") == "We open at seven."
+    assert events[-1][0] == "message"
+    assert events[-1][1]["text"] == "We open at seven."
+
+
+async def _when(desk: Any, begins: Callable[[], Any]) -> None:
+    async with asyncio.timeout(10):
+        while not (work := begins()):  # noqa: ASYNC110 - what is awaited is a fact of another task
+            await asyncio.sleep(0.02)
+        await work
+
+
+async def test_a_person_takes_over_and_gives_back(desk: Any, pen: Pen) -> None:
+    """While a person writes the agent is silent, its answer under way is dropped, and it answers what is open after."""
+    pen.answer = None
+    session_id = await begun(desk)
+    asking = asyncio.create_task(says(desk, session_id, "Is anybody there?"))
+    await desk.comes_true(lambda: len(pen.turns) == 1)
+    operator = await says(desk, session_id, "This is Kim.", author="operator")
+    assert operator["session"]["is_taken_over"] is True
+    await pen.give(pen.done(pen.turns[0], "I am the agent."))
+    assert (await asking)["reply"] is None
+    await says(desk, session_id, "Thank you, Kim.")
+    assert len(pen.turns) == 1
+    pen.answer = lambda turn: pen.done(turn, "I am back.")
+    released = await desk.http.post(f"/v1/sessions/{session_id}/release", headers=desk.bearer)
+    assert released.json()["is_taken_over"] is False
+    await desk.comes_true(lambda: _count(desk, session_id, 5))
+    assert (await words(desk, session_id))[1:] == [
+        ("contact", "Is anybody there?"),
+        ("operator", "This is Kim."),
+        ("contact", "Thank you, Kim."),
+        ("agent", "I am back."),
+    ]
+
+
+async def test_tools_memory_and_the_end_are_kept(desk: Any, pen: Pen) -> None:
+    """What the agent used is shown, what was summarised is not sent again, and an ended session takes no more."""
+    tool = ToolUsed(tool_call_id="t", tool="book", arguments={"day": "tue"}, is_ok=True, output={"id": 1}, latency_ms=3)
+    pen.answer = lambda turn: pen.done(turn, "Noted.", tools=(tool,), summary="Ada wants bread.", summarised_through=1)
+    session_id = await begun(desk)
+    told = await says(desk, session_id, "Bread, please.")
+    assert told["reply"]["tools"][0]["output"] == {"id": 1}
+    pen.answer = lambda turn: pen.done(turn, "Goodbye.", is_ended=True)
+    await says(desk, session_id, "That is all.")
+    assert pen.turns[-1].summary == "Ada wants bread."
+    assert pen.turns[-1].wrote[0].seq == 2
+    over = await desk.http.post(f"/v1/sessions/{session_id}/messages", json={"text": "One more"}, headers=desk.bearer)
+    assert (over.status_code, over.json()["type"]) == (409, "urn:turncall:problem:session-over")
+
+
+async def test_a_turn_that_fails_says_so_and_the_next_message_is_answered(desk: Any, pen: Pen) -> None:
+    """The message shows why nobody answered it."""
+    pen.answer = lambda turn: JobFailed(
+        job_id=turn.job_id, project_id=turn.project_id, at=datetime.now(UTC), detail="No model answers"
+    )
+    session_id = await begun(desk)
+    told = await says(desk, session_id, "Hello?")
+    assert (told["reply"], told["message"]["failure"]) == (None, "No model answers")
+    pen.answer = lambda turn: pen.done(turn, "Sorry, here I am.")
+    assert (await says(desk, session_id, "Hello??"))["reply"]["text"] == "Sorry, here I am."
+
+
+async def test_a_session_expires_and_subscribers_hear_of_everything(desk: Any, pen: Pen) -> None:
+    """Begun, written, answered, forgotten: each is an event with what the API shows."""
+    made = await desk.http.post(
+        "/v1/webhooks", json={"url": "http://127.0.0.1:9999/hooks", "event_types": []}, headers=desk.bearer
+    )
+    assert made.status_code == 201, made.text
+    session_id = await begun(desk)
+    await says(desk, session_id, "Hello")
+    await desk.execute(
+        "update sessions set expires_at = now() - interval '1 s' where id = %s", ids.parsed(ids.SESSION, session_id)
+    )
+    await desk.comes_true(lambda: _is(desk, session_id, "expired"), timeout_s=15)
+    told = await desk.rows(
+        "select type, coalesce(data->>'session_id', data->>'id') from webhook_deliveries where webhook_id = %s"
+        " and call_id is null order by id",
+        ids.parsed(ids.WEBHOOK, made.json()["webhook"]["id"]),
+    )
+    await desk.http.delete(f"/v1/webhooks/{made.json()['webhook']['id']}", headers=desk.bearer)
+    assert [kind for kind, of in told if of == session_id] == [
+        "session.created",
+        "message.sent",
+        "message.received",
+        "message.sent",
+        "session.expired",
+    ]
+
+
+async def _is(desk: Any, session_id: str, state: str) -> bool:
+    return bool((await desk.get(f"/v1/sessions/{session_id}")).json()["state"] == state)
+
+
+async def test_what_cannot_begin_is_refused(desk: Any) -> None:
+    """An agent of nobody, and a message of nothing, by the name of the field."""
+    unknown = await desk.http.post(
+        "/v1/sessions", json={"agent_id": ids.mint(ids.AGENT), "contact": "x"}, headers=desk.bearer
+    )
+    assert (unknown.status_code, unknown.json()["errors"][0]["field"]) == (422, "agent_id")
+    session_id = await begun(desk)
+    empty = await desk.http.post(f"/v1/sessions/{session_id}/messages", json={"text": ""}, headers=desk.bearer)
+    assert empty.status_code == 422
