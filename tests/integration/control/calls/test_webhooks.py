@@ -140,6 +140,15 @@ async def test_a_subscriber_hears_of_a_call_in_order(
     assert [attempt["status"] for attempt in log[0]["tries"]] == [204]
 
 
+def a_workers(kind: Any) -> dict[str, Any] | None:
+    """The golden file of this kind that a worker has stated, the fullest first; None of what control alone states."""
+    tag = kind.__struct_config__.tag
+    for path in (GOLDEN / f"{tag}.json", GOLDEN / f"{tag}.least.json"):
+        if path.exists() and (golden := json.loads(path.read_text()))["epoch"]:
+            return dict(golden)
+    return None
+
+
 async def test_every_public_event_of_a_worker_is_told_and_no_internal_one(
     desk: Any, worker: Any, sid: str, call_id: CallId, receiver: Receiver, subscribe: Any
 ) -> None:
@@ -148,8 +157,8 @@ async def test_every_public_event_of_a_worker_is_told_and_no_internal_one(
     await desk.rings(sid)
     facts = []
     for kind in Event.__args__:
-        golden = json.loads((GOLDEN / f"{kind.__struct_config__.tag}.json").read_text())
-        if golden["epoch"] and kind is not EpochClosed:
+        golden = a_workers(kind)
+        if golden and kind is not EpochClosed:
             fields = msgspec.convert({**golden, "epoch": 1}, kind)
             header = {"call_id": call_id, "project_id": desk.project_id, "seq": len(facts) + 1}
             facts.append(msgspec.structs.replace(fields, **header))
