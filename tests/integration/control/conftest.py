@@ -120,6 +120,15 @@ class Control:
         plane: Plane = self.app.state.plane
         return plane
 
+    async def ready(self, timeout_s: float = 60.0) -> "Control":
+        """This control plane, once it reaches its database and the bus; before, a process refuses what it is asked."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                told = (await self.client.get("/ready")).json()
+                if told["database"] and told["bus"]:
+                    return self
+                await asyncio.sleep(0.05)
+
     async def tenant(self, role: str = "admin", project_id: str = "") -> Api:
         """Requests with a new key of a role, in a new project unless one is named."""
         if not project_id:
@@ -264,9 +273,11 @@ async def _lived(app: Litestar) -> AsyncIterator[None]:
             await ended.wait()
 
     life = asyncio.create_task(live())
-    await asyncio.wait({life, asyncio.create_task(started.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    life.add_done_callback(lambda _: started.set())
+    await started.wait()
     try:
-        yield
+        if not life.done():
+            yield
     finally:
         ended.set()
         await life
@@ -282,7 +293,7 @@ def run() -> Running:
 async def control(environ: Environ) -> AsyncIterator[Control]:
     """The module's control plane."""
     async with running(environ) as started:
-        yield started
+        yield await started.ready()
 
 
 @pytest.fixture

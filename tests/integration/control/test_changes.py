@@ -26,13 +26,12 @@ def nothing_expires(monkeypatch):
 async def two_replicas(run, environ):
     """Two control planes over one database, both on the bus."""
     async with run(environ) as one, run(environ) as other:
-        yield one, other
+        yield await one.ready(), await other.ready()
 
 
 async def test_every_replica_heeds_what_one_has_changed(run, environ, nothing_expires, comes_true, a_config):
     """A revoked key, changed settings, new numbers and versions, a deleted project: known by the other at once."""
     async with two_replicas(run, environ) as (one, other):
-        await comes_true(lambda: one.plane.bus.is_connected and other.plane.bus.is_connected)
         tenant = await one.tenant()
         made = await tenant.done("POST", "/v1/keys", {"name": "spare", "role": "viewer"})
         bearer = {"Authorization": f"Bearer {made['secret']}"}

@@ -66,6 +66,7 @@ async def test_requests_at_once_act_once(control, run, environ, tenant, a_config
     """Ten at once through two replicas make one agent; each is answered with it, or told to come again."""
     body, key = {"name": "Once", "config": a_config()}, keyed()
     async with run(environ) as other:
+        await other.ready()
         answers = await asyncio.gather(
             *(
                 replica.client.post("/v1/agents", json=body, headers=tenant.headers | key)

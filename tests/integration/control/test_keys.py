@@ -75,6 +75,7 @@ async def test_revoked_key_is_refused_at_once_where_it_was_revoked(control, tena
 async def test_revocation_reaches_another_replica_within_five_seconds(control, run, environ, monkeypatch):
     """A replica that remembers a key forgets it by the clock alone, without being told."""
     async with run(environ) as replica:
+        await replica.ready()
         tenant = await control.tenant()
         victim = await control.tenant("viewer", tenant.project_id)
         seconds = 0.0
@@ -196,6 +197,7 @@ async def test_rotated_key_lives_beside_its_successor(control, tenant):
 async def test_overlap_of_nothing_ends_the_old_key_on_every_replica(control, run, environ, tenant, monkeypatch):
     """Without an overlap the old key is refused at once here, and within five seconds on a replica that knows it."""
     async with run(environ) as replica:
+        await replica.ready()
         seconds = 0.0
         monkeypatch.setattr(replica.plane.keyring, "_clock", lambda: seconds)
         made = await tenant.done("POST", "/v1/keys", {"name": "service", "role": "viewer"})

@@ -40,6 +40,8 @@ async def test_two_replicas_count_one_key_together(run, environ, problem_of):
     """Of 60 requests at once through two replicas, a key that may make 20 gets 20; the others are told when to come."""
     limits = {"TURNCALL_RATE_KEY_PER_MINUTE": "20"}
     async with run(environ | limits) as one, run(environ | limits) as other:
+        await one.ready()
+        await other.ready()
         tenant, bystander = await one.tenant(), await one.tenant()
         asked = [
             replica.client.get("/v1/agents", headers=tenant.headers) for replica in (one, other) for _ in range(30)
