@@ -181,11 +181,12 @@ async def test_framework_errors_have_the_one_shape(control, method, path, status
 
 
 async def test_options_is_answered_on_every_route(control):
-    """Asking a path what it takes needs no key and is no error."""
+    """Asking a path what it takes needs no key and is no error; the answer names every method, and no other."""
     for path, *_ in ROUTES:
         response = await control.client.options(url_of(path))
         assert response.status_code == 204, f"{path}: {response.text}"
-        assert "OPTIONS" in response.headers["allow"]
+        taken = {method for other, method, *_ in ROUTES if other == path}
+        assert set(response.headers["allow"].split(", ")) == {"OPTIONS", *taken}
 
 
 async def test_unforeseen_error_says_nothing_but_its_id(control, tenant, monkeypatch, problem_of, caplog):

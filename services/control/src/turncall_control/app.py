@@ -28,7 +28,7 @@ from turncall_control.docs.routes import DOCS
 from turncall_control.erasure.routes import ERASURE
 from turncall_control.fleet.routes import FLEET
 from turncall_control.health.routes import HEALTH
-from turncall_control.http import guard, problems
+from turncall_control.http import guard, methods, problems
 from turncall_control.http.attribution import attributed, concluded
 from turncall_control.http.body import MAX_BODY_BYTES, StrictRequest
 from turncall_control.http.contract import Contract
@@ -109,8 +109,9 @@ def reference(slices: Sequence[Slice] = SLICES) -> bytes:
 
 
 def assembled(slices: Sequence[Slice], lifespan: list[Lifespan], described: OpenAPIConfig | None) -> Litestar:
+    routes = [route for part in slices for route in part.routes]
     return Litestar(
-        route_handlers=[route for part in slices for route in part.routes],
+        route_handlers=[*methods.told(routes), *routes],
         lifespan=list(lifespan),
         guards=[guard.admit],
         after_request=concluded,

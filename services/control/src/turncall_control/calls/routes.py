@@ -48,16 +48,13 @@ def calls_wanted(
     created_from: Annotated[datetime | None, QueryParameter(description="Calls made at this moment or later.")] = None,
     created_until: Annotated[datetime | None, QueryParameter(description="Calls made before this moment.")] = None,
 ) -> CallsWanted:
-    """The filters of the list. Raises `Invalid` for an id of the wrong form and for a moment without a zone."""
+    """The filters of the list. Raises `Invalid` for an id of the wrong form."""
     for name, prefix, text in (
         ("agent_id", ids.AGENT, agent_id),
         ("version_id", ids.VERSION, version_id),
         ("number_id", ids.NUMBER, number_id),
     ):
         _check_id(name, prefix, text)
-    for name, moment in (("created_from", created_from), ("created_until", created_until)):
-        if moment is not None and moment.tzinfo is None:
-            raise Invalid.at(name, "It needs a time zone")
     return CallsWanted(
         status=status,
         ended_reason=ended_reason,

@@ -1,8 +1,10 @@
 """What every route owes the guard and the reference: its declaration checked, its inputs and errors written down."""
 
-from typing import Final
+from datetime import datetime
+from typing import Final, get_args
 
 from litestar.exceptions import ImproperlyConfiguredException
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.plugins import ReceiveRoutePlugin
 from litestar.routes import BaseRoute, HTTPRoute
@@ -36,6 +38,10 @@ class Contract(ReceiveRoutePlugin):
             if handler.opt["audited"] is None:
                 handler.opt["audited"] = handler.http_methods != {"GET"}
             handler.opt["query"] = frozenset(parameter.field_alias for parameter in inputs.expected_query_params)
+            moments = _moments(handler)
+            handler.opt["moments"] = frozenset(
+                parameter.field_alias for parameter in inputs.expected_query_params if parameter.field_name in moments
+            )
             handler.security = [_SECURITY.get(permission, {"key": []})]
             described = _errors(permission, finds, has_data="data" in handler.parsed_fn_signature.parameters)
             kept = (idempotency.KeyReused, idempotency.StillRunning, idempotency.AnswerLost)
@@ -45,6 +51,17 @@ class Contract(ReceiveRoutePlugin):
                 status: ResponseSpec(Problem, generate_examples=False, description=text, media_type=MEDIA_TYPE)
                 for status, text in sorted(described.items())
             } | dict(handler.responses or {})
+
+
+def _moments(handler: HTTPRouteHandler) -> set[str]:
+    """The parameters of a handler and of what it depends on that are points in time."""
+    providers = handler.resolve_dependencies().values()
+    return {
+        name
+        for signature in (handler.parsed_fn_signature, *(provider.parsed_fn_signature for provider in providers))
+        for name, definition in signature.parameters.items()
+        if datetime in (definition.annotation, *get_args(definition.annotation))
+    }
 
 
 def _errors(permission: Permission, finds: Finds, *, has_data: bool) -> dict[int, str]:

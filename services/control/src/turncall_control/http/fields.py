@@ -7,7 +7,12 @@ from msgspec import Meta
 
 Label = Annotated[
     str,
-    Meta(min_length=1, max_length=120, pattern=r"^\S(?:[^\x00-\x1f\x7f]*\S)?$", description="1 to 120 characters."),
+    Meta(
+        min_length=1,
+        max_length=120,
+        pattern=r"^[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$",
+        description="1 to 120 characters.",
+    ),
 ]
 """No blank at either end, no control characters."""
 

@@ -6,9 +6,11 @@ from collections.abc import Collection, Iterable, Mapping
 from hashlib import sha256
 from typing import Any, Final
 
+import msgspec
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
+from multidict import MultiMapping
 
 from turncall_control import idempotency
 from turncall_control.auth import GRANTS, Caller, Finds, Permission
@@ -16,6 +18,7 @@ from turncall_control.db.act import PLATFORM, Act, Answer, current
 from turncall_control.errors import Fault, Forbidden, Invalid, NotFound, RateLimited, Unauthorised
 from turncall_control.http.address import neighbourhood
 from turncall_control.http.attribution import Replayed
+from turncall_control.http.fields import Moment
 from turncall_control.http.observation import told
 from turncall_control.plane import Plane
 from turncall_control.rates import Bucket, Verdict
@@ -33,7 +36,7 @@ async def admit(connection: Connection, handler: BaseRouteHandler) -> None:
     """Lets a request through to its handler, with its `Caller` in the connection's state.
 
     Raises `Unauthorised`, `RateLimited`, `Forbidden`, `NotFound` for an id of the wrong form (it names nothing in any
-    project), and `Invalid` for a query parameter that the route does not have.
+    project), and `Invalid` for a query parameter that the route does not have, or that should be a moment and is none.
     """
     if "permission" not in handler.opt:
         # Litestar's own answer to OPTIONS, which tells the methods; no route of ours starts without a declaration.
@@ -54,6 +57,7 @@ async def admit(connection: Connection, handler: BaseRouteHandler) -> None:
         connection.state.caller = caller
     check_ids(finds, connection.path_params)
     check_query(handler.opt["query"], connection.query_params)
+    check_moments(handler.opt["moments"], connection.query_params)
     act.database, act.operation, act.has_session = plane.database, handler.handler_name, handler.opt["has_session"]
     act.actor, act.project_id = (PLATFORM, None) if caller is None else (caller.key_id, caller.project_id)
     act.object_id = connection.path_params[finds.parameter] if finds.how == "path" else ""
@@ -145,6 +149,16 @@ def check_query(known: Collection[str], given: Iterable[str]) -> None:
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise Invalid(faults=[Fault(field=name, message="There is no such parameter") for name in unknown])
+
+
+def check_moments(names: Collection[str], given: MultiMapping[str]) -> None:
+    """Raises `Invalid` for what is not RFC 3339 with an offset: Litestar would read a number as seconds since 1970."""
+    for name in names:
+        for text in given.getall(name, []):
+            try:
+                msgspec.convert(text, Moment)
+            except msgspec.ValidationError as error:
+                raise Invalid.at(name, "It needs a date, a time and an offset: 2026-01-31T12:00:00Z") from error
 
 
 def bearer(header: str) -> str:

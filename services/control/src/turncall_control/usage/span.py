@@ -11,14 +11,8 @@ LONGEST_DAYS: Final = 366
 
 def span(since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
     """Its beginning and its end, which is not part of it; the last 30 days unless told. Raises `Invalid`."""
-    end = _aware("until", until) or datetime.now(UTC)
-    begin = _aware("since", since) or end - timedelta(days=DEFAULT_DAYS)
+    end = until or datetime.now(UTC)
+    begin = since or end - timedelta(days=DEFAULT_DAYS)
     if not begin < end <= begin + timedelta(days=LONGEST_DAYS):
         raise Invalid.at("since", f"It lies before until, by {LONGEST_DAYS} days at most")
     return begin, end
-
-
-def _aware(name: str, moment: datetime | None) -> datetime | None:
-    if moment is not None and moment.tzinfo is None:
-        raise Invalid.at(name, "It needs a time zone")
-    return moment
