@@ -162,7 +162,7 @@ async def test_calls_of_a_number_are_deleted(desk: Any, worker: Any, monkeypatch
     other = await settled(desk, worker, has_recording=False)
     await desk.rings(live := "CA" + uuid4().hex, From=ada)
     answer = await asked(desk, "POST", "/v1/calls/delete-by-number", json={"number": ada})
-    assert answer.json() == {"deleted": 3, "remaining": 0, "unsettled": 1}
+    assert answer.json() == {"deleted": 3, "sessions": 0, "remaining": 0, "unsettled": 1}
     assert [await rows_of(desk, plan.call_id) for plan in theirs] == [{}] * 3
     await desk.call(other.call_id)
     assert (await desk.call(ids.inbound_call_id("twilio", ACCOUNT, live)))["status"] == "ringing"

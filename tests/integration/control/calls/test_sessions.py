@@ -256,3 +256,23 @@ async def test_what_cannot_begin_is_refused(desk: Any) -> None:
     session_id = await begun(desk)
     empty = await desk.http.post(f"/v1/sessions/{session_id}/messages", json={"text": ""}, headers=desk.bearer)
     assert empty.status_code == 422
+
+
+async def test_a_person_is_forgotten_in_writing_too(desk: Any, pen: Pen) -> None:
+    """Deleting a session, or all of a number, leaves no message, no turn and no delivery that quotes them."""
+    made = await desk.http.post("/v1/webhooks", json={"url": "http://127.0.0.1:9999/hooks"}, headers=desk.bearer)
+    one, other = await begun(desk), await begun(desk, contact="+15550001234")
+    for session_id in (one, other):
+        await says(desk, session_id, "My secret is a pear.")
+    gone = await desk.http.delete(f"/v1/sessions/{one}", headers=desk.bearer)
+    assert gone.status_code == 204
+    erased = await desk.http.post("/v1/calls/delete-by-number", json={"number": "+15550001234"}, headers=desk.bearer)
+    assert erased.json()["sessions"] == 1
+    assert (await desk.get(f"/v1/sessions/{one}")).status_code == 404
+    for table, column in (("messages", "session_id"), ("jobs", "session_id"), ("sessions", "id")):
+        for session_id in (one, other):
+            found = await desk.rows(f"select 1 from {table} where {column} = %s", ids.parsed(ids.SESSION, session_id))
+            assert found == [], table
+    quoted = await desk.rows("select data::text from webhook_deliveries where data::text like '%%pear%%'")
+    assert quoted == []
+    await desk.http.delete(f"/v1/webhooks/{made.json()['webhook']['id']}", headers=desk.bearer)

@@ -438,6 +438,10 @@ class TurnCall(Access, Versions):
         """Ends a conversation in writing."""
         return await self.request("POST", f"/v1/sessions/{session_id}/end", SessionView)
 
+    async def delete_session(self, session_id: SessionId) -> None:
+        """Deletes a conversation in writing and everything known of it."""
+        await self.perform("DELETE", f"/v1/sessions/{session_id}")
+
     async def create_webhook(
         self,
         url: str,

@@ -467,6 +467,7 @@ class NumberErased(Struct, frozen=True, kw_only=True):
     """What was deleted of a number's calls, and what is left for later."""
 
     deleted: int
+    sessions: int
     remaining: int
     unsettled: int
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import msgspec
-from litestar import get, post
+from litestar import delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.response import Stream
@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.agents.repository import in_service
 from turncall_control.auth import IN_PROJECT, Caller, Permission, in_path, needs
-from turncall_control.chat import news, repository
+from turncall_control.chat import erasing, news, repository
 from turncall_control.chat.following import Following
 from turncall_control.chat.model import Author, SessionRow, SessionState
 from turncall_control.chat.schemas import Exchange, MessageNew, MessageView, SessionNew, SessionView
@@ -240,6 +240,22 @@ async def end_session(
     return session_view(row)
 
 
+@delete(
+    "/v1/sessions/{session_id:str}",
+    tags=["sessions"],
+    opt=needs(Permission.SESSIONS_WRITE, _SESSION),
+)
+async def delete_session(
+    plane: NamedDependency[Plane], caller: NamedDependency[Caller], session_id: FromPath[str]
+) -> None:
+    """Deletes a conversation and everything known of it: messages, and what subscribers were told."""
+    async with in_project(plane.database, caller.project_id) as session:
+        row = await repository.get(session, caller.project_id, SessionId(session_id))
+    await erasing.erase(
+        plane.database.pool, ids.parsed(ids.PROJECT, caller.project_id), session=ids.parsed(ids.SESSION, row.id)
+    )
+
+
 async def _living(session: AsyncSession, caller: Caller, session_id: SessionId) -> SessionRow:
     row = await repository.get(session, caller.project_id, session_id, is_locked=True)
     if row.state != SessionState.ACTIVE or row.expires_at <= datetime.now(UTC):
@@ -307,6 +323,7 @@ CHAT: Final = Slice(
         take_session_over,
         release_session,
         end_session,
+        delete_session,
     ),
     tasks=(answer_sessions, expire_sessions),
 )

@@ -11,6 +11,7 @@ from litestar.params import FromPath, JSONBody
 from turncall_blobs import BlobError
 from turncall_control.auth import IN_PLATFORM, IN_PROJECT, Caller, Permission, in_path, needs
 from turncall_control.calls import erasing, repository
+from turncall_control.chat import erasing as chat
 from turncall_control.db.engine import in_project
 from turncall_control.erasure import duties
 from turncall_control.erasure.schemas import NumberErased, PersonNumber, ProjectDeletion
@@ -113,7 +114,8 @@ async def delete_call(plane: NamedDependency[Plane], caller: NamedDependency[Cal
 async def delete_calls_of_number(
     plane: NamedDependency[Plane], caller: NamedDependency[Caller], data: JSONBody[PersonNumber]
 ) -> NumberErased:
-    """Deletes the calls that came from a person's number or went to it. Ask again until nothing is left."""
+    """Deletes the calls that came from a person's number or went to it, and what the person wrote under it. Ask again
+    until nothing is left."""
     values = {"project": ids.parsed(ids.PROJECT, caller.project_id), "number": data.number}
     pool, deleted, until_s = plane.database.pool, 0, time.monotonic() + WORK_FOR_S
     try:
@@ -124,6 +126,7 @@ async def delete_calls_of_number(
                 break
     except BlobError as error:
         raise Unavailable("the object store cannot be reached; what was deleted so far is gone") from error
+    sessions = await chat.erase(pool, values["project"], contact=data.number)
     async with pool.connection() as connection:
         cursor = await connection.execute(
             f"select count(*) filter (where c.settled_at is not null), count(*) filter (where c.settled_at is null)"
@@ -131,7 +134,7 @@ async def delete_calls_of_number(
             values,
         )
         remaining, unsettled = await cursor.fetchone() or (0, 0)
-    return NumberErased(deleted=deleted, remaining=remaining, unsettled=unsettled)
+    return NumberErased(deleted=deleted, sessions=sessions, remaining=remaining, unsettled=unsettled)
 
 
 def _deletion(row: ProjectRow) -> ProjectDeletion:

@@ -24,8 +24,9 @@ class PersonNumber(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class NumberErased(Struct, frozen=True, kw_only=True):
-    """What was deleted of a number's calls, and what is left; ask again until nothing is."""
+    """What was deleted of a number's calls and sessions, and what is left; ask again until nothing is."""
 
     deleted: int
+    sessions: Annotated[int, Meta(description="Conversations in writing that were deleted.")]
     remaining: Annotated[int, Meta(description="Calls that were left for the next request.")]
     unsettled: Annotated[int, Meta(description="Calls that are live, or over for less than a minute or so.")]
