@@ -171,6 +171,7 @@ async def test_calls_of_a_number_are_deleted(desk: Any, worker: Any, monkeypatch
     assert refused.json()["deleted"] == 0
     assert (await asked(desk, "POST", "/v1/calls/delete-by-number", json={"number": desk.number})).json() == {
         "deleted": 0,
+        "sessions": 0,
         "remaining": 0,
         "unsettled": 0,
     }, "the project's own number is nobody's"
