@@ -19,7 +19,7 @@ from turncall_proto.events import PUBLIC_TAGS
 from turncall_testkit.house import House, conversation
 from turncall_testkit.receiver import receiving
 
-ELSEWHERE = {"call.resumed", "call.handoff"}
+ELSEWHERE = {"call.resumed", "call.handoff", "transfer.answered", "call.transferred", "transfer.failed"}
 """Events of calls that change hands, which this one does not."""
 
 

@@ -212,6 +212,56 @@ class PauseRecordingTool(
     )
 
 
+Destination = Annotated[
+    str,
+    Meta(
+        pattern=r"^(\+[1-9][0-9]{6,14}|sips?:[^@\s<>]{1,64}@[A-Za-z0-9.:\[\]-]{1,128})$",
+        description="A phone number in E.164, or a SIP address.",
+    ),
+]
+
+
+class TransferDestination(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Somebody whom callers may be connected to."""
+
+    name: Annotated[Name, Meta(description="How the model names it.")]
+    to: Destination
+    description: Annotated[str, Meta(max_length=500, description="Who that is, for the model.")] = ""
+
+
+class TransferTool(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="transfer_call"
+):
+    """Lets the model connect the caller to a person; if nobody takes the call there, the caller comes back to it."""
+
+    name: Name = "transfer_call"
+    description: Annotated[str, Meta(min_length=1, max_length=1024)] = (
+        "Connect the caller to a person. Say so in a few words first."
+    )
+    destinations: Annotated[
+        tuple[TransferDestination, ...],
+        Meta(min_length=1, max_length=20, description="Whom it may choose, and nobody else; distinct names."),
+    ]
+    mode: Annotated[
+        Literal["cold", "warm"],
+        Meta(description="cold: the caller hears ringing. warm: the caller is on hold until the person takes over."),
+    ] = "cold"
+    briefing: Annotated[
+        str, Meta(max_length=1000, description="warm: what the person hears first; the caller does not.")
+    ] = ""
+    briefs_with_summary: Annotated[
+        bool, Meta(description="warm: the model sums the call up for the person, which follows the briefing.")
+    ] = False
+    accept_key: Annotated[
+        str, Meta(pattern=r"^[0-9*#]?$", description="warm: the key that takes the call; empty: picking up does.")
+    ] = ""
+    ring_s: Annotated[int, Meta(ge=5, le=120, description="How long the person's phone rings.")] = 25
+
+    def __post_init__(self) -> None:
+        if len({target.name for target in self.destinations}) < len(self.destinations):
+            raise ValueError("destinations must have distinct names")
+
+
 class SendDtmfTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="send_dtmf"):
     """Lets the model press keys: the other side hears their tones, once it has heard what the agent was saying."""
 
@@ -221,7 +271,7 @@ class SendDtmfTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     )
 
 
-Tool = EndCallTool | WebhookTool | SendDtmfTool | HandoffTool | PauseRecordingTool
+Tool = EndCallTool | WebhookTool | SendDtmfTool | HandoffTool | PauseRecordingTool | TransferTool
 
 
 class Keypad(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -100,6 +100,17 @@ class Handoff(Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class TransferFailed(Struct, frozen=True, kw_only=True):
+    """Why the caller is back with the agent: nobody took the call where it was to go.
+
+    It stays in the plans of later epochs, so that a worker which takes over before the agent spoke tells it.
+    """
+
+    transfer_id: str
+    to: Annotated[str, PERSONAL]
+    outcome: Literal["busy", "no_answer", "declined", "machine", "failed"]
+
+
 class CallStart(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.start"):
     """The whole plan of one epoch of a call: a worker needs this, a socket and nothing else.
 
@@ -137,6 +148,7 @@ class CallStart(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.s
     answered_by: Annotated[
         str, Meta(description="Who answered, as far as the carrier has found out: human, machine_start, …")
     ] = ""
+    transfer_failed: Annotated[TransferFailed | None, Meta(description="The last one of the call, if any.")] = None
     called_at: Annotated[Instant | None, Meta(description="When the call began; null: when this was planned.")] = None
     variables: Variables = field(default_factory=dict)
     metadata: Metadata = field(default_factory=dict)

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
+from turncall_proto.agent import Destination
 from turncall_proto.call import CallStart, EndedReason
 from turncall_proto.ids import AgentId, CallId, ProjectId, WorkerId
 from turncall_proto.marks import PERSONAL, Instant
@@ -79,7 +80,24 @@ class HandOff(Command, frozen=True, kw_only=True, tag="handoff"):
     reason: Annotated[str, Meta(max_length=1000), PERSONAL] = ""
 
 
-AnyCommand = EndCall | Say | Inject | Mute | Unmute | SendDtmf | HandOff | PauseRecording | ResumeRecording
+class TransferOrder(Struct, frozen=True, kw_only=True):
+    """To whom a caller is to be connected, and how; see the agent's tool ``transfer_call``."""
+
+    to: Annotated[Destination, PERSONAL]
+    mode: Literal["cold", "warm"] = "cold"
+    briefing: Annotated[str, Meta(max_length=4000), PERSONAL] = ""
+    accept_key: Annotated[str, Meta(pattern=r"^[0-9*#]?$")] = ""
+    ring_s: Annotated[int, Meta(ge=5, le=120)] = 25
+
+
+class Transfer(Command, frozen=True, kw_only=True, tag="transfer"):
+    """Connect the caller to a person, once what the agent is saying, and ``message`` behind it, was heard."""
+
+    order: TransferOrder
+    message: Annotated[str, Meta(max_length=2000), PERSONAL] = ""
+
+
+AnyCommand = EndCall | Say | Inject | Mute | Unmute | SendDtmf | HandOff | Transfer | PauseRecording | ResumeRecording
 
 
 class DrainWorker(Struct, frozen=True, kw_only=True, tag_field="type", tag="drain"):
@@ -139,6 +157,21 @@ class HandoffReply(Struct, frozen=True, kw_only=True):
 
     plan: CallStart | None
     detail: str = ""
+
+
+class TransferAsked(Struct, frozen=True, kw_only=True, tag_field="type", tag="transfer"):
+    """A worker asks control to connect the caller of an epoch to a person. Control stores it before it replies.
+
+    ``tool`` is the tool of the agent by which the model wished it; empty when a person told the call to.
+    """
+
+    act_id: str
+    call_id: CallId
+    project_id: ProjectId
+    epoch: int
+    order: TransferOrder
+    tool: str = ""
+    deadline: Instant
 
 
 class SettlementAsked(Struct, frozen=True, kw_only=True, tag_field="type", tag="settlement"):

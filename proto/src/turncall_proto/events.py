@@ -177,6 +177,35 @@ class CallHandoff(CallEvent, frozen=True, kw_only=True, tag="call.handoff"):
     reason: Speech = ""
 
 
+class TransferBegun(CallEvent, frozen=True, kw_only=True, tag="transfer.begun"):
+    """The agent has let go of the caller, who is being connected to a person. Internal."""
+
+    to: Annotated[str, PERSONAL]
+    mode: Literal["cold", "warm"]
+
+
+class TransferAnswered(CallEvent, frozen=True, kw_only=True, tag="transfer.answered"):
+    """The person to whom the caller is to be connected has picked up."""
+
+    transfer_id: str
+    to: Annotated[str, PERSONAL]
+
+
+class CallTransferred(CallEvent, frozen=True, kw_only=True, tag="call.transferred"):
+    """The caller and the person are connected; the agent is not on the call any more."""
+
+    transfer_id: str
+    to: Annotated[str, PERSONAL]
+
+
+class TransferHasFailed(CallEvent, frozen=True, kw_only=True, tag="transfer.failed"):
+    """Nobody took the call; the caller comes back to the agent."""
+
+    transfer_id: str
+    to: Annotated[str, PERSONAL]
+    outcome: Literal["busy", "no_answer", "declined", "machine", "failed"]
+
+
 class UtteranceBegun(CallEvent, frozen=True, kw_only=True, tag="utterance.begun"):
     """Somebody has begun to speak. Internal: it tells the next worker whom a lost one cut off.
 
@@ -296,6 +325,7 @@ class ContextInjected(CallEvent, frozen=True, kw_only=True, tag="context.injecte
     role: Literal["system", "user"]
     text: Speech
     is_answered: bool = False
+    source: Annotated[str, Meta(description="What it tells of, such as a transfer's id; empty: a command.")] = ""
 
 
 class CommandDone(CallEvent, frozen=True, kw_only=True, tag="command.done"):
@@ -379,6 +409,10 @@ Event = (
     | VariablesMissing
     | CallResumed
     | CallHandoff
+    | TransferBegun
+    | TransferAnswered
+    | CallTransferred
+    | TransferHasFailed
     | UtteranceBegun
     | TranscriptFinal
     | ToolCalled
@@ -409,6 +443,7 @@ INTERNAL_TAGS = frozenset(
         "recording.changed",
         "tools.discovered",
         "utterance.begun",
+        "transfer.begun",
         "turn.measured",
         "usage.reported",
         "variables.missing",

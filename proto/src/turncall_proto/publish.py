@@ -92,6 +92,12 @@ def channels() -> Mapping[str, Channel]:
             reply=command.HandoffReply,
             summary="A worker asks for the plan with which another agent goes on.",
         ),
+        "transfers": Channel(
+            address=f"{root}.act.transfer",
+            messages=(command.TransferAsked,),
+            reply=command.ActReply,
+            summary="A worker asks control to connect the caller to a person.",
+        ),
         "settlements": Channel(
             address=f"{root}.act.settlement",
             messages=(command.SettlementAsked,),

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 from msgspec.structs import replace
 
-from turncall_proto.agent import AgentSpec, Tool, Voicemail, WebhookTool
+from turncall_proto.agent import AgentSpec, Tool, TransferTool, Voicemail, WebhookTool
 from turncall_proto.call import CallStart
 from turncall_proto.mcp import McpServer
 
@@ -67,6 +67,8 @@ def texts(agent: AgentSpec) -> Iterator[Text]:
         yield Text(path="voicemail.purpose", text=agent.voicemail.purpose)
     for index, tool in enumerate(agent.tools):
         yield Text(path=f"tools[{index}].description", text=tool.description)
+        if isinstance(tool, TransferTool):
+            yield Text(path=f"tools[{index}].briefing", text=tool.briefing)
         if isinstance(tool, WebhookTool):
             yield Text(path=f"tools[{index}].filler", text=tool.filler)
             yield from _bound(tool.bound, f"tools[{index}].bound")
@@ -128,6 +130,8 @@ def _voicemail(settings: Voicemail | None, values: Mapping[str, str]) -> Voicema
 
 def _tool(tool: Tool, values: Mapping[str, str]) -> Tool:
     told = replace(tool, description=filled(tool.description, values))
+    if isinstance(told, TransferTool):
+        return replace(told, briefing=filled(told.briefing, values))
     if not isinstance(told, WebhookTool):
         return told
     return replace(told, filler=filled(told.filler, values), bound=_all_filled(told.bound, values))

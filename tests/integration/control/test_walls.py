@@ -58,6 +58,7 @@ def bodies(a_config, agent_id):
         "change_call": {"metadata": {"ticket": "1"}},
         "say": {"text": "Hello."},
         "inject": {"text": "The caller is Ada."},
+        "transfer_call": {"to": "+15550100200"},
         "hand_off": {"agent_id": "agt_" + "0" * 32},
         "send_dtmf": {"digits": "1"},
         "create_session": {"agent_id": agent_id, "contact": "visitor-17"},

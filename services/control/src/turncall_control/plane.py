@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from weakref import WeakValueDictionary
 
 from litestar.types import ControllerRouterHandler
-from msgspec import Struct
+from msgspec import Struct, field
 from prometheus_client import CollectorRegistry, Counter
 from redis.asyncio import Redis
 
@@ -86,6 +86,7 @@ class Plane(Struct, frozen=True, kw_only=True):
     counts: Counts
     accounts: Accounts
     server_circuits: Circuits[tuple[ProjectId, str]]
+    transfers_due: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def carrier(self, project_id: ProjectId, provider: str) -> Carrier:
         """The account that a project's new numbers and calls belong to. Raises `Unavailable` when there is none."""

@@ -71,12 +71,22 @@ class OutboundPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = ()
 
 
+class TransferPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whom callers may be connected to, by agents and through the API."""
+
+    allowed_destinations: Annotated[
+        tuple[Annotated[str, Meta(min_length=2, max_length=200)], ...],
+        Meta(max_length=300, description="Numbers and SIP addresses, whole or up to a star: +1415*. Empty: all."),
+    ] = ()
+
+
 class ProjectSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that a project sets for itself: one shape for the API and the column."""
 
     limits: ProjectLimits = ProjectLimits()
     retention: Retention = Retention()
     outbound: OutboundPolicy = OutboundPolicy()
+    transfers: TransferPolicy = TransferPolicy()
 
 
 def changed[T: Struct](value: T, change: Struct) -> T:

@@ -1,7 +1,7 @@
 """Every table of the control plane, imported in one place so that migrations see them all."""
 
 from turncall_control.agents.model import AgentRow, VersionRow
-from turncall_control.calls.model import CallEventRow, CallRow, CarrierCallbackRow, EpochRow, ErasedCallRow
+from turncall_control.calls.model import CallEventRow, CallRow, CarrierCallbackRow, EpochRow, ErasedCallRow, TransferRow
 from turncall_control.chat.model import MessageRow, SessionRow
 from turncall_control.credentials.model import CredentialRow
 from turncall_control.dials.model import DialPaceRow, DialRow
@@ -35,6 +35,7 @@ TABLES = (
     CallRow,
     CallEventRow,
     EpochRow,
+    TransferRow,
     CarrierCallbackRow,
     ErasedCallRow,
     DialRow,

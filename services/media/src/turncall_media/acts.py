@@ -8,7 +8,7 @@ from typing import Final
 from turncall_bus.bus import Away, Bus, NoAnswer, NobodyListens
 from turncall_proto.call import CallStart, EndedReason
 from turncall_proto.codec import MalformedMessage, decode, encode
-from turncall_proto.command import ActReply, HandoffAsked, HandoffReply, HangUpAsked
+from turncall_proto.command import ActReply, HandoffAsked, HandoffReply, HangUpAsked, TransferAsked, TransferOrder
 from turncall_proto.ids import AgentId, WorkerId
 from turncall_proto.subjects import act
 
@@ -93,3 +93,37 @@ class HandOffs:
             reason=reason,
             deadline=self._now() + timedelta(seconds=ANSWER_WITHIN_S),
         )
+
+
+class Transfers:
+    """The wish to have the caller of one epoch connected to a person."""
+
+    def __init__(self, bus: Bus, plan: CallStart, now: Callable[[], datetime]) -> None:
+        self._bus = bus
+        self._plan = plan
+        self._now = now
+        self._wishes = 0
+
+    async def __call__(self, order: TransferOrder, tool: str) -> ActReply:
+        """Whether control has taken it on, or why not. Repeats the question under one id while nobody answers."""
+        self._wishes += 1
+        act_id = f"{self._plan.call_id}.{self._plan.epoch}.transfer.{self._wishes}"
+        try:
+            async with asyncio.timeout(TRY_FOR_S):
+                while True:
+                    asked = TransferAsked(
+                        act_id=act_id,
+                        call_id=self._plan.call_id,
+                        project_id=self._plan.project_id,
+                        epoch=self._plan.epoch,
+                        order=order,
+                        tool=tool,
+                        deadline=self._now() + timedelta(seconds=ANSWER_WITHIN_S),
+                    )
+                    try:
+                        answer = await self._bus.ask(act("transfer"), encode(asked), timeout_s=ANSWER_WITHIN_S)
+                        return decode(answer, ActReply)
+                    except (Away, NobodyListens, NoAnswer, MalformedMessage):
+                        await asyncio.sleep(PAUSE_S)
+        except TimeoutError:
+            return ActReply(is_taken=False, detail="the control plane is out of reach")

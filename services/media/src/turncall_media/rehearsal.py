@@ -16,7 +16,7 @@ from turncall_media.wire.twilio import TwilioWire
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec
 from turncall_proto.call import CallStart, CallState
-from turncall_proto.command import HandoffReply
+from turncall_proto.command import ActReply, HandoffReply, TransferOrder
 from turncall_proto.events import CallEvent
 from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId
 
@@ -111,7 +111,12 @@ def _resources(station: Station) -> Resources:
         recordings_spool=station.recordings_spool,
         circuits=station.circuits,
         hand_off=_to_nobody,
+        transfer=_to_no_person,
     )
+
+
+async def _to_no_person(_: TransferOrder, __: str) -> ActReply:
+    return ActReply(is_taken=False, detail="the call does not exist")
 
 
 async def _to_nobody(_: AgentId, __: str) -> HandoffReply:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from turncall_blobs.store import BlobStore
 from turncall_media.circuits import Circuits
 from turncall_proto.call import CallStart, CallState, EndedReason
-from turncall_proto.command import AnyCommand, CommandReply, HandoffReply
+from turncall_proto.command import ActReply, AnyCommand, CommandReply, HandoffReply, TransferOrder
 from turncall_proto.events import CallEvent, Event
 from turncall_proto.ids import AgentId, WorkerId
 
@@ -55,11 +55,13 @@ class Reporter(Protocol):
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """How this worker saw the call end. None, None: the call goes on elsewhere, or here with ``next_plan``."""
+    """How this worker saw the call end. None, None: the call goes on elsewhere, here with ``next_plan``, or with a
+    person to whom the carrier is about to connect the caller (``is_transferred``)."""
 
     state: CallState | None
     reason: EndedReason | None
     next_plan: CallStart | None = None
+    is_transferred: bool = False
 
 
 class Past(Struct, frozen=True, kw_only=True):
@@ -99,7 +101,8 @@ class Resources(Struct, frozen=True, kw_only=True):
     ``open_secret`` opens a vendor's key that control sealed; raises `SecretUnusable`. ``egress_allow`` are the networks
     (CIDR) that the operator opened for URLs supplied by users. ``recordings_spool`` is a folder where parts of a
     recording wait for the store. ``hand_off`` asks control for the plan with which another agent goes on, or says why
-    there is none. ``circuits`` are what the worker's calls know of vendors that are out of order.
+    there is none; ``transfer`` asks it to connect the caller to a person, by a tool of the agent
+    or by none. ``circuits`` are what the worker's calls know of vendors that are out of order.
     ``mcp_programs`` are those that the operator has named for agents to use.
     """
 
@@ -110,5 +113,6 @@ class Resources(Struct, frozen=True, kw_only=True):
     egress_allow: tuple[str, ...]
     recordings_spool: Path
     hand_off: Callable[[AgentId, str], Awaitable[HandoffReply]]
+    transfer: Callable[[TransferOrder, str], Awaitable[ActReply]]
     circuits: Circuits
     mcp_programs: Mapping[str, tuple[str, ...]] = {}

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from turncall_blobs.store import BlobStore
 from turncall_bus.bus import Away, Bus, BusError
-from turncall_media.acts import HandOffs, HangUp
+from turncall_media.acts import HandOffs, HangUp, Transfers
 from turncall_media.circuits import Circuits
 from turncall_media.commands import Commands
 from turncall_media.counters import Counters
@@ -166,7 +166,7 @@ class CallSession:
         finishing: asyncio.Task[None] | None = None
         try:
             reporter.open(station.worker, past.last_seq(known, plan.epoch - 1), known.facts if known else ())
-            told = known if plan.handoff is None else _extended(known, reporter)
+            told = known if plan.handoff is None and plan.transfer_failed is None else _extended(known, reporter)
             outcome = await self._outcome(plan, wire, reporter, told)
             finishing = asyncio.create_task(self._close_epoch(self._conversation, reporter, outcome), name="last facts")
             self._finishing.append(finishing)
@@ -179,7 +179,7 @@ class CallSession:
             if finishing is None:
                 reporter.close(outcome)
             station.counters.epochs.labels(outcome.reason or "goes_on").inc()
-        if is_taken:
+        if is_taken or outcome.is_transferred:
             await self._see_off()
         elif outcome.next_plan is None:
             await asyncio.wait({finishing}, timeout=FACTS_FIRST_S)
@@ -211,6 +211,7 @@ class CallSession:
             recordings_spool=self._station.recordings_spool,
             circuits=self._station.circuits,
             mcp_programs=self._station.mcp_programs,
+            transfer=Transfers(self._station.bus, plan, self._station.now),
             hand_off=HandOffs(self._station.bus, plan, self._station.worker, self._station.now),
         )
         self._conversation = None

@@ -59,7 +59,7 @@ from turncall_media.turns import silero
 from turncall_media.wire.twilio import TwilioWire
 from turncall_proto.agent import AgentSpec, Cascade, SpeechToSpeech, Tool, TurnTaking, VendorRef
 from turncall_proto.call import CallStart, EndedReason
-from turncall_proto.command import Command, CommandReply, HandoffReply
+from turncall_proto.command import ActReply, Command, CommandReply, HandoffReply, TransferOrder
 from turncall_proto.events import CallEvent
 from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId, WorkerId
 from turncall_testkit import virtual_time
@@ -495,6 +495,8 @@ class Scene:
         self.running: asyncio.Task[Outcome] | None = None
         self.conversation: Any = None
         self.opened_at_s = 0.0
+        self.transfers: list[tuple[TransferOrder, str]] = []
+        self.transfer_reply = ActReply(is_taken=True)
         self.given_to: list[tuple[AgentId, str]] = []
         self.handoff_reply = HandoffReply(plan=None, detail="there is no such agent")
 
@@ -543,6 +545,11 @@ class Scene:
         self.given_to.append((agent_id, reason))
         return self.handoff_reply
 
+    async def transfer(self, order: TransferOrder, tool: str) -> ActReply:
+        """Control's answer to the wish for a person."""
+        self.transfers.append((order, tool))
+        return self.transfer_reply
+
     def _defaults(self) -> dict[str, Any]:
         return {
             "worker": WORKER,
@@ -553,6 +560,7 @@ class Scene:
             "recordings_spool": Path("/nonexistent"),
             "circuits": Circuits(self.carrier.now),
             "hand_off": self.hand_off,
+            "transfer": self.transfer,
         }
 
 

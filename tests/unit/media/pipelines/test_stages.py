@@ -22,7 +22,7 @@ from turncall_media.seams import Reporter, Resources
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec, Cascade, Fallbacks, SpeechToSpeech, VendorRef
 from turncall_proto.call import CallStart
-from turncall_proto.command import HandoffReply
+from turncall_proto.command import ActReply, HandoffReply
 from turncall_proto.events import CallEvent
 from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId, WorkerId
 
@@ -95,7 +95,13 @@ def resources() -> Resources:
         recordings_spool=Path("/nonexistent"),
         circuits=Circuits(time.monotonic),
         hand_off=nobody,
+        transfer=no_person,
     )
+
+
+async def no_person(*_: object) -> ActReply:
+    """There is no person."""
+    return ActReply(is_taken=False)
 
 
 async def nobody(*_: object) -> HandoffReply:

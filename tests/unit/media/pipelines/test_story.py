@@ -12,6 +12,7 @@ from turncall_media.pipelines.story import UNHEARD_S, Continuation, Pending, con
 from turncall_proto.events import (
     CallAnswered,
     CallStarted,
+    ContextInjected,
     DtmfReceived,
     EpochClosed,
     EpochOpened,
@@ -428,3 +429,21 @@ def test_answer_whose_question_is_not_written_down_is_gone_on_with() -> None:
     story = begun().says("Hello.").caller_begins(1).begins("It is Monday.", turn=1).means()
     assert story.say == "It is Monday."
     assert not story.ask_again
+
+
+def test_a_caller_who_is_back_from_a_transfer_is_not_let_go_again() -> None:
+    """The tool that succeeded in letting them go has failed after all, and the model is to speak about it."""
+    told = Told().opened().caller("A person.", 1).calls("transfer_call", to="desk")
+    told.add(
+        ToolReturned,
+        tool_call_id="t1",
+        tool="transfer_call",
+        is_ok=True,
+        output={"connecting_to": "desk"},
+        latency_ms=1,
+    )
+    told.next_epoch().add(EpochOpened, worker="wrk_2")
+    told.add(ContextInjected, role="system", text="Nobody answered.", is_answered=True, source="t")
+    story = continuation(told.facts, frozenset({"transfer_call"}))
+    assert (story.repeat_tools, story.run_model) == ((), True)
+    assert story.messages[-1]["content"] == '{"error":"Nobody answered."}'

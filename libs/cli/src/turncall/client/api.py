@@ -367,6 +367,10 @@ class TurnCall(Access, Versions):
         body = {"agent_id": agent_id, "reason": reason}
         return await self.request("POST", f"/v1/calls/{call_id}/handoff", CommandTaken, body=body)
 
+    async def transfer(self, call_id: CallId, to: str, **how: str | int) -> CommandTaken:
+        """Connects the caller to a person; ``how``: ``mode``, ``message``, ``briefing``, ``accept_key``, ``ring_s``."""
+        return await self.request("POST", f"/v1/calls/{call_id}/transfer", CommandTaken, body={"to": to, **how})
+
     async def send_dtmf(self, call_id: CallId, digits: str) -> CommandTaken:
         """Has the other side hear these keys."""
         return await self.request("POST", f"/v1/calls/{call_id}/dtmf", CommandTaken, body={"digits": digits})

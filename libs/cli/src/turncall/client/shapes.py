@@ -64,12 +64,19 @@ class OutboundPolicy(Struct, frozen=True, kw_only=True):
     allowed_prefixes: tuple[str, ...]
 
 
+class TransferPolicy(Struct, frozen=True, kw_only=True):
+    """Whom callers may be connected to; none named: everybody."""
+
+    allowed_destinations: tuple[str, ...]
+
+
 class ProjectSettings(Struct, frozen=True, kw_only=True):
     """What a project sets for itself."""
 
     limits: ProjectLimits
     retention: Retention
     outbound: OutboundPolicy
+    transfers: TransferPolicy
 
 
 class ProjectView(Struct, frozen=True, kw_only=True):

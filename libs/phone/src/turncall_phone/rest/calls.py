@@ -98,6 +98,7 @@ FILTERS = frozenset(
 )
 EVENTS = frozenset({"initiated", "ringing", "answered", "completed"})
 _E164 = re.compile(r"\+[1-9]\d{6,14}")
+_SIP = re.compile(r"sips?:[^@\s]+@[^@\s]+")
 _DIGITS = re.compile(r"[0-9A-Da-d#*wW]{1,32}")
 
 
@@ -109,7 +110,7 @@ def create(board: Switchboard, account: Account, pairs: FormPairs, *, is_strict:
         raise invalid("No 'To' number is specified", 21201)
     if not from_:
         raise invalid("No 'From' number is specified", 21213)
-    if not _E164.fullmatch(to):
+    if not (_E164.fullmatch(to) or _SIP.fullmatch(to)):
         raise invalid(f"The 'To' number {to} is not a valid phone number.", 21211)
     if not _E164.fullmatch(from_):
         raise invalid(f"The 'From' number {from_} is not a valid phone number.", 21212)

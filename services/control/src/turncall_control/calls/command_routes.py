@@ -7,9 +7,17 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from turncall_control.auth import Caller, Permission, in_path, needs
-from turncall_control.calls import commanding
+from turncall_control.calls import commanding, transfers
 from turncall_control.calls.commanding import CallOver, CommandRefused, NotLive, WorkerSilent
-from turncall_control.calls.schemas import CommandTaken, DtmfAsked, HandoffAsked, InjectionAsked, LineAsked
+from turncall_control.calls.schemas import (
+    CommandTaken,
+    DtmfAsked,
+    HandoffAsked,
+    InjectionAsked,
+    LineAsked,
+    TransferWanted,
+)
+from turncall_control.errors import Invalid
 from turncall_control.plane import Plane
 from turncall_proto import command, ids
 from turncall_proto.ids import CallId
@@ -89,8 +97,24 @@ async def resume_recording(
     return await _taken(plane, caller, call_id, command.ResumeRecording)
 
 
+@post("/v1/calls/{call_id:str}/transfer", status_code=200, tags=["calls"], opt=_opt())
+async def transfer_call(
+    plane: NamedDependency[Plane],
+    caller: NamedDependency[Caller],
+    call_id: FromPath[str],
+    data: JSONBody[TransferWanted],
+) -> CommandTaken:
+    """Connects the caller to a person, once the agent has finished speaking; back to the agent if nobody takes it."""
+    if not transfers.is_allowed(await plane.settings.of(caller.project_id), data.to):
+        raise Invalid.at("to", "The project does not allow that destination")
+    order = command.TransferOrder(
+        to=data.to, mode=data.mode, briefing=data.briefing, accept_key=data.accept_key, ring_s=data.ring_s
+    )
+    return await _taken(plane, caller, call_id, command.Transfer, order=order, message=data.message)
+
+
 async def _taken(plane: Plane, caller: Caller, call_id: str, kind: Any, **what: Any) -> CommandTaken:
     return CommandTaken(command_id=await commanding.command(plane, caller.project_id, CallId(call_id), kind, **what))
 
 
-ROUTES: Final = (say, inject, mute, unmute, send_dtmf, hand_off, pause_recording, resume_recording)
+ROUTES: Final = (say, inject, mute, unmute, send_dtmf, hand_off, transfer_call, pause_recording, resume_recording)

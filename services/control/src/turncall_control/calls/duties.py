@@ -15,6 +15,7 @@ from turncall_control.calls.reaper import REAP_EVERY_S, Reaper
 from turncall_control.calls.redirects import JUDGE_EVERY_S, Redirects
 from turncall_control.calls.spools import Spools
 from turncall_control.calls.strays import Strays
+from turncall_control.calls.transfers import Transfers
 from turncall_control.duty import repeated
 from turncall_control.plane import Plane
 from turncall_proto.subjects import CONTROL_QUEUE, act
@@ -105,6 +106,17 @@ async def hang_up_calls(plane: Plane) -> AsyncIterator[None]:
 async def hand_off_calls(plane: Plane) -> AsyncIterator[None]:
     """Plans how calls go on with another agent."""
     async with _closed(await plane.bus.serve(act("handoff"), Handoffs(plane).answer, queue=CONTROL_QUEUE)):
+        yield
+
+
+@asynccontextmanager
+async def transfer_calls(plane: Plane) -> AsyncIterator[None]:
+    """Connects callers to persons, and brings them back."""
+    transfers = Transfers(plane)
+    async with (
+        _closed(await plane.bus.serve(act("transfer"), transfers.answer, queue=CONTROL_QUEUE)),
+        repeated("transfers", transfers.attend, SWEEP_EVERY_S, transfers.wait),
+    ):
         yield
 
 

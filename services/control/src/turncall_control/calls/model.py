@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint, desc, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -165,6 +166,35 @@ class EpochRow(Row):
     redirect_tries: Mapped[int] = mapped_column(server_default=text("0"))
     handoff: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     handoff_act: Mapped[str | None]
+
+
+class TransferRow(Row):
+    """A caller who is being connected to a person: see `turncall_control.calls.transfers` for its states.
+
+    ``due_at``: when to have the carrier do the next step, or to give up. ``operator_call`` is the carrier's id of the
+    leg to the person in a warm transfer, empty while it is asked for.
+    """
+
+    __tablename__ = "transfers"
+    __table_args__ = (
+        ForeignKeyConstraint(["project_id", "call_id"], ["calls.project_id", "calls.id"], ondelete="cascade"),
+        UniqueConstraint("act_id"),
+        Index("ix_transfers_call_id", "call_id"),
+        Index("ix_transfers_due_at", "due_at", postgresql_where=text("due_at is not null")),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    project_id: Mapped[ProjectId] = mapped_column(Id(ids.PROJECT))
+    call_id: Mapped[CallId] = mapped_column(Id(ids.CALL))
+    epoch: Mapped[int]
+    act_id: Mapped[str]
+    wanted: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    state: Mapped[str]
+    outcome: Mapped[str | None]
+    operator_call: Mapped[str | None]
+    tries: Mapped[int] = mapped_column(server_default=text("0"))
+    due_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = created_at()
 
 
 class CarrierCallbackRow(Row):

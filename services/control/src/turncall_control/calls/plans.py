@@ -19,7 +19,7 @@ from turncall_control.routing import Routed
 from turncall_control.wallet import VENDOR, Wallet
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec, VendorRef
-from turncall_proto.call import CallStart, Handoff
+from turncall_proto.call import CallStart, Handoff, TransferFailed
 from turncall_proto.ids import CallId, ProjectId
 
 REDIRECTED: Final = "redirected"
@@ -36,7 +36,11 @@ async def plan(connection: Connection, plane: Plane, call_id: CallId, epoch: int
             "select c.project_id, c.agent_id, c.version_id, c.channel, c.direction, c.from_number, c.to_number,"
             " c.provider, c.provider_call_id, c.answered_by, c.created_at as called_at, c.variables, c.metadata,"
             " c.knowledge_context, coalesce(c.inline_agent, v.config) as config,"
-            " (select handoff from epochs e where e.call_id = c.id and handoff is not null order by epoch desc limit 1)"
+            " (select handoff from epochs e where e.call_id = c.id and handoff is not null"
+            " order by epoch desc limit 1),"
+            " (select json_build_object('transfer_id', replace(t.id::text, '-', ''), 'to', t.wanted ->> 'to',"
+            " 'outcome', t.outcome) from transfers t where t.call_id = c.id and t.outcome is not null"
+            " order by t.created_at desc limit 1) as transfer_failed"
             " from calls c left join agent_versions v on v.id = c.version_id where c.id = %s",
             (ids.parsed(ids.CALL, call_id),),
         )
@@ -45,6 +49,7 @@ async def plan(connection: Connection, plane: Plane, call_id: CallId, epoch: int
     if config is None:
         return None
     agent = msgspec.convert(config, AgentSpec)
+    row["transfer_failed"] = row["transfer_failed"] and msgspec.convert(row["transfer_failed"], TransferFailed)
     row["handoff"] = row["handoff"] and msgspec.convert(row["handoff"], Handoff)
     for name, prefix in (("project_id", ids.PROJECT), ("agent_id", ids.AGENT), ("version_id", ids.VERSION)):
         row[name] = row[name] and ids.written(prefix, row[name])

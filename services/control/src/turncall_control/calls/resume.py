@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from psycopg.rows import class_row
 
 from turncall_bus.bus import BusError
-from turncall_control.calls import closing, handoffs, ledger, news, placement
+from turncall_control.calls import closing, handoffs, ledger, news, placement, transfers
 from turncall_control.calls.ledger import Appended, Connection, Ledger
 from turncall_control.calls.plans import connect, plan, resume_url
 from turncall_control.calls.ringing import Admitted
@@ -59,10 +59,18 @@ async def advance(
         if is_redirected and await _was_reached(connection, plane, call, epoch):
             epoch = call.standing.epoch
             await _mark_torn(connection, call)
+        transfer = await transfers.of_epoch(connection, call, epoch)
+        if transfer is not None and transfer.state in transfers.PENDING:
+            url = transfers.url(plane, call.provider, transfer.id)
+            return Admitted(answer=documents.hold(sentence=None, pause_s=1, ask_url=url), plan=None)
+        if transfer is not None and transfer.state == "joined":
+            return Admitted(answer=documents.hang_up(), plan=None)
         stored = await _stored_answer(connection, call, epoch)
         if stored is not None:
             return Admitted(answer=stored, plan=None)
         appended, admitted = await _step(connection, plane, documents, call, epoch)
+        if admitted.is_settled and transfer is not None:
+            await transfers.returned(connection, transfer)
         if admitted.is_settled:
             await connection.execute(
                 "update epochs set next_answer = %s where call_id = %s and epoch = %s",
@@ -86,7 +94,9 @@ async def _step(
         return nothing, _held(plane, documents, call, epoch, resume)
     await _leave(connection, call, resume)
     planned = await plan(connection, plane, call.call_id, epoch + 1)
-    placed = planned and await placement.place(plane.bus, plane.workers, replace(planned, resume=resume))
+    if planned is not None and (await transfers.of_epoch(connection, call, epoch)) is None:
+        planned = replace(planned, resume=resume)
+    placed = planned and await placement.place(plane.bus, plane.workers, planned, "resumed")
     if placed:
         log.info(
             "call.resumed",

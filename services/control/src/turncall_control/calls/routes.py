@@ -176,6 +176,7 @@ CALLS: Final = Slice(
         duties.salvage_recordings,
         duties.hang_up_calls,
         duties.hand_off_calls,
+        duties.transfer_calls,
         duties.keep_calls,
         duties.count_calls,
     ),

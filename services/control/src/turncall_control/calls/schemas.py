@@ -6,6 +6,7 @@ from msgspec import Meta, Struct
 
 from turncall_control.http.fields import Moment
 from turncall_control.routing import Decision
+from turncall_proto.agent import Destination
 from turncall_proto.call import CallState, Channel, Direction, EndedReason
 from turncall_proto.command import Injection, Keys, Line
 from turncall_proto.ids import AgentId, CallId, NumberId, ProjectId, VersionId
@@ -143,6 +144,21 @@ class HandoffAsked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     agent_id: Annotated[AgentId, Meta(pattern=r"^agt_[0-9a-f]{32}$")]
     reason: Annotated[str, Meta(max_length=1000, description="In the call's event log.")] = ""
+
+
+class TransferWanted(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whom the caller is to be connected to, and how."""
+
+    to: Destination
+    mode: Annotated[
+        Literal["cold", "warm"], Meta(description="warm: the caller is on hold until the person has taken over.")
+    ] = "cold"
+    message: Annotated[str, Meta(max_length=2000, description="What the agent tells the caller before.")] = ""
+    briefing: Annotated[str, Meta(max_length=1000, description="warm: what the person hears first.")] = ""
+    accept_key: Annotated[
+        str, Meta(pattern=r"^[0-9*#]?$", description="warm: the key that takes the call; empty: picking up does.")
+    ] = ""
+    ring_s: Annotated[int, Meta(ge=5, le=120)] = 25
 
 
 class DtmfAsked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -20,6 +20,7 @@ from turncall_proto.events import (
     CallInitializing,
     CallRinging,
     CallStarted,
+    CallTransferred,
     CarrierReported,
     DialFailed,
     EndIntended,
@@ -28,6 +29,7 @@ from turncall_proto.events import (
     Event,
     ForwardBegun,
     ForwardEnded,
+    TransferBegun,
     VoicemailDetected,
 )
 
@@ -131,6 +133,10 @@ def fold(standing: Standing, fact: Event | UnknownEvent) -> Standing:
             return _lives(standing, fact, CallState.VOICEMAIL, number=(_LAST_EPOCH, fact.seq))
         case EpochOpened():
             return _lives(standing, fact, CallState.IN_PROGRESS)
+        case TransferBegun():
+            return _lives(standing, fact, CallState.TRANSFERRING)
+        case CallTransferred():
+            return _explained(standing, fact, Authority.INTENT, EndedReason.TRANSFERRED)
         case CallHandoff():
             return _lives(standing, fact, CallState.HANDED_OFF)
         case CallStarted():

@@ -199,6 +199,25 @@ class Documents(Protocol):
         """
         ...
 
+    def connect_to(self, *, to: str, caller_id: str, ring_s: int, action_url: str, status_url: str) -> str:
+        """Rings a phone number or a SIP address for ``ring_s`` and joins the caller to it.
+
+        ``status_url`` is asked when it is answered and when it is over, ``action_url`` what comes afterwards.
+        """
+        ...
+
+    def wait_in_room(self, *, room: str, action_url: str) -> str:
+        """Has the caller wait, with music, until somebody joins the room; ``action_url`` is asked when that is over."""
+        ...
+
+    def ask_for_key(self, *, sentence: str, key: str, action_url: str) -> str:
+        """Speaks ``sentence`` and which key takes the call, then asks ``action_url`` with what was pressed, if any."""
+        ...
+
+    def join_room(self, *, sentence: str, room: str) -> str:
+        """Speaks ``sentence``, if any, and joins those who wait in the room, which ends with this call."""
+        ...
+
     def reject(self, *, is_busy: bool) -> str:
         """Ends a call that rings without answering it: with the busy tone, or as if nobody were there."""
         ...

@@ -21,7 +21,7 @@ from twilio.request_validator import RequestValidator
 from twilio.rest import Client
 from twilio.rest.api.v2010.account.call import CallInstance
 from twilio.rest.api.v2010.account.incoming_phone_number import IncomingPhoneNumberInstance
-from twilio.twiml.voice_response import Connect, Dial, VoiceResponse
+from twilio.twiml.voice_response import Connect, Dial, Gather, VoiceResponse
 
 from turncall_control.carriers.base import (
     Barred,
@@ -47,6 +47,7 @@ SIGNATURE_HEADER: Final = "x-twilio-signature"
 REQUEST_TIMEOUT_S: Final = 5.0
 """For one REST request, from connecting to the last byte of the answer."""
 
+_KEY_NAMES: Final = {"*": "star", "#": "hash"}
 _CALL_NOT_IN_PROGRESS: Final = 21220
 _NO_SUCH_NUMBER: Final = frozenset({13223, 13224, 21201, 21211, 21214, 21217, 21401})
 """The number to call is missing, malformed, or cannot be reached."""
@@ -110,6 +111,53 @@ def forward(*, sentence: str | None, number: str, caller_id: str, ring_s: int, a
         response.say(sentence)
     dial = Dial(action=action_url, method="POST", timeout=ring_s, caller_id=caller_id, answer_on_bridge=True)
     dial.number(number)
+    response.append(dial)
+    return str(response)
+
+
+def connect_to(*, to: str, caller_id: str, ring_s: int, action_url: str, status_url: str) -> str:
+    """Rings a number or a SIP address and joins the caller to it, then has Twilio ask ``action_url``."""
+    response = VoiceResponse()
+    dial = Dial(action=action_url, method="POST", timeout=ring_s, caller_id=caller_id)
+    told = {
+        "status_callback": status_url,
+        "status_callback_method": "POST",
+        "status_callback_event": "answered completed",
+    }
+    if to.startswith("+"):
+        dial.number(to, **told)
+    else:
+        dial.sip(to, **told)
+    response.append(dial)
+    return str(response)
+
+
+def wait_in_room(*, room: str, action_url: str) -> str:
+    """Has the caller wait in a conference, to Twilio's music, until somebody starts it."""
+    response = VoiceResponse()
+    dial = Dial(action=action_url, method="POST")
+    dial.conference(room, start_conference_on_enter=False, end_conference_on_exit=True, beep="false")
+    response.append(dial)
+    return str(response)
+
+
+def ask_for_key(*, sentence: str, key: str, action_url: str) -> str:
+    """Speaks ``sentence`` and which key takes the call; without a key ``action_url`` is asked too."""
+    response = VoiceResponse()
+    gather = Gather(num_digits=1, finish_on_key="", timeout=10, action=action_url, method="POST")
+    gather.say(" ".join(filter(None, (sentence, f"Press {_KEY_NAMES.get(key, key)} to take the call."))))
+    response.append(gather)
+    response.redirect(action_url, method="POST")
+    return str(response)
+
+
+def join_room(*, sentence: str, room: str) -> str:
+    """Speaks ``sentence``, if any, and joins a conference, which ends with this call."""
+    response = VoiceResponse()
+    if sentence:
+        response.say(sentence)
+    dial = Dial()
+    dial.conference(room, start_conference_on_enter=True, end_conference_on_exit=True, beep="false")
     response.append(dial)
     return str(response)
 

@@ -7,6 +7,7 @@ import asyncio
 import re
 from collections.abc import Awaitable
 from typing import Any, Final
+from uuid import UUID
 
 from litestar import Request, Response, post
 from litestar.background_tasks import BackgroundTask
@@ -27,6 +28,7 @@ from turncall_control.calls import (
     news,
     placement,
     resume,
+    transfers,
     unrecorded,
 )
 from turncall_control.calls.callbacks import Callback
@@ -107,6 +109,23 @@ async def answer_forwarded(
     """Twilio asks what comes next: the connection to a fallback phone was made and is over, or was not made."""
     asked = await _asked_by(request, plane)
     return await _document(plane, _after_forward(plane, asked, call_id))
+
+
+@post(
+    [
+        f"/webhooks/twilio/voice/{step}/{{transfer_id:str}}"
+        for step in ("transfer", "transferred", "operator", "accept", "operator-status")
+    ],
+    status_code=200,
+    opt=_OPT,
+    include_in_schema=False,
+)
+async def answer_transfer(
+    request: Request[Any, Any, Any], plane: NamedDependency[Plane], transfer_id: FromPath[str]
+) -> Response[str]:
+    """Twilio asks, or tells, what concerns a caller who is being connected to a person, or that person."""
+    asked = await _asked_by(request, plane)
+    return await _document(plane, _transfer(plane, asked, request.scope["path"].split("/")[4], transfer_id))
 
 
 @post("/webhooks/twilio/voice/fallback", status_code=200, opt=_OPT, include_in_schema=False)
@@ -251,6 +270,35 @@ async def _after_forward(plane: Plane, asked: Asked, call_id: str) -> Admitted:
     return admitted or Admitted(answer=twilio.hang_up(), plan=None)
 
 
+async def _transfer(plane: Plane, asked: Asked, step: str, transfer: str) -> Admitted:
+    transfer_id = UUID(hex=transfer)
+    found = await transfers.found(plane, asked.proof, transfer_id)
+    if found is None:
+        return Admitted(answer=twilio.hang_up(), plan=None)
+    call_id, epoch = found
+    form = asked.form
+    match step:
+        case "operator":
+            answer = await transfers.picked_up(plane, twilio, twilio.PROVIDER, transfer_id, form.get("AnsweredBy", ""))
+        case "accept":
+            answer = await transfers.key_pressed(plane, twilio, transfer_id, form.get("Digits", ""))
+        case "operator-status":
+            sip_code = _number(form.get("SipResponseCode"))
+            await transfers.leg_said(plane, transfer_id, form.get("CallStatus", ""), sip_code)
+            answer = twilio.hang_up()
+        case "transferred" if form.get("CallStatus") in CARRIER_ENDS:
+            await callbacks.take(plane, _callback(asked))
+            answer = twilio.hang_up()
+        case "transferred" if await transfers.connection_ended(plane, transfer_id, form.get("DialCallStatus", "")):
+            answer = twilio.hang_up()
+        case _:
+            waits = await transfers.document_for_caller(plane, twilio, twilio.PROVIDER, transfer_id)
+            if waits is None:
+                return await _continue(plane, asked, call_id, epoch, None, is_redirected=True)
+            answer = waits
+    return Admitted(answer=answer, plan=None)
+
+
 def _since_s(request: Request[Any, Any, Any]) -> float | None:
     """Since when the caller has waited, in unix seconds, as an earlier answer of ours had the carrier tell us."""
     return _number(request.query_params.get(unrecorded.SINCE), max_digits=12)
@@ -319,6 +367,7 @@ INGRESS: Final = Slice(
         answer_outbound,
         answer_resume,
         answer_forwarded,
+        answer_transfer,
         answer_fallback,
         take_status,
         take_outbound_status,

@@ -36,12 +36,21 @@ class OutboundChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     allowed_prefixes: Annotated[tuple[Prefix, ...], Meta(max_length=300)] | UnsetType = UNSET
 
 
+class TransferChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to be changed about whom callers may be connected to."""
+
+    allowed_destinations: (
+        Annotated[tuple[Annotated[str, Meta(min_length=2, max_length=200)], ...], Meta(max_length=300)] | UnsetType
+    ) = UNSET
+
+
 class SettingsChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The settings to be changed; what is left out stays as it is."""
 
     limits: LimitsChange | UnsetType = UNSET
     retention: RetentionChange | UnsetType = UNSET
     outbound: OutboundChange | UnsetType = UNSET
+    transfers: TransferChange | UnsetType = UNSET
 
 
 class ProjectChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -20,8 +20,11 @@ class Occurrence(Struct, frozen=True, kw_only=True):
     channels: tuple[Channel, ...] = ("phone",)
 
 
-_LIVE: Final = Occurrence(states=(_S.IN_PROGRESS, _S.HANDED_OFF, *_OVER))
+_LIVE: Final = Occurrence(states=(_S.IN_PROGRESS, _S.TRANSFERRING, _S.HANDED_OFF, *_OVER))
 """Of a call that is going on. The carrier's last word may be stored before the worker's last facts are."""
+
+_TRANSFER: Final = Occurrence(states=(_S.TRANSFERRING, _S.IN_PROGRESS, *_OVER))
+"""The carrier may say what becomes of a transfer before the worker's word that it let go is stored."""
 
 OCCURRENCES: Final[Mapping[str, Occurrence]] = {
     "call.initializing": Occurrence(states=(_S.INITIATED,)),
@@ -29,6 +32,9 @@ OCCURRENCES: Final[Mapping[str, Occurrence]] = {
     "call.answered": Occurrence(states=(_S.IN_PROGRESS, *_OVER)),
     "call.started": _LIVE,
     "call.resumed": _LIVE,
+    "transfer.answered": _TRANSFER,
+    "call.transferred": _TRANSFER,
+    "transfer.failed": _TRANSFER,
     "call.handoff": Occurrence(states=(_S.HANDED_OFF, *_OVER)),
     "transcript.final": _LIVE,
     "tool.called": _LIVE,

@@ -158,7 +158,7 @@ def _conversation(
     if agent.recording == "on" or story.has_consented:
         ends.recording.begin(is_paused=story.is_recording_paused)
     narrator.turn, narrator.keys_s = story.turn, agent.keypad.timeout_ms / 1000
-    giving = Giving(resources.hand_off, ends.ending)
+    giving = Giving(resources.hand_off, resources.transfer, ends.ending, narrator)
     kit = _kit(plan, ends, resources, story, context, giving)
     each_service(built.mind, kit.equip)
     protection = _protection(agent, story)
@@ -317,6 +317,7 @@ def _shared(
         end=ends.ending.because,
         hand_off=giving.give,
         pause_recording=lambda paused: (ends.recording.pause if paused else ends.recording.resume)("model"),
+        transfer=giving.transfer,
         egress=ends.egress,
         signing_secrets=_signing_secrets(plan, resources),
         server_headers=secret,

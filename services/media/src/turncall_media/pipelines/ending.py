@@ -24,6 +24,7 @@ class Ending:
         self._outcome: Outcome | None = None
         self._hung_up: EndedReason = EndedReason.CUSTOMER_ENDED_CALL
         self._known = asyncio.Event()
+        self.is_letting_go = False  # control is asked to connect the caller to a person
 
     @property
     def outcome(self) -> Outcome | None:
@@ -43,6 +44,10 @@ class Ending:
         """It ends here and goes on with another worker, unless it has ended already."""
         self._settle(_GOES_ON)
 
+    def with_a_person(self) -> None:
+        """It ends here because the carrier connects the caller to a person, unless it has ended already."""
+        self._settle(replace(_GOES_ON, is_transferred=True))
+
     def goes_on_with(self, plan: CallStart) -> None:
         """It ends here and goes on here, with another agent, unless it has ended already."""
         self._settle(replace(_GOES_ON, next_plan=plan))
@@ -54,6 +59,8 @@ class Ending:
         carrier will either ask where to go on or tell control that the call is over.
         """
         match end:
+            case StreamStopped() if self.is_letting_go:
+                self.with_a_person()
             case StreamStopped():
                 self.because(self._hung_up)
             case SocketClosed():

@@ -1,26 +1,38 @@
-"""Giving a call to another agent: control is asked once, and what it has planned is done, whoever interrupts."""
+"""Giving a call away, to another agent or to a person: control is asked once, and what it agreed to is done, whoever
+interrupts."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from turncall_media.pipelines.ending import Ending
+from turncall_media.report.events import Narrator
 from turncall_media.tools.shape import ToolFailed
-from turncall_proto.command import HandoffReply
+from turncall_proto.command import ActReply, HandoffReply, TransferOrder
 from turncall_proto.ids import AgentId
 
 
 class Giving:
     """How one conversation gives its call away. ``ask`` gets control's plan for the other agent."""
 
-    def __init__(self, ask: Callable[[AgentId, str], Awaitable[HandoffReply]], ending: Ending) -> None:
+    def __init__(
+        self,
+        ask: Callable[[AgentId, str], Awaitable[HandoffReply]],
+        connect: Callable[[TransferOrder, str], Awaitable[ActReply]],
+        ending: Ending,
+        narrator: Narrator,
+    ) -> None:
         self._ask = ask
+        self._connect = connect
+        self._narrator = narrator
         self._ending = ending
         self._asking: asyncio.Task[HandoffReply] | None = None
+        self._connecting: asyncio.Task[None] | None = None
 
     @property
-    def tasks(self) -> list[asyncio.Task[HandoffReply]]:
+    def tasks(self) -> list[asyncio.Task[Any]]:
         """What is to be cancelled when the conversation is over."""
-        return [] if self._asking is None else [self._asking]
+        return [task for task in (self._asking, self._connecting) if task is not None]
 
     async def give(self, agent_id: AgentId, reason: str) -> None:
         """Returns when the conversation has ended for the other one to begin. Raises `ToolFailed`, with the reason.
@@ -53,3 +65,23 @@ class Giving:
 
     async def _planned(self, agent_id: AgentId, reason: str) -> HandoffReply:
         return await self._ask(agent_id, reason)
+
+    async def transfer(self, order: TransferOrder, tool: str) -> None:
+        """Returns when the conversation has ended for the carrier to connect the caller. Raises `ToolFailed`.
+
+        One that is cancelled meanwhile is carried out all the same: the carrier may be doing it already.
+        """
+        if self.tasks:
+            raise ToolFailed("The call is being given away already.")
+        self._connecting = asyncio.create_task(self._transferred(order, tool))
+        await asyncio.shield(self._connecting)
+
+    async def _transferred(self, order: TransferOrder, tool: str) -> None:
+        self._ending.is_letting_go = True
+        reply = await self._connect(order, tool)
+        if not reply.is_taken:
+            self._ending.is_letting_go = False
+            self._connecting = None
+            raise ToolFailed(f"The caller cannot be connected: {reply.detail}.")
+        self._narrator.lets_go(order.to, order.mode)
+        self._ending.with_a_person()

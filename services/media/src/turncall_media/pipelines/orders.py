@@ -5,7 +5,7 @@ that waits for the one before, is heard afterwards, or is cut by whoever interru
 """
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from msgspec import Struct
 from pipecat.frames.frames import InterruptionFrame, LLMRunFrame
@@ -29,6 +29,7 @@ from turncall_proto.command import (
     ResumeRecording,
     Say,
     SendDtmf,
+    Transfer,
     Unmute,
 )
 from turncall_proto.command import Mute as MuteCommand
@@ -76,6 +77,8 @@ class Orders(Struct, frozen=True, kw_only=True):
                 except ToolFailed as failure:
                     return CommandReply(outcome="refused", detail=str(failure))
                 begin(self._leave())
+            case Transfer():
+                begin(self._connect(command))
         self.narrator.obeyed(command)
         return _DONE
 
@@ -87,14 +90,27 @@ class Orders(Struct, frozen=True, kw_only=True):
         await self.speech.heard()
         await self.speech.play(tones(digits))
 
+    async def _connect(self, command: Transfer) -> None:
+        """Lets the caller go; what keeps control from connecting them is told to the model."""
+        if command.message:
+            await self._say(command.message)
+        await self.speech.heard()
+        try:
+            await self.giving.transfer(command.order, "")
+        except ToolFailed as failure:
+            self._inject_text(str(failure), "system")
+
+    def _inject_text(self, text: str, role: Literal["system", "user"], *, is_answered: bool = False) -> None:
+        message: Any = {"role": role, "content": text}
+        self.context.add_message(message)
+        self.narrator.injected(text, role, is_answered=is_answered)
+
     async def _leave(self) -> None:
         await self.speech.heard()
         self.giving.leave()
 
     def _inject(self, command: Inject, begin: Callable[[Coroutine[Any, Any, None]], None]) -> None:
-        message: Any = {"role": command.role, "content": command.text}
-        self.context.add_message(message)
-        self.narrator.injected(command.text, command.role, is_answered=command.is_answered)
+        self._inject_text(command.text, command.role, is_answered=command.is_answered)
         if command.is_answered:
             begin(self._ask())
 

@@ -275,8 +275,13 @@ class _Reader:
         self._pending.clear()
 
     def _injected(self, fact: ContextInjected) -> None:
-        self._messages.append({"role": fact.role, "content": fact.text})
         self._awaits_reply = self._awaits_reply or fact.is_answered
+        if fact.source and self._pending:  # it tells what came of the tool that let the caller go
+            for call in self._pending.values():
+                self._messages += _used(call, {"error": fact.text})
+            self._pending.clear()
+            return
+        self._messages.append({"role": fact.role, "content": fact.text})
 
     def _break_off(self) -> None:
         """The epoch ends here: what was being said was cut by that, not by anybody in the call."""

@@ -29,6 +29,7 @@ from turncall_proto.events import (
     ToolReturned,
     ToolsDiscovered,
     TranscriptFinal,
+    TransferBegun,
     TurnMeasured,
     UsageReported,
     UtteranceBegun,
@@ -130,6 +131,10 @@ class Narrator:
             cause=resume.cause,
             gap_ms=max(0, round((now - resume.lost_at).total_seconds() * 1000)),
         )
+
+    def lets_go(self, to: str, mode: Literal["cold", "warm"]) -> None:
+        """The caller is being connected to a person."""
+        self._reporter.report(TransferBegun, to=to, mode=mode)
 
     def cut_off(self) -> None:
         """The call goes on elsewhere: whoever speaks is cut, and tools that run are left to the next worker."""

@@ -16,6 +16,7 @@ from turncall_proto.codec import TooLarge, encode
 from turncall_proto.events import (
     CallEvent,
     CallHandoff,
+    ContextInjected,
     EpochClosed,
     EpochOpened,
     Event,
@@ -31,6 +32,14 @@ _log = logs.logger(__name__)
 
 HELD_FACTS: Final = 10_000
 """Facts that may wait for a claim or for room on the disk; hours of a call."""
+BACK: Final = "The caller could not be connected to the person and is back with you. Tell them, and go on helping."
+OUTCOMES: Final = {
+    "busy": "The line was busy.",
+    "no_answer": "Nobody answered.",
+    "declined": "The person did not take the call.",
+    "machine": "A machine answered.",
+    "failed": "The line could not be reached.",
+}
 KEPT_CHARS: Final = 16_384
 """How much of a value that was too large for the bus stays in the record."""
 _CUTTABLE: Final[dict[type[CallEvent], str]] = {
@@ -70,8 +79,16 @@ class EpochReporter:
         self.told: list[Event] = []
 
     def open(self, worker: WorkerId, previous_seq: int, earlier: Iterable[Event] = ()) -> None:
-        """States `EpochOpened`, the first fact; and that another agent has the call, unless one of ``earlier`` did."""
+        """States `EpochOpened`, the first fact; then, unless one of ``earlier`` did, what the plan tells: that another
+        agent has the call, that the caller is back from a transfer."""
         self.report(EpochOpened, worker=worker, previous_seq=previous_seq)
+        earlier = tuple(earlier)
+        failed = self._plan.transfer_failed
+        if failed is not None and not any(
+            isinstance(fact, ContextInjected) and fact.source == failed.transfer_id for fact in earlier
+        ):
+            why = f"{BACK} {OUTCOMES[failed.outcome]}"
+            self.report(ContextInjected, role="system", text=why, is_answered=True, source=failed.transfer_id)
         handoff = self._plan.handoff
         if handoff is not None and not any(
             isinstance(fact, CallHandoff) and fact.from_epoch == handoff.from_epoch for fact in earlier

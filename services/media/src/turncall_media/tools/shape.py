@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from turncall_egress import EgressClient
 from turncall_proto.agent import Tool, WebhookTool
 from turncall_proto.call import EndedReason
+from turncall_proto.command import TransferOrder
 from turncall_proto.ids import AgentId, CallId
 
 
@@ -23,7 +24,8 @@ class CallReach(Struct, frozen=True, kw_only=True):
 
     ``speech_heard`` returns when the caller has heard all that the agent is saying. ``play`` has sound (mono s16le at
     8 kHz) played behind that. ``end`` ends the conversation, and with it the call. ``hand_off`` gives it to another
-    agent, for a reason; raises `ToolFailed`. ``pause_recording`` pauses (True) or resumes, and says if there is one.
+    agent, for a reason, ``transfer`` to a person, by the tool of that name; both raise `ToolFailed`.
+    ``pause_recording`` pauses (True) or resumes, and says if there is one.
     ``egress`` is open for as long as the conversation runs. ``signing_secrets`` sign requests to the user's server
     (Standard Webhooks); ``server_headers`` maps a host to the headers that the project keeps secret for it.
     """
@@ -34,6 +36,7 @@ class CallReach(Struct, frozen=True, kw_only=True):
     end: Callable[[EndedReason], None]
     hand_off: Callable[[AgentId, str], Awaitable[None]]
     pause_recording: Callable[[bool], bool]
+    transfer: Callable[[TransferOrder, str], Awaitable[None]]
     egress: EgressClient
     signing_secrets: tuple[str, ...]
     server_headers: Mapping[str, Mapping[str, str]]
