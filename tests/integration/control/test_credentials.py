@@ -65,6 +65,8 @@ def uuid_of(view):
         vendor_key(vendor="nobody"),
         vendor_key("with a blank"),
         vendor_key("short"),
+        vendor_key("copied-with-its-newline\n"),
+        twilio(account_sid="AC" + "a" * 32 + "\n"),
         vendor_key("schlüssel-mit-umlaut"),
         twilio(account_sid="AC1"),
         twilio(auth_token=""),

@@ -108,6 +108,8 @@ async def test_log_is_paged_and_filtered(control, tenant):
         assert len((await tenant.done("GET", "/v1/webhook-deliveries", params=wanted))["items"]) == count, wanted
     await tenant.refused(422, "GET", "/v1/webhook-deliveries", params={"cursor": "abc"})
     await tenant.refused(422, "GET", "/v1/webhook-deliveries", params={"created_from": "2026-01-01T00:00:00"})
+    for name, prefix in (("webhook_id", "whk"), ("call_id", "call")):
+        await tenant.refused(422, "GET", "/v1/webhook-deliveries", params={name: f"{prefix}_{'0' * 32}\n"})
 
 
 async def test_range_redelivery_goes_on_where_it_stopped(control, tenant, monkeypatch):

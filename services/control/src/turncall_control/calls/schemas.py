@@ -142,7 +142,7 @@ class InjectionAsked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class HandoffAsked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Another agent of the project, which has a published version."""
 
-    agent_id: Annotated[AgentId, Meta(pattern=r"^agt_[0-9a-f]{32}$")]
+    agent_id: Annotated[AgentId, Meta(pattern=r"^agt_[0-9a-f]{32}$(?!\n)")]
     reason: Annotated[str, Meta(max_length=1000, description="In the call's event log.")] = ""
 
 

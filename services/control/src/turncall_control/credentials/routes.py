@@ -39,7 +39,8 @@ async def put_credential(
 ) -> CredentialView:
     """Stores the key of a vendor, or the project's Twilio account, in the place of the one before.
 
-    Calls that begin from now on use it, and so do calls that go on with another worker.
+    Calls that begin from now on use it, and so do calls that go on with another worker. There are these two kinds:
+    recordings lie in the installation's object store, and a project's own S3 credentials are refused.
     """
     return _view(await service.put(plane, caller.project_id, data))
 

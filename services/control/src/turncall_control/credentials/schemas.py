@@ -7,9 +7,9 @@ from msgspec import Meta, Struct
 from turncall_control.http.fields import Moment
 from turncall_proto.ids import CredentialId
 
-SecretText = Annotated[str, Meta(min_length=8, max_length=512, pattern=r"^[\x21-\x7e]+$")]
-"""Visible ASCII, as it goes into a header."""
-BaseUrl = Annotated[str, Meta(max_length=2048, pattern=r"^https?://\S+$")]
+SecretText = Annotated[str, Meta(min_length=8, max_length=512, pattern=r"^[\x21-\x7e]+$(?!\n)")]
+"""Visible ASCII, as it goes into a header. Elsewhere than in JSON Schema a `$` also stands before a last line feed."""
+BaseUrl = Annotated[str, Meta(max_length=2048, pattern=r"^https?://\S+$(?!\n)")]
 
 
 class VendorKeyNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="vendor"):
@@ -22,7 +22,7 @@ class VendorKeyNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class TwilioAccountNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="twilio"):
     """The project's Twilio account: its numbers are bound in it, its webhooks are signed by it."""
 
-    account_sid: Annotated[str, Meta(pattern=r"^AC[0-9a-f]{32}$")]
+    account_sid: Annotated[str, Meta(pattern=r"^AC[0-9a-f]{32}$(?!\n)")]
     auth_token: SecretText
     secondary_auth_token: Annotated[
         SecretText | None, Meta(description="Accepted as well: for the time in which the account's tokens rotate.")

@@ -11,7 +11,7 @@ from turncall_proto.ids import VersionId
 from turncall_proto.marks import Instant
 from turncall_proto.variables import Metadata, Variables
 
-VersionRef = Annotated[VersionId, Meta(pattern=r"^ver_[0-9a-f]{32}$")]
+VersionRef = Annotated[VersionId, Meta(pattern=r"^ver_[0-9a-f]{32}$(?!\n)")]
 
 
 class OutboundCallNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

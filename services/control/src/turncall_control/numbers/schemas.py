@@ -22,7 +22,7 @@ class NumberNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     number: Annotated[
         str,
         Meta(
-            pattern=r"^(\+[1-9][0-9]{6,14}|PN[0-9a-fA-F]{32})$",
+            pattern=r"^(\+[1-9][0-9]{6,14}|PN[0-9a-fA-F]{32})$(?!\n)",
             description="The number in E.164 form, or the carrier's id of it.",
             examples=["+14155550100"],
         ),

@@ -26,10 +26,10 @@ _DELIVERY: Final = in_path("delivery_id", ids.DELIVERY)
 
 def deliveries_wanted(
     webhook_id: Annotated[
-        str | None, QueryParameter(pattern=r"^whk_[0-9a-f]{32}$", description="To this subscription.")
+        str | None, QueryParameter(pattern=r"^whk_[0-9a-f]{32}$(?!\n)", description="To this subscription.")
     ] = None,
     call_id: Annotated[
-        str | None, QueryParameter(pattern=r"^call_[0-9a-f]{32}$", description="About this call.")
+        str | None, QueryParameter(pattern=r"^call_[0-9a-f]{32}$(?!\n)", description="About this call.")
     ] = None,
     type: Annotated[str | None, QueryParameter(max_length=64, description="Of this event.")] = None,
     status: Annotated[DeliveryStatus | None, QueryParameter(description="What came of it.")] = None,

@@ -29,7 +29,7 @@ EventTypes = Annotated[
 Description = Annotated[str, Meta(max_length=500)]
 AgentRef = Annotated[
     AgentId,
-    Meta(pattern=r"^agt_[0-9a-f]{32}$", description="Only events of this agent's calls; null for every agent's."),
+    Meta(pattern=r"^agt_[0-9a-f]{32}$(?!\n)", description="Only events of this agent's calls; null for every agent's."),
 ]
 
 
