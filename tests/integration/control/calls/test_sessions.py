@@ -249,10 +249,10 @@ async def _is(desk: Any, session_id: str, state: str) -> bool:
 
 async def test_what_cannot_begin_is_refused(desk: Any) -> None:
     """An agent of nobody, and a message of nothing, by the name of the field."""
-    unknown = await desk.http.post(
-        "/v1/sessions", json={"agent_id": ids.mint(ids.AGENT), "contact": "x"}, headers=desk.bearer
-    )
-    assert (unknown.status_code, unknown.json()["errors"][0]["field"]) == (422, "agent_id")
+    for agent_id in (ids.mint(ids.AGENT), ids.mint(ids.AGENT) + "\n", ids.mint(ids.CALL), ""):
+        body = {"agent_id": agent_id, "contact": "x"}
+        unknown = await desk.http.post("/v1/sessions", json=body, headers=desk.bearer)
+        assert (unknown.status_code, unknown.json()["errors"][0]["field"]) == (422, "agent_id")
     session_id = await begun(desk)
     empty = await desk.http.post(f"/v1/sessions/{session_id}/messages", json={"text": ""}, headers=desk.bearer)
     assert empty.status_code == 422

@@ -100,7 +100,7 @@ async def list_sessions(
     page: NamedDependency[PageAsked],
     standing: Annotated[SessionState | None, QueryParameter(name="state", description="Where it stands.")] = None,
     agent_id: Annotated[
-        AgentId | None, QueryParameter(description="Who answers.", pattern=r"^agt_[0-9a-f]{32}$")
+        AgentId | None, QueryParameter(description="Who answers.", pattern=r"^agt_[0-9a-f]{32}$(?!\n)")
     ] = None,
     contact: Annotated[str | None, QueryParameter(max_length=200, description="Who writes, exactly.")] = None,
 ) -> Page[SessionView]:

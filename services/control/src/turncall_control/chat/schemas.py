@@ -30,7 +30,7 @@ Contact = Annotated[
 class SessionNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A conversation to begin. The agent's published version answers; its first message, if it has one, is written."""
 
-    agent_id: AgentId
+    agent_id: Annotated[AgentId, Meta(pattern=r"^agt_[0-9a-f]{32}$(?!\n)")]
     contact: Contact
     variables: Variables = field(default_factory=dict)
     metadata: Metadata = field(default_factory=dict)
