@@ -9,10 +9,10 @@ from twilio.request_validator import RequestValidator
 
 from turncall.demo.record import every_fact, holes, read_record
 from turncall.demo.run import UTTERANCES
-from turncall_phone.caller import AnyStep, HangUp, Interrupt, Pause, WaitForAgent, WaitForHangUp
+from turncall_phone.caller import AnyStep, HangUp, Interrupt, Pause, Press, WaitForAgent, WaitForHangUp
 from turncall_phone.calls import Call, CallStatus
 from turncall_phone.journal import ScriptEnded, WebhookSent
-from turncall_proto.agent import AgentSpec, TurnTaking, VendorRef, WebhookTool
+from turncall_proto.agent import AgentSpec, Cascade, SpeechToSpeech, TurnTaking, VendorRef, WebhookTool
 from turncall_testkit.house import ACCOUNT, House, conversation, said
 
 CALLS_AT_ONCE = 20
@@ -90,6 +90,48 @@ async def test_interrupted_agent_falls_silent_and_remembers_only_what_was_heard(
     assert len(greeting.text.split()) < len(LONG_STORY.split()) / 2
     assert 1 < words_per_s < 5, f"{greeting.text!r} does not fit {silent_from / 50} s of sound"
     assert caller.speaker == "caller"
+
+
+async def test_one_model_serves_a_call_from_ring_to_record(house: House, agent: AgentSpec) -> None:
+    """A model that hears and speaks by itself books, falls silent when it is interrupted, understands keys, and ends
+    the call; what the caller heard, the record and the facts agree."""
+    assert isinstance(agent.pipeline, Cascade)
+    script = dict(agent.pipeline.llm.options["script"])
+    keyed = {"name": "keys", "hears": ["DTMF: 7"], "says": "You pressed seven."}
+    script["intents"] = [*script["intents"], keyed]
+    model = VendorRef(vendor="local", options={"script": script})
+    _, number = await house.answering(replace(agent, pipeline=SpeechToSpeech(model=model)), name="one model")
+    steps: list[AnyStep] = [
+        *conversation("book", "day", "time")[:-1],
+        Interrupt(say=said("hours"), after_ms=1000),
+        WaitForAgent(),
+        Press(digits="7#"),
+        *conversation("goodbye"),
+    ]
+    call = await house.dial(number, steps)
+    assert await call.ended(timeout_s=80) == CallStatus.COMPLETED
+    view = await house.record_of(call)
+    record = await read_record(house.api, view.id)
+    spoken = [(words.speaker, words.text) for words in record.utterances]
+    assert script_failure(call) is None, spoken
+    assert (view.status, view.ended_reason, view.missing_events) == ("completed", "assistant_ended_call", 0)
+    assert holes(record.facts) == []
+    said_by_caller = [text for speaker, text in spoken if speaker == "caller"]
+    assert len(said_by_caller) == 6, spoken
+    assert said_by_caller[4] == "DTMF: 7#"
+    (use,) = [use for use in record.tools if use.tool == "book_appointment"]
+    assert use.is_ok
+    (cut,) = [words for words in record.utterances if words.is_interrupted and words.speaker == "agent"]
+    assert cut.text.startswith("You are booked for")
+    assert str(use.output["number"]) not in cut.text
+    assert any(text.startswith("You pressed seven.") for speaker, text in spoken if speaker == "agent"), spoken
+    began = np.flatnonzero(loudness(call.said) > 300)
+    interrupts_at = int(began[np.flatnonzero(np.diff(began, prepend=-100) > 50)[3]])
+    heard = loudness(call.heard) > 100
+    assert heard[interrupts_at - 25 : interrupts_at].any(), "the agent was speaking when the caller began"
+    assert not heard[interrupts_at + 50 : interrupts_at + 60].any(), "it still spoke a second after the caller began"
+    assert {fact.data["kind"] for fact in record.facts if fact.type == "usage.reported"} == {"speech"}
+    assert [turn.turn for turn in record.turns] == [1, 2, 3, 4, 5, 6]
 
 
 async def test_barge_in_can_be_switched_off(house: House, agent: AgentSpec) -> None:
