@@ -86,6 +86,8 @@ class Line:
         self.person = SpeechMeter()
         self.peer: MediaPeer | None = None
         self.on_key: Callable[[str], None] | None = None
+        self.on_delivery: Callable[[int], None] | None = None
+        """Told how many samples of the agent's audio came, as each message of it comes."""
         self._heard = Recording()
         self._said = Recording()
         self._waiters: dict[asyncio.Future[None], Callable[[], bool]] = {}

@@ -213,6 +213,8 @@ class MediaStream:
     def _queue(self, codes: bytes) -> None:
         self._media_received += 1
         self._samples_received += len(codes)
+        if self._call.line.on_delivery is not None:
+            self._call.line.on_delivery(len(codes))
         if self._playout.feed(mulaw.decode(codes)):
             self._alert(31931, "playback audio dropped: more than ten minutes are queued")
 

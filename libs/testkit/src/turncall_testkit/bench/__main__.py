@@ -6,44 +6,58 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Final
 
-from turncall_testkit.bench import benches
-from turncall_testkit.bench.benches import BENCHES, Size
+from turncall_testkit.bench import measured
+from turncall_testkit.bench.benches import BENCHES
+from turncall_testkit.bench.measured import Measured, Size
 from turncall_testkit.bench.plant import plant
 from turncall_testkit.bench.report import Row, markdown, report, write
+from turncall_testkit.bench.studio import studio
+from turncall_testkit.bench.voices import VOICES
 
 FOLDER: Final = Path(".turncall/bench")
+SLUGS: Final = (*BENCHES, *VOICES)
 
 
 def main() -> int:
     """0 when everything was measured, whatever the figures."""
     parser = argparse.ArgumentParser(prog="make bench", description="Measure on real servers and processes.")
-    parser.add_argument("slugs", nargs="*", metavar="slug", help=", ".join(BENCHES))
+    parser.add_argument("slugs", nargs="*", metavar="slug", help=", ".join(SLUGS))
     parser.add_argument("--rounds", type=int, default=5, help="of each figure; the median counts (5)")
     parser.add_argument("--size", type=float, default=1.0, help="1 is full size; less is sooner and less exact")
     parser.add_argument("--no-profile", action="store_true", help="leave out the round under py-spy")
     parser.add_argument("--folder", type=Path, default=FOLDER, help=f"of the report ({FOLDER})")
     asked = parser.parse_args()
     folder = asked.folder.absolute()
-    unknown = set(asked.slugs) - set(BENCHES)
+    unknown = set(asked.slugs) - set(SLUGS)
     if unknown:
         parser.error(f"no such bench: {', '.join(sorted(unknown))}")
     size = Size(rounds=asked.rounds, share=asked.size, has_profile=not asked.no_profile)
-    return asyncio.run(_run([slug for slug in BENCHES if not asked.slugs or slug in asked.slugs], size, folder))
+    return asyncio.run(_run([slug for slug in SLUGS if not asked.slugs or slug in asked.slugs], size, folder))
 
 
 async def _run(chosen: list[str], size: Size, folder: Path) -> int:
     load_before, rows = os.getloadavg()[0], list[Row]()
     shutil.rmtree(folder, ignore_errors=True)
-    async with plant(folder / "plant") as made:
-        for slug in chosen:
-            sys.stderr.write(f"{slug}: {size.rounds} rounds\n")
-            began_s = time.monotonic()
-            measured = await BENCHES[slug](made, size, folder)
-            rows.append(benches.row(slug, measured, lasted_s=time.monotonic() - began_s))
-            write(report(rows, load_before), folder)
+
+    async def bench(slug: str, measuring: Awaitable[Measured]) -> None:
+        sys.stderr.write(f"{slug}: {size.rounds} rounds\n")
+        began_s = time.monotonic()
+        told = await measuring
+        rows.append(measured.row(slug, told, lasted_s=time.monotonic() - began_s))
+        write(report(rows, load_before), folder)
+
+    if of_control := [slug for slug in chosen if slug in BENCHES]:
+        async with plant(folder / "plant") as made:
+            for slug in of_control:
+                await bench(slug, BENCHES[slug](made, size, folder))
+    if of_voices := [slug for slug in chosen if slug in VOICES]:
+        async with studio(folder / "studio") as speaking:
+            for slug in of_voices:
+                await bench(slug, VOICES[slug](speaking, size, folder))
     sys.stdout.write(markdown(report(rows, load_before)))
     return 0
 

@@ -105,7 +105,12 @@ def markdown(told: Report) -> str:
 
 def p99(values: Sequence[float]) -> float:
     """The smallest value that 99 of a hundred do not exceed. Raises `IndexError` for none."""
-    return sorted(values)[max(0, math.ceil(0.99 * len(values)) - 1)]
+    return percentile(values, 0.99)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that this share of them does not exceed. Raises `IndexError` for none."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def made_on(told: Report) -> str:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 from aiohttp import WSMsgType, web
 
 from turncall_testkit.vendors.manners import Asked, Kind
@@ -18,7 +19,8 @@ PIECE_S: Final = 0.1
 
 class DeepgramFake(Desk):
     """Hears ``transcripts`` in turn, one for each Finalize with audio before it, the last one ever after; speaks a tone
-    of ``tone_hz`` for ``speech_s`` at each Flush with text before it. Takes any key, or only ``key`` if given."""
+    of ``tone_hz`` for ``speech_s`` at each Flush with text before it. Takes any key, or only ``key`` if given. With a
+    ``floor`` it hears nothing in audio whose peak is not above it."""
 
     def __init__(
         self,
@@ -27,11 +29,13 @@ class DeepgramFake(Desk):
         tone_hz: float = 440.0,
         speech_s: float = 1.0,
         key: str = "",
+        floor: int = -1,
     ) -> None:
         super().__init__(key)
         self._transcripts = Transcripts(transcripts)
         self._tone_hz = tone_hz
         self._speech_s = speech_s
+        self._floor = floor
 
     def options(self, kind: Kind) -> dict[str, Any]:
         """Options for `turncall_media.providers.deepgram`."""
@@ -43,20 +47,21 @@ class DeepgramFake(Desk):
             return refusal
         socket = web.WebSocketResponse()
         await socket.prepare(request)
-        heard, told_at = bytearray(), 0
+        heard, told_at, sounding = bytearray(), 0, 0
         step = int(2 * INTERIM_EVERY_S * int(request.query["sample_rate"]))
         async for message in socket:
             if message.type is WSMsgType.BINARY:
                 heard += message.data
-                if len(heard) - told_at >= step and request.query.get("interim_results") == "true":
-                    told_at = len(heard)
+                sounding += len(message.data) if self._floor < 0 or _peak(message.data) > self._floor else 0
+                if sounding - told_at >= step and request.query.get("interim_results") == "true":
+                    told_at = sounding
                     await self.answer(request, socket, [_results(self._transcripts.first_word, is_final=False)])
                 continue
             kind = self._note(message.data, bytes(heard))
             if kind == "Finalize":
-                transcript = self._transcripts.next() if heard else ""
+                transcript = self._transcripts.next() if sounding else ""
                 heard.clear()
-                told_at = 0
+                told_at = sounding = 0
                 await self.answer(request, socket, [_results(transcript, is_final=True)])
             elif kind == "CloseStream":
                 await socket.send_json({"type": "Metadata", "request_id": "1"})
@@ -119,6 +124,10 @@ async def deepgram_fake(**answers: Any) -> AsyncIterator[DeepgramFake]:
     async with serving(app, fake.stalls) as address:
         fake.base_url = f"http://{address}"
         yield fake
+
+
+def _peak(audio: bytes) -> int:
+    return int(np.abs(np.frombuffer(audio, "<i2").astype(np.int32)).max(initial=0))
 
 
 def _results(transcript: str, *, is_final: bool) -> dict[str, Any]:
