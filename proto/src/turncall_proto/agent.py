@@ -347,6 +347,15 @@ class Analysis(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("scores must have distinct names")
 
 
+class Background(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the caller hears behind the agent, and while it is silent, from the answer to the end."""
+
+    sound: Annotated[Literal["office", "cafe"], Meta(description="A room, without words.")] = "office"
+    volume: Annotated[float, Meta(gt=0, le=1, description="1 is as loud as a voice (-20 dBFS); 0.1 is 20 dB less.")] = (
+        0.15
+    )
+
+
 class Voicemail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What happens on calls that the agent makes until it is clear who has answered, and when that is a machine.
 
@@ -418,6 +427,7 @@ class AgentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         tuple[Annotated[str, Meta(min_length=1, max_length=100)], ...],
         Meta(max_length=100, description="Names and words that callers are likely to say, for the speech to text."),
     ] = ()
+    background: Background | None = None
     turn_taking: TurnTaking = field(default_factory=TurnTaking)
     max_duration_s: Annotated[int, Meta(ge=10, le=14_400, description="The call ends after this long.")] = 3600
     max_duration_warning: Annotated[

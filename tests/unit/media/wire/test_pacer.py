@@ -2,7 +2,8 @@
 
 import pytest
 
-from turncall_media.wire.pacer import LEAD_S, MARK_EVERY, Pacer
+from turncall_media.ambience import Ambience
+from turncall_media.wire.pacer import BACKGROUND_LEAD_S, LEAD_S, MARK_EVERY, Pacer
 from turncall_media.wire.playout import Playout
 
 MS = 16  # bytes
@@ -100,3 +101,34 @@ def test_pieces_of_any_size_keep_their_order() -> None:
         now_s = due_s
         sent += b"".join(item for item in pacer.due(now_s) if isinstance(item, bytes))
     assert sent == whole
+
+
+def test_background_fills_the_silence_without_marks() -> None:
+    """The carrier never runs out and never holds much; no mark stands for background."""
+    playout = Playout()
+    pacer = Pacer(playout, Ambience("office", 0.5))
+    now_s, items = 0.0, []
+    while now_s < 2.0:
+        items += list(pacer.due(now_s))
+        assert playout.ahead_s(now_s) <= BACKGROUND_LEAD_S + 0.001
+        due_s = pacer.due_at_s(now_s)
+        assert due_s is not None
+        assert due_s > now_s
+        assert playout.ahead_s(due_s) > 0.07
+        now_s = due_s
+    assert not [item for item in items if isinstance(item, str)]
+    assert len(items) <= 26
+    assert playout.written == 0
+
+
+def test_background_lies_under_the_speech() -> None:
+    """Speech leaves as it does without, in time and length, and its mark before the background that follows."""
+    with_room, without = Pacer(Playout(), Ambience("office", 0.5)), Pacer(Playout())
+    for pacer in (with_room, without):
+        pacer.put(bytes(300 * MS))
+        pacer.finish()
+    plain, mixed = list(without.due(0.0)), list(with_room.due(0.0))
+    assert [len(item) for item in mixed] == [len(item) for item in plain]
+    assert mixed[-1] == plain[-1] == "m2"
+    assert any(mixed[0])
+    assert [type(item) for item in with_room.due(0.25)] == [bytes]

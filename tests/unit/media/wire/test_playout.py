@@ -78,3 +78,51 @@ def test_mark_that_was_skipped_is_settled_by_a_later_one() -> None:
     assert playout.mark_returned("b", 0.4)
     assert playout.settled(0.4) == 3200
     assert not playout.mark_returned("a", 0.5)
+
+
+def test_background_is_no_speech() -> None:
+    """It takes the carrier's time, and moves neither what was said nor what was heard of it."""
+    playout = Playout()
+    playout.filled(800, 0.0)  # 0.1 s
+    playout.wrote(1600, 0.0)
+    playout.marked("a")
+    playout.filled(800, 0.2)
+    playout.wrote(1600, 0.2)
+    playout.marked("b")
+    assert playout.written == 3200
+    assert playout.begins_at_s(0) == 0.1
+    assert playout.ends_at_s(1600) == pytest.approx(0.3)
+    assert playout.begins_at_s(1600) == pytest.approx(0.4)
+    assert playout.empty_at_s == pytest.approx(0.6)
+    assert playout.heard(0.2) == 800
+    playout.mark_returned("a", 0.3)
+    assert playout.settled(0.35) == playout.heard(0.35) == 1600
+    assert playout.heard(0.5) == 2400
+    assert playout.cleared(0.5) == 2400
+    assert playout.settled(0.5) == 3200
+
+
+def test_background_behind_speech_that_was_heard_may_be_taken_back() -> None:
+    """Not before its mark is back: what the caller has yet to hear of the agent would go with it."""
+    playout = Playout()
+    assert not playout.holds_background_only(0.0)
+    playout.filled(800, 0.0)
+    assert playout.holds_background_only(0.05)
+    assert not playout.holds_background_only(0.1)
+    playout.wrote(1600, 0.1)
+    playout.marked("a")
+    assert not playout.holds_background_only(0.1)
+    playout.filled(800, 0.25)
+    assert not playout.holds_background_only(0.35)
+    playout.mark_returned("a", 0.36)
+    assert playout.holds_background_only(0.37)
+
+
+def test_background_of_hours_leaves_nothing_behind() -> None:
+    """What was said long ago is not kept."""
+    playout = Playout()
+    for second in range(2000):
+        playout.filled(800, float(second))
+        playout.wrote(800, float(second))
+    assert playout.written == 2000 * 800
+    assert len(playout._stretches) <= 4

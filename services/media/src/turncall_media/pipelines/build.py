@@ -14,6 +14,7 @@ from pipecat.processors.frame_processor import FrameProcessor
 
 from turncall_blobs.keys import recording_part
 from turncall_egress import EgressClient, Wall
+from turncall_media.ambience import Ambience
 from turncall_media.errors import VendorUnusable
 from turncall_media.pipelines import toolbox
 from turncall_media.pipelines.answering import Answering, Gate
@@ -115,7 +116,9 @@ class _Ends(Struct, frozen=True, kw_only=True):
 def _ends(plan: CallStart, wire: TwilioWire, narrator: Narrator, resources: Resources) -> _Ends:
     ending = Ending()
     recorder = _recorder(plan, resources) if plan.agent.recording != "off" else None
-    output = AgentOutput(wire, recorder, narrator, ending.stream_ended)
+    room = plan.agent.background
+    ambience = Ambience(room.sound, room.volume) if room is not None else None
+    output = AgentOutput(wire, recorder, narrator, ending.stream_ended, ambience)
     voice = VoiceDetector(policy.voice_settings(plan.agent.turn_taking), silero.Ear(silero.load()))
     words = policy.words(plan.agent.turn_taking)
     mute = Mute()

@@ -33,6 +33,7 @@ from pipecat.frames.frames import (
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.utils.text.base_text_aggregator import TextType
 
+from turncall_media.ambience import Ambience
 from turncall_media.exchange import HeardUntilFrame, SaidFrame
 from turncall_media.pipelines.aloud import plain
 from turncall_media.report.events import Narrator
@@ -90,11 +91,17 @@ class Utterance:
 class AgentOutput(FrameProcessor):
     """Plays what the vendors say on ``wire``. Runs within its neighbours (direct mode) but for one task that plays.
 
-    ``lost`` is told when the socket is found closed.
+    ``lost`` is told when the socket is found closed. ``ambience`` is heard from the start to the end, behind the agent
+    and alone; nothing else notices it.
     """
 
     def __init__(
-        self, wire: Wire, recorder: Recorder | None, narrator: Narrator, lost: Callable[[SocketClosed], None]
+        self,
+        wire: Wire,
+        recorder: Recorder | None,
+        narrator: Narrator,
+        lost: Callable[[SocketClosed], None],
+        ambience: Ambience | None = None,
     ) -> None:
         super().__init__(name="AgentOutput", enable_direct_mode=True)
         self._wire = wire
@@ -102,7 +109,7 @@ class AgentOutput(FrameProcessor):
         self._narrator = narrator
         self._lost = lost
         self._playout = Playout()
-        self._pacer = Pacer(self._playout)
+        self._pacer = Pacer(self._playout, ambience)
         self._utterances: deque[Utterance] = deque()
         self._later: deque[tuple[int, Frame | Utterance]] = deque()  # what happens once a position was heard
         self._is_speaking = False
@@ -207,17 +214,27 @@ class AgentOutput(FrameProcessor):
             self._lost(closed)
 
     async def _send(self) -> None:
+        if self._pacer.queued and self._playout.holds_background_only(self._now_s()):
+            await self._take_back()
         for item in self._pacer.due(self._now_s()):
             if isinstance(item, str):
                 await self._wire.mark(item)
                 continue
             if self._recorder is not None:
-                starts_s = self._playout.ends_at_s(self._playout.written - len(item) // 2)
+                starts_s = self._playout.empty_at_s - len(item) / 2 / RATE_HZ
                 self._recorder.agent((starts_s - self._wire.opened_at_s) * 1000, item)
             await self._wire.play(item)
             await self._begin()
         if self._pacer.queued <= LONGEST_QUEUE:
             self._room.set()
+
+    async def _take_back(self) -> None:
+        """Speech does not wait behind background, nor for what a slow line has gathered of it."""
+        now_s = self._now_s()
+        self._playout.cleared(now_s)
+        if self._recorder is not None:
+            self._recorder.agent_cut((now_s - self._wire.opened_at_s) * 1000)
+        await self._wire.clear()
 
     async def _begin(self) -> None:
         """Utterances whose first audio was just handed over have begun."""
@@ -225,7 +242,7 @@ class AgentOutput(FrameProcessor):
             if utterance.start is None or utterance.start >= self._playout.written:
                 break
             if utterance.began_s is None:
-                utterance.began_s = self._playout.ends_at_s(utterance.start)
+                utterance.began_s = self._playout.begins_at_s(utterance.start)
                 self._narrator.agent_began(utterance.turn)
                 if not self._is_speaking:
                     self._is_speaking = True

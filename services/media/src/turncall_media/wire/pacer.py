@@ -2,18 +2,22 @@
 loses little.
 
 Pure: it is asked what is due, and told nothing it could forget. The lead is what a stalled event loop may take before
-the caller hears a gap; larger messages less often cost less than a message for each 20 ms.
+the caller hears a gap; larger messages less often cost less than a message for each 20 ms. What is heard behind the
+speech is mixed in here, and fills the silence between with less lead, for speech that comes may have to wait behind it.
 """
 
 from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
+from turncall_media.ambience import Ambience
 from turncall_media.sound import RATE_HZ
 from turncall_media.wire.playout import Playout
 
 LEAD_S: Final = 0.4
 REFILL_S: Final = 0.1
+BACKGROUND_LEAD_S: Final = 0.16
+BACKGROUND_REFILL_S: Final = 0.08
 MARK_EVERY: Final = RATE_HZ // 5
 """Samples between marks: how finely it is known what the caller heard."""
 
@@ -21,8 +25,9 @@ MARK_EVERY: Final = RATE_HZ // 5
 class Pacer:
     """The audio of one stream that waits for its time. Positions are those of `Playout`."""
 
-    def __init__(self, playout: Playout) -> None:
+    def __init__(self, playout: Playout, ambience: Ambience | None = None) -> None:
         self._playout = playout
+        self._ambience = ambience
         self._waiting: deque[memoryview] = deque()
         self._unmarked = 0
         self._wants_mark = False
@@ -57,19 +62,28 @@ class Pacer:
             pcm = self._take(min(room, self.queued, MARK_EVERY - self._unmarked))
             self._playout.wrote(len(pcm) // 2, now_s)
             self._unmarked += len(pcm) // 2
-            yield pcm
+            yield pcm if self._ambience is None else self._ambience.under(pcm)
             if self._unmarked >= MARK_EVERY:
                 yield self._mark()
         if self._wants_mark and not self.queued:
             self._wants_mark = False
             if self._unmarked:
                 yield self._mark()
+        if self._ambience is not None and not self.queued and self._fill_at_s(now_s) <= now_s:
+            samples = max(1, int((BACKGROUND_LEAD_S - self._playout.ahead_s(now_s)) * RATE_HZ))
+            self._playout.filled(samples, now_s)
+            yield self._ambience.alone(samples)
 
     def due_at_s(self, now_s: float) -> float | None:
-        """When `due` will have something; None while nothing waits."""
+        """When `due` will have something; None while nothing waits and nothing fills."""
         if not self.queued:
-            return now_s if self._wants_mark else None
+            if self._wants_mark:
+                return now_s
+            return None if self._ambience is None else self._fill_at_s(now_s)
         return now_s + max(0.0, self._playout.ahead_s(now_s) - LEAD_S + min(REFILL_S, self.queued / RATE_HZ))
+
+    def _fill_at_s(self, now_s: float) -> float:
+        return now_s + max(0.0, self._playout.ahead_s(now_s) - BACKGROUND_LEAD_S + BACKGROUND_REFILL_S)
 
     def _mark(self) -> str:
         self._marks += 1
