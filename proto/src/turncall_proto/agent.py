@@ -462,8 +462,6 @@ class AgentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     voicemail: Voicemail | None = None
 
     def __post_init__(self) -> None:
-        if self.voicemail is not None and not isinstance(self.pipeline, Cascade):
-            raise ValueError("voicemail needs a cascade: its speech to text hears who has answered")
         for kind, named in (("tools", self.tools), ("mcp_servers", self.mcp_servers)):
             names = [one.name for one in named]
             if len(names) != len(set(names)):

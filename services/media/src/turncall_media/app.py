@@ -130,6 +130,7 @@ class Worker:
             recordings_spool=recordings,
             circuits=Circuits(time.monotonic),
             mcp_programs=commands(config.mcp_commands),
+            models_dir=config.models_dir,
             owned=set(),
             now=_now,
             counters=self._counters,

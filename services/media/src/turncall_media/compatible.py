@@ -118,7 +118,7 @@ class CompatibleSTTService(UtteranceSTTService):
 
     async def cleanup(self) -> None:
         """Closes the connections with the pipeline."""
-        await super().cleanup()  # type: ignore[no-untyped-call]  # Pipecat leaves it untyped
+        await super().cleanup()
         await self._client.close()
 
     async def _transcribed(self, audio: bytes) -> str:

@@ -45,6 +45,13 @@ class MediaConfig(Struct, frozen=True, kw_only=True):
             " without any, no agent starts one."
         ),
     ] = ()
+    models_dir: Annotated[
+        str,
+        Meta(
+            description="A folder with models for the vendors that run on this machine: whisper/NAME/, piper/NAME.onnx;"
+            " nothing is downloaded into it."
+        ),
+    ] = ""
     media_host: Annotated[str, Meta(description="The address to listen on.")] = "127.0.0.1"
     media_port: Annotated[int, Meta(ge=0, le=65535, description="The port to listen on; 0 takes a free one.")] = 8090
     media_url: Annotated[

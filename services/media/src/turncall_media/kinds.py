@@ -39,7 +39,8 @@ class BuildContext(Struct, frozen=True, kw_only=True):
     its author lists.
     ``conversation`` is for a speech model alone: prompt, tools and what was said so far, for when it begins and for
     whenever it begins anew. It grows with the call.
-    ``egress_allow`` are the networks (CIDR) that the operator opened for URLs supplied by users.
+    ``egress_allow`` are the networks (CIDR) that the operator opened for URLs supplied by users. ``models_dir`` is the
+    folder of models that run on this machine; empty for none.
     """
 
     rate_hz: int
@@ -49,6 +50,7 @@ class BuildContext(Struct, frozen=True, kw_only=True):
     keyterms: tuple[str, ...] = ()
     egress_allow: tuple[str, ...] = ()
     conversation: LLMContext | None = None
+    models_dir: str = ""
 
 
 class VendorModule(Protocol):

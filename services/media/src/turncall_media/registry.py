@@ -61,12 +61,11 @@ def warm() -> dict[Kind, tuple[str, ...]]:
 
 def _warmed(kind: Kind, vendor: str) -> bool:
     try:
-        module = load(kind, vendor)
+        shared = getattr(load(kind, vendor), "warm", None)
+        if shared is not None:
+            shared()
     except VendorUnusable:
         return False
-    shared = getattr(module, "warm", None)
-    if shared is not None:
-        shared()
     return True
 
 

@@ -112,6 +112,7 @@ def _resources(station: Station) -> Resources:
         circuits=station.circuits,
         hand_off=_to_nobody,
         transfer=_to_no_person,
+        models_dir=station.models_dir,
     )
 
 

@@ -104,6 +104,7 @@ class Resources(Struct, frozen=True, kw_only=True):
     there is none; ``transfer`` asks it to connect the caller to a person, by a tool of the agent
     or by none. ``circuits`` are what the worker's calls know of vendors that are out of order.
     ``mcp_programs`` are those that the operator has named for agents to use.
+    ``models_dir`` is the folder of models that run here; empty for none.
     """
 
     worker: WorkerId
@@ -116,3 +117,4 @@ class Resources(Struct, frozen=True, kw_only=True):
     transfer: Callable[[TransferOrder, str], Awaitable[ActReply]]
     circuits: Circuits
     mcp_programs: Mapping[str, tuple[str, ...]] = {}
+    models_dir: str = ""

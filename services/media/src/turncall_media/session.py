@@ -68,6 +68,7 @@ class Station(Struct, frozen=True, kw_only=True):
     recordings_spool: Path
     circuits: Circuits
     mcp_programs: Mapping[str, tuple[str, ...]]
+    models_dir: str
     owned: set[tuple[CallId, int]]
     now: Callable[[], datetime]
     counters: Counters
@@ -213,6 +214,7 @@ class CallSession:
             mcp_programs=self._station.mcp_programs,
             transfer=Transfers(self._station.bus, plan, self._station.now),
             hand_off=HandOffs(self._station.bus, plan, self._station.worker, self._station.now),
+            models_dir=self._station.models_dir,
         )
         self._conversation = None
         try:

@@ -32,6 +32,11 @@ class UtteranceSTTService(SegmentedSTTService):
         """No."""
         return False
 
+    async def cleanup(self) -> None:
+        """Ends the task that Pipecat leaves behind when a service was not usable from the start."""
+        await self._cancel_segment_task()  # type: ignore[no-untyped-call]  # Pipecat leaves it untyped
+        await super().cleanup()  # type: ignore[no-untyped-call]
+
     def can_generate_metrics(self) -> bool:
         """True: seconds of audio, and the time to the transcript."""
         return True

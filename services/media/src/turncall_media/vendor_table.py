@@ -4,6 +4,8 @@ what the tests run it against."""
 from typing import Any
 
 HEAD = "| Vendor | Kind | Key | Sample rates (Hz) | Tells | Options | Run against |\n|---|---|---|---|---|---|---|\n"
+WANT_A_MODEL = ("piper", "whisper")
+"""Vendors that do nothing without a model of hundreds of megabytes, which no test downloads."""
 
 
 def table(catalogue: dict[str, Any]) -> str:
@@ -25,7 +27,7 @@ def _row(vendor: str, kind: str, capabilities: dict[str, Any], options: dict[str
         "–" if kind == "llm" else rates,
         ", ".join(tells) or "–",
         named,
-        "a fake of its protocol" if capabilities["takes_base_url"] else "itself",
+        _run_against(vendor, capabilities),
     ]
     return f"| {' | '.join(cells)} |\n"
 
@@ -35,3 +37,9 @@ def _key(vendor: str, capabilities: dict[str, Any]) -> str:
         return "none"
     own = ", ".join(f"`{name}`" for name in capabilities["secret_optional_with"])
     return f"`TURNCALL_VENDOR_KEY_{vendor.upper()}`{f', none with {own}' if own else ''}"
+
+
+def _run_against(vendor: str, capabilities: dict[str, Any]) -> str:
+    if vendor in WANT_A_MODEL:
+        return "nothing: it needs a model"
+    return "a fake of its protocol" if capabilities["takes_base_url"] else "itself"

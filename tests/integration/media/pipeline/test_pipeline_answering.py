@@ -13,6 +13,10 @@ from turncall_proto.agent import Voicemail
 from turncall_proto.call import CallState, EndedReason
 from turncall_proto.events import VoicemailDetected
 
+from .both import BOTH
+
+pytestmark = BOTH
+
 OUTBOUND = {"direction": "outbound"}
 BEEP = mulaw.encode(tone((1000,), 20, amplitude=9000))
 MESSAGE = "Please call us back."
@@ -65,6 +69,27 @@ def test_a_person_gets_the_agent(stage: Any) -> None:
     ]
     (asked,) = stage.script.contexts
     assert [message["content"] for message in asked if message["role"] == "user"] == ["hello", "what do you want"]
+
+
+@pytest.mark.parametrize("words_s", [0.0, 0.8])
+def test_without_a_greeting_the_hello_is_answered(stage: Any, words_s: float) -> None:
+    """Once, also when a model that hears by itself writes it down after the silence has said that a person is there."""
+    stage.script.words_s = words_s
+    stage.script.caller = ["hello"]
+    stage.script.replies = ["Your cake is done."]
+
+    async def act(scene: Any) -> None:
+        await scene.carrier.speak(0.6)
+        await scene.carrier.until(lambda: len(scene.transcript()) == 2)
+        await asyncio.sleep(2)
+        scene.carrier.hang_up()
+        await scene.outcome()
+
+    agent = msgspec.structs.replace(an_agent(stage), first_message="")
+    scene = stage.play(agent, act, plan=OUTBOUND)
+    assert scene.transcript() == [("caller", "hello"), ("agent", "Your cake is done.")]
+    assert clues(scene) == []
+    assert stage.script.contexts[0][1:] == [{"role": "user", "content": "hello"}]
 
 
 def test_a_silent_person_is_greeted(stage: Any) -> None:

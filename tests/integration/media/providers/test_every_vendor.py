@@ -1,5 +1,5 @@
 """One suite for each kind of vendor, passed by every vendor found on disk: the local ones as they are, the others
-against their fakes."""
+against their fakes. Those that want a model have tests of their own."""
 
 import wave
 from collections.abc import AsyncIterator, Callable
@@ -32,6 +32,7 @@ from turncall_media import registry
 from turncall_media.answers import NoAnswer
 from turncall_media.exchange import AnswerFrame, CallerWordsFrame, HeardUntilFrame, SaidFrame, SayFrame
 from turncall_media.kinds import Kind
+from turncall_media.vendor_table import WANT_A_MODEL
 from turncall_testkit.vendors import FAKES, UNKNOWN, Call, Manners, Reply
 from turncall_testkit.vendors.replies import INPUT_TOKENS, OUTPUT_TOKENS
 
@@ -39,7 +40,10 @@ RATE_HZ: Final = 8000
 LOCAL: Final = "local"
 ANSWER: Final = "We open at nine."
 TOOL: Final = "book_it"
-_CATALOGUE: Final = registry.catalogue()
+_CATALOGUE: Final = {
+    kind: tuple(vendor for vendor in vendors if vendor not in WANT_A_MODEL)
+    for kind, vendors in registry.catalogue().items()
+}
 HOSTED: Final = [(kind, vendor) for kind, vendors in _CATALOGUE.items() for vendor in vendors if vendor != LOCAL]
 SCRIPT: Final = {
     "intents": [

@@ -1,4 +1,4 @@
-"""The real vendors, for whoever sets their keys: TURNCALL_VENDOR_KEY_OPENAI, TURNCALL_VENDOR_KEY_DEEPGRAM. They cost
+"""The real vendors, for whoever sets their keys: TURNCALL_VENDOR_KEY_OPENAI, TURNCALL_VENDOR_KEY_DEEPGRAM… They cost
 money, some cents, and need the internet; without a key each is skipped."""
 
 import os
@@ -23,10 +23,14 @@ from pipecat.frames.frames import (
 from pipecat.processors.aggregators.llm_context import LLMContext
 
 from turncall_media import registry
+from turncall_media.vendor_table import WANT_A_MODEL
 from turncall_testkit.audio import level_dbfs
 
 RATE_HZ = 8000
-HOSTED = {kind: [vendor for vendor in vendors if vendor != "local"] for kind, vendors in registry.catalogue().items()}
+HOSTED = {
+    kind: [vendor for vendor in vendors if vendor not in ("local", *WANT_A_MODEL)]
+    for kind, vendors in registry.catalogue().items()
+}
 
 
 def key_of(vendor: str) -> str:

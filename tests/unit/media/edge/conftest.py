@@ -159,6 +159,7 @@ class Edge:
             egress_allow=(),
             recordings_spool=Path("/nonexistent"),
             mcp_programs={},
+            models_dir="",
             circuits=Circuits(time.monotonic),
             owned=set(),
             now=self.now,

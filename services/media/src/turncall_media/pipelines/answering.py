@@ -6,6 +6,7 @@ machine gets the message after its beep, or nothing, and the call ends.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from pipecat.frames.frames import (
@@ -19,6 +20,7 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
+from turncall_media.exchange import AnswerFrame, CallerWordsFrame
 from turncall_media.pipelines.ending import Ending
 from turncall_media.pipelines.mute import Mute
 from turncall_media.pipelines.speech import Speech
@@ -96,6 +98,79 @@ class Gate(FrameProcessor):
                 self._judge.voice_ended(now_s - stop_s)
             case TranscriptionFrame(text=text):
                 self._judge.said(text, now_s)
+
+
+class ModelGate(Gate):
+    """Stands before the caller's turns of a model that hears by itself: while it is shut, what is said goes past them
+    to the model, through ``before_model``, and at each pause the model is asked to write down what it heard.
+
+    A voice goes where it began, to its end. The numbers of what is written down for the gate are below zero.
+    """
+
+    def __init__(self, judge: Judge, clock_s: Callable[[], float]) -> None:
+        super().__init__(judge, clock_s)
+        self.before_model: FrameProcessor | None = None
+        self._is_past_turns = False  # the voice that goes on, or the last one
+        self._asked = 0
+        self._awaited: set[int] = set()
+        self._words: list[str] = []
+        self._is_written = asyncio.Event()
+        self._is_written.set()
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        """See the class."""
+        await FrameProcessor.process_frame(self, frame, direction)
+        match frame:
+            case VADUserStartedSpeakingFrame():
+                self._tell(frame)
+                self._is_past_turns = self.is_shut
+            case VADUserStoppedSpeakingFrame():
+                self._tell(frame)
+            case _:
+                await self.push_frame(frame, direction)
+                return
+        if not self._is_past_turns:
+            await self.push_frame(frame, direction)
+            return
+        assert self.before_model is not None  # set when the pipeline is put together
+        await self.before_model.push_frame(frame)
+        if isinstance(frame, VADUserStoppedSpeakingFrame):
+            self._asked -= 1
+            self._awaited.add(self._asked)
+            self._is_written.clear()
+            await self.before_model.push_frame(AnswerFrame(self._asked, is_answered=False))
+
+    def take(self) -> str:
+        """As of any gate."""
+        words, self._words, self.is_shut = " ".join(self._words), [], False
+        return words
+
+    async def open(self) -> None:
+        """Lets the caller's turns be; what was said before is one, once it is written down."""
+        self.is_shut = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LATE_WORDS_S):
+                await self._is_written.wait()
+        if words := self.take():
+            await self.push_frame(TranscriptionFrame(words, "", ""))
+
+    def shut(self) -> None:
+        """As of any gate."""
+        self._words, self.is_shut = [], True
+
+    def wrote(self, frame: CallerWordsFrame) -> bool:
+        """What the model has written down; whether that was for the gate alone."""
+        if frame.is_final and frame.text:
+            self._judge.said(frame.text, self._clock_s())
+        if frame.turn >= 0:
+            return False
+        if frame.is_final:
+            self._awaited.discard(frame.turn)
+            if not self._awaited:
+                self._is_written.set()
+            if frame.text:
+                self._words.append(frame.text)
+        return True
 
 
 class Answering:

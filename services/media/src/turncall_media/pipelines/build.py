@@ -17,7 +17,7 @@ from turncall_egress import EgressClient, Wall
 from turncall_media.ambience import Ambience
 from turncall_media.errors import VendorUnusable
 from turncall_media.pipelines import toolbox
-from turncall_media.pipelines.answering import Answering, Gate
+from turncall_media.pipelines.answering import Answering, Gate, ModelGate
 from turncall_media.pipelines.apologies import please_repeat
 from turncall_media.pipelines.cascade import build_excuse, build_worker
 from turncall_media.pipelines.consent import Consent
@@ -256,6 +256,7 @@ def _worker(
                 ends.mute,
                 kit,
                 consent,
+                answering,
             )
 
 
@@ -274,11 +275,12 @@ def _answering(plan: CallStart, ends: _Ends, past: Past | None) -> Answering | N
     if settings is None or plan.direction != "outbound" or is_met:
         return None
     judge = Judge(settings, plan.agent.language, clock_s())
+    gate = Gate if isinstance(plan.agent.pipeline, Cascade) else ModelGate
     judge.told("machine_end_other" if is_machine else plan.answered_by, clock_s())
     return Answering(
         settings,
         judge,
-        Gate(judge, clock_s),
+        gate(judge, clock_s),
         ends.mute,
         ends.speech,
         ends.narrator,

@@ -33,6 +33,7 @@ from pipecat.processors.aggregators.llm_response_universal import (
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
 from turncall_media.exchange import AnswerFrame, CallerWordsFrame, SaidFrame
+from turncall_media.pipelines.answering import Answering, ModelGate
 from turncall_media.pipelines.cascade import keys, report, worker_of
 from turncall_media.pipelines.consent import Consent
 from turncall_media.pipelines.faults import Faults
@@ -63,10 +64,13 @@ def build_duplex(
     mute: Mute,
     kit: Kit,
     consent: Consent,
+    answering: Answering | None = None,
 ) -> PipelineWorker:
     """The pipeline of one call, not started."""
     patience = Patience(partial(report, model))
-    words = CallerWords(context, narrator, consent)
+    gate = answering.gate if answering is not None else None
+    assert gate is None or isinstance(gate, ModelGate)
+    words = CallerWords(context, narrator, consent, gate)
     floor = Floor(narrator, speech, patience, words, mute, consent)
     mouth = Tap(
         "Mouth",
@@ -75,9 +79,13 @@ def build_duplex(
         holds=mute.holds,
     )
     speech.prompter, speech.mouth = floor, mouth
+    if gate is not None:
+        gate.before_model = floor
     return worker_of(
         [
             caller,
+            *([Tap("Beep", answering.hear)] if answering is not None else []),
+            *([gate] if gate is not None else []),
             keys(keypad),
             LLMUserAggregator(context, params=turns),
             floor,
@@ -92,12 +100,15 @@ def build_duplex(
 
 
 class CallerWords:
-    """Keeps the places of turns whose words come later."""
+    """Keeps the places of turns whose words come later. ``gate`` gets to know all of them."""
 
-    def __init__(self, context: LLMContext, narrator: Narrator, consent: Consent) -> None:
+    def __init__(
+        self, context: LLMContext, narrator: Narrator, consent: Consent, gate: ModelGate | None = None
+    ) -> None:
         self._context = context
         self._narrator = narrator
         self._consent = consent
+        self._gate = gate
         self._places: dict[int, dict[str, Any]] = {}
 
     def expect(self) -> int:
@@ -110,9 +121,12 @@ class CallerWords:
 
     def came(self, frame: CallerWordsFrame) -> None:
         """The words of a turn, or what they seem to be."""
+        if self._gate is not None and self._gate.wrote(frame):
+            return
         if not frame.is_final:
             self._narrator.caller_partial(frame.text, frame.turn)
             return
+        self._narrator.caller_final()
         place = self._places.pop(frame.turn, None)
         if place is not None and frame.text:
             place["content"] = frame.text
@@ -215,11 +229,6 @@ def _mouth(
         faults.worked("speech")
         narrator.model_spoke()
 
-    def heard(frame: CallerWordsFrame) -> None:
-        if frame.is_final:
-            narrator.caller_final()
-        words.came(frame)
-
     def counted(frame: MetricsFrame) -> None:
         usage = narrator.usage["speech"]
         for data in frame.data:
@@ -237,7 +246,7 @@ def _mouth(
         {
             TTSAudioRawFrame: sounded,
             SaidFrame: spoke,
-            CallerWordsFrame: heard,
+            CallerWordsFrame: words.came,
             FunctionCallsStartedFrame: worked,
             LLMFullResponseEndFrame: lambda _: patience.answered(),
             MetricsFrame: counted,

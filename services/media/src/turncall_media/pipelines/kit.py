@@ -88,6 +88,6 @@ class KitGate(FrameProcessor):
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         """See the class."""
         await super().process_frame(frame, direction)
-        if isinstance(frame, LLMContextFrame | AnswerFrame):
+        if isinstance(frame, LLMContextFrame) or (isinstance(frame, AnswerFrame) and frame.is_answered):
             await self._kit.complete()
         await self.push_frame(frame, direction)

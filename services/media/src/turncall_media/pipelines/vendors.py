@@ -159,6 +159,7 @@ def _built(
         keyterms=plan.agent.keyterms,
         egress_allow=resources.egress_allow,
         conversation=conversation if kind == "speech" else None,
+        models_dir=resources.models_dir,
     )
     return module.build(options_of(module, kind, ref), context)
 

@@ -74,7 +74,7 @@ class GoogleSpeechSTTService(UtteranceSTTService):
 
     async def cleanup(self) -> None:
         """Closes the connections with the pipeline."""
-        await super().cleanup()  # type: ignore[no-untyped-call]  # Pipecat leaves it untyped
+        await super().cleanup()
         await self._http.aclose()
 
     async def _transcribed(self, audio: bytes) -> str:

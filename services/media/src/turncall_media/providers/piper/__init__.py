@@ -1,0 +1,1 @@
+"""Piper on the worker's own processor."""

@@ -1,0 +1,1 @@
+"""Whisper on the worker's own processor, by faster-whisper."""
