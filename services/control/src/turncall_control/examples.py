@@ -54,7 +54,7 @@ _PREFIXES: Final = {
     "webhook": "whk",
     "worker": "wrk",
 }
-_PATTERN_OF_ID: Final = re.compile(r"^\^([a-z]+)_\[0-9a-f\]\{32\}\$$")
+_PATTERN_OF_ID: Final = re.compile(r"^\^([a-z]+)_\[0-9a-f\]\{32\}\$(?:\(\?!\\n\))?$")
 _LIKELY: Final = (
     "shop_hours",
     "Shop",

@@ -24,6 +24,7 @@ from turncall_proto import subjects
 from turncall_proto.agent import Cascade
 from turncall_proto.call import EndedReason
 from turncall_proto.codec import encode
+from turncall_proto.command import TransferOrder
 from turncall_proto.ids import AgentId
 from turncall_proto.job import TextTurnDone, TextTurnJob
 from turncall_proto.live import TextDelta
@@ -126,6 +127,9 @@ def _shared(plan: Any, desk: Desk, egress: EgressClient, scribe: Scribe, writer:
     async def hand_off(agent_id: AgentId, _: str) -> None:
         deed.handed_to = agent_id
 
+    async def to_no_person(_: TransferOrder, __: str) -> None:
+        raise ToolFailed(_NOT_WRITTEN)
+
     signing = plan.signing_secrets or ((plan.signing_secret,) if plan.signing_secret else ())
     reach = CallReach(
         call_id=plan.call_id,
@@ -133,6 +137,7 @@ def _shared(plan: Any, desk: Desk, egress: EgressClient, scribe: Scribe, writer:
         play=unheard,
         end=end,
         hand_off=hand_off,
+        transfer=to_no_person,
         pause_recording=lambda _: False,
         egress=egress,
         signing_secrets=tuple(desk.open_secret(box) for box in signing),
