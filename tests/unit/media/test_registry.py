@@ -1,6 +1,8 @@
 """Vendors found on disk."""
 
+import subprocess
 import sys
+from importlib.metadata import Distribution, PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -61,12 +63,39 @@ def test_an_unknown_vendor_says_which_there_are(vendor: str) -> None:
         registry.load("llm", vendor)
 
 
-def test_warming_loads_what_calls_share_and_skips_what_is_not_installed(acme: Path) -> None:
-    """A worker that lacks a vendor's packages still starts, and knows what it can serve."""
+def test_warming_loads_what_calls_share(acme: Path) -> None:
+    """Models and certificates are there before the first call of a vendor; who has nothing to share needs no `warm`."""
     (acme / "tts.py").write_text("WARMED = []\ndef warm():\n    WARMED.append(True)\n")
-    (acme / "llm.py").write_text("import a_package_that_nobody_has\n")
+    (acme / "stt.py").touch()
     try:
-        assert registry.warm() == {"stt": (), "llm": (), "tts": ("acme",), "speech": ()}
+        registry.warm("stt", "acme")
+        registry.warm("tts", "acme")
         assert vars(registry.load("tts", "acme"))["WARMED"] == [True]
     finally:
         forget_acme()
+
+
+def test_what_is_installed_is_known_by_the_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One missing package of an extra is a missing vendor; a vendor without an extra is always there."""
+    known = registry.distribution
+
+    def without_genai(name: str) -> Distribution:
+        if name == "google-genai":
+            raise PackageNotFoundError(name)
+        return known(name)
+
+    monkeypatch.setattr(registry, "distribution", without_genai)
+    installed = registry.installed()
+    assert "google" not in installed["llm"]
+    assert {"openai", "groq", "anthropic"} <= set(installed["llm"])
+
+
+def test_a_worker_starts_without_any_vendors_sdk() -> None:
+    """Each costs a second and tens of megabytes: what is installed is known, and rehearsed, without them."""
+    start = (
+        "import sys; from turncall_media import __main__ as media, registry;"
+        "ready = registry.installed(); assert 'anthropic' in ready['llm'] and media.rehearsal(ready);"
+        "print(sorted({'anthropic', 'openai', 'google.genai'} & set(sys.modules)))"
+    )
+    answer = subprocess.run([sys.executable, "-c", start], check=True, capture_output=True, text=True)
+    assert answer.stdout.strip() == "[]"

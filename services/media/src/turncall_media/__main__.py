@@ -1,7 +1,8 @@
 """``python -m turncall_media run | schema | vendors | env-example``."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,10 @@ from turncall_bus.spool import SpoolInUse
 from turncall_media import app, config, registry, vendor_table
 from turncall_media.errors import MediaError
 from turncall_media.kinds import Kind
+from turncall_media.loading import Ready, load_for, load_rest
 from turncall_media.pipelines.build import build_conversation
+from turncall_media.seams import Conversation, Past, Reporter, Resources
+from turncall_media.wire.twilio import TwilioWire
 from turncall_proto.agent import AgentSpec, Cascade, SpeechToSpeech, VendorRef
 from turncall_proto.call import CallStart
 from turncall_runtime import logs
@@ -26,24 +30,32 @@ _log = logs.logger(__name__)
 
 _COULD_NOT_START: Final = (BlobError, BusError, MediaError, OSError, SealError, SpoolInUse, ValueError)
 
+_VENDORS: Final = Path(turncall_proto.__file__).parent / "schema" / "vendors.json"
 _REHEARSED: Final[tuple[Kind, ...]] = ("stt", "llm", "tts")
 """Stages of the call that warms a worker up."""
-
-Ready = Mapping[Kind, Sequence[str]]
-"""The vendors that are installed here, by kind."""
 
 
 def run() -> int:
     """Runs a worker. 0 when all its work was finished, 1 when it could not start or was cut short."""
     settings = config.read()
     logs.configure("media", settings.log_level, secrets_of(settings))
-    ready = registry.warm()
-    worker = app.run(settings, build_conversation, lambda plan: unfit(plan, ready), rehearsal(ready))
+    ready = {kind: set(vendors) for kind, vendors in registry.installed().items()}
+    kinds: tuple[Kind, ...] = registry.KINDS if "calls" in settings.pools else ("llm",)
+    chore = partial(load_rest, ready, kinds)
+    worker = app.run(settings, build, lambda plan: unfit(plan, ready), rehearsal(ready), chore)
     try:
         return 0 if uvloop.run(worker) else 1
     except _COULD_NOT_START as error:
         _log.critical("worker.failed", error=type(error).__name__, why=str(error))
         return 1
+
+
+async def build(
+    plan: CallStart, wire: TwilioWire, reporter: Reporter, resources: Resources, past: Past | None
+) -> Conversation:
+    """As `build_conversation`, once the code of the plan's vendors is loaded."""
+    await load_for(plan.agent)
+    return build_conversation(plan, wire, reporter, resources, past)
 
 
 def unfit(plan: CallStart, ready: Ready) -> str | None:
@@ -61,20 +73,25 @@ def rehearsal(ready: Ready) -> AgentSpec | None:
     """An agent of vendors that need neither an account nor a server; None when a kind has no such vendor here."""
     chosen: dict[Kind, VendorRef] = {}
     for kind in _REHEARSED:
-        for vendor in ready[kind]:
-            module = registry.load(kind, vendor)
-            if not module.CAPABILITIES.needs_secret and not module.CAPABILITIES.takes_base_url:
-                chosen.setdefault(kind, VendorRef(vendor=vendor, options=getattr(module, "REHEARSAL", {})))
+        vendor = next((vendor for vendor in sorted(ready[kind]) if _stands_alone(kind, vendor)), None)
+        if vendor is not None:
+            options = getattr(registry.load(kind, vendor), "REHEARSAL", {})
+            chosen[kind] = VendorRef(vendor=vendor, options=options)
     if len(chosen) < len(_REHEARSED):
         return None
     cascade = Cascade(stt=chosen["stt"], llm=chosen["llm"], tts=chosen["tts"])
     return AgentSpec(pipeline=cascade, first_message="Hello.", recording="off")
 
 
+def _stands_alone(kind: Kind, vendor: str) -> bool:
+    """By what the contract's package says, for which no vendor is imported."""
+    known = json.decode(_VENDORS.read_bytes())[kind][vendor]["capabilities"]
+    return not known["needs_secret"] and not known["takes_base_url"]
+
+
 def schema() -> int:
     """Writes vendors.json into the contract's package, where a difference is reviewed."""
-    target = Path(turncall_proto.__file__).parent / "schema" / "vendors.json"
-    target.write_bytes(json.format(json.encode(registry.vendors_schema()), indent=2) + b"\n")
+    _VENDORS.write_bytes(json.format(json.encode(registry.vendors_schema()), indent=2) + b"\n")
     return 0
 
 

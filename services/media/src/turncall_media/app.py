@@ -56,6 +56,9 @@ FLUSH_S: Final = 5.0
 """For the last facts to be acknowledged; what is not stays on disk for the next process."""
 CONNECT_WITHIN_S: Final = 10.0
 
+Chore = Callable[[Callable[[], bool]], Coroutine[None, None, None]]
+"""Work for a worker that may ask whether nobody is served at the moment."""
+
 
 class Worker:
     """One process of the pools that it is told to join. `start` and `drain` are for `turncall_runtime.lifecycle.run`.
@@ -70,12 +73,14 @@ class Worker:
         build: Build,
         unfit: Callable[[CallStart], str | None],
         rehearsal: AgentSpec | None,
+        chore: Chore | None = None,
     ) -> None:
         self.id = WorkerId(ids.mint(ids.WORKER))
         self._config = config
         self._life = life
         self._build = build
         self._agent = rehearsal
+        self._chore = chore
         self._version = version("turncall-media")
         self._registry = metrics.new_registry("media", self._version)
         self._counters = Counters(self._registry)
@@ -152,6 +157,8 @@ class Worker:
         self._cpu = CpuShare()
         self._beats = Beats(bus, subjects.beat(self._pool, self.id), self._pulse)
         self._keep(stack, "beats", self._beats.run())
+        if self._chore is not None:
+            self._keep(stack, "chore", self._chore(lambda: not self._capacity.used))
         _log.info("worker.started", worker=self.id, pools=config.pools, media_url=config.media_url)
 
     async def drain(self) -> None:
@@ -325,13 +332,18 @@ def _now() -> datetime:
 
 
 async def run(
-    config: MediaConfig, build: Build, unfit: Callable[[CallStart], str | None], rehearsal: AgentSpec | None
+    config: MediaConfig,
+    build: Build,
+    unfit: Callable[[CallStart], str | None],
+    rehearsal: AgentSpec | None,
+    chore: Chore | None = None,
 ) -> bool:
     """Runs a worker until a signal ends it. Whether all its work was finished: False after SIGINT.
 
     ``build`` makes conversations, ``unfit`` says why a plan cannot be served by this installation, ``rehearsal`` is an
-    agent that needs no account, called once before the first beat. Raises what keeps the worker from starting.
+    agent that needs no account, called once before the first beat. ``chore`` is done beside the calls, after the
+    first beat. Raises what keeps the worker from starting.
     """
     life = lifecycle.Life()
-    worker = Worker(config, life, build, unfit, rehearsal)
+    worker = Worker(config, life, build, unfit, rehearsal, chore)
     return await lifecycle.run(life, worker.start, worker.drain, config.drain_s + WRAP_UP_S)

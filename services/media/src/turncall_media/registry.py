@@ -6,16 +6,21 @@ A vendor whose packages are optional has an extra of its own name: ``turncall-me
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final, cast, get_args
 
 import msgspec
+from packaging.requirements import Requirement
 
 from turncall_media.errors import VendorUnusable
 from turncall_media.kinds import Kind, VendorModule
 
 PROVIDERS: Final = Path(__file__).parent / "providers"
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+_SHARED: Final = Lock()
+"""Two threads at once would load what is shared twice."""
 
 
 def catalogue() -> dict[Kind, tuple[str, ...]]:
@@ -48,25 +53,43 @@ def load(kind: Kind, vendor: str) -> VendorModule:
         ) from error
 
 
-def warm() -> dict[Kind, tuple[str, ...]]:
-    """Imports every vendor whose packages are installed and loads what its calls share; says which are ready.
-
-    Blocks for seconds: a worker calls it before it takes calls, so that no call pays for it.
-    """
-    ready: dict[Kind, tuple[str, ...]] = {}
-    for kind, vendors in catalogue().items():
-        ready[kind] = tuple(vendor for vendor in vendors if _warmed(kind, vendor))
-    return ready
+def installed() -> dict[Kind, tuple[str, ...]]:
+    """The vendors of each kind whose packages are here, by what their extras ask for. Imports none of them."""
+    lacking = _lacking()
+    return {kind: tuple(vendor for vendor in vendors if vendor not in lacking) for kind, vendors in catalogue().items()}
 
 
-def _warmed(kind: Kind, vendor: str) -> bool:
+def _lacking() -> set[str]:
+    """Extras of which a package is not installed."""
+    ours = distribution("turncall-media")
+    requirements = [Requirement(text) for text in ours.requires or ()]
+    return {
+        extra
+        for extra in ours.metadata.get_all("Provides-Extra", ())
+        for requirement in requirements
+        if requirement.marker is not None
+        and requirement.marker.evaluate({"extra": extra})
+        and not _is_here(requirement.name)
+    }
+
+
+def _is_here(package: str) -> bool:
     try:
-        shared = getattr(load(kind, vendor), "warm", None)
-        if shared is not None:
-            shared()
-    except VendorUnusable:
+        distribution(package)
+    except PackageNotFoundError:
         return False
     return True
+
+
+def warm(kind: Kind, vendor: str) -> None:
+    """Imports one vendor capability and loads what its calls share: seconds the first time, next to nothing later.
+
+    For threads. Raises `VendorUnusable` as `load` does.
+    """
+    shared = getattr(load(kind, vendor), "warm", None)
+    if shared is not None:
+        with _SHARED:
+            shared()
 
 
 def vendors_schema() -> dict[str, Any]:

@@ -55,7 +55,8 @@ async def rehearse(station: Station, agent: AgentSpec) -> float:
     try:
         async with asyncio.timeout(2 * WITHIN_S):
             await wire.open(WITHIN_S)
-            outcome = await station.build(_plan(agent), wire, _Unheard(), _resources(station), None).run()
+            conversation = await station.build(_plan(agent), wire, _Unheard(), _resources(station), None)
+            outcome = await conversation.run()
     except (MediaError, TimeoutError) as error:
         raise NotReady(f"the rehearsal of a call failed: {error or 'it did not end'}") from error
     if outcome.state is CallState.FAILED:

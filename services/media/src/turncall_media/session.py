@@ -1,7 +1,7 @@
 """One call on one media socket, from its first message to its one close."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -40,7 +40,7 @@ CARRIER_CLOSES_WITHIN_S: Final = 5.0
 Leaving = Literal["stays", "quietly", "at_once"]
 """Whether a call is to be handed over, and whether that may be heard."""
 
-Build = Callable[[CallStart, TwilioWire, Reporter, Resources, Past | None], Conversation]
+Build = Callable[[CallStart, TwilioWire, Reporter, Resources, Past | None], Awaitable[Conversation]]
 """The last one is what earlier workers said about the call; None when there was none."""
 
 FACTS_FIRST_S: Final = 0.5
@@ -218,7 +218,7 @@ class CallSession:
         )
         self._conversation = None
         try:
-            conversation = self._station.build(plan, wire, reporter, resources, known)
+            conversation = await self._station.build(plan, wire, reporter, resources, known)
             return await self._converse(conversation, plan, reporter, known)
         except NotOurs:
             raise

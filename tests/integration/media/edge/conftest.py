@@ -47,7 +47,7 @@ def quiet_build() -> Callable[..., object]:
     spec = spec_from_file_location("quiet_worker", SCRIPT)
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.Listener
+    return module.build
 
 
 class Carrier:

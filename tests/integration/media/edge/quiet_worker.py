@@ -62,10 +62,14 @@ class Listener:
             return
 
 
+async def build(plan, wire, reporter, resources, past) -> Listener:
+    return Listener(plan, wire, reporter, resources, past)
+
+
 def main() -> int:
     config = load(MediaConfig, os.environ)
     logs.configure("media", config.log_level, secrets_of(config))
-    return 0 if asyncio.run(app.run(config, Listener, lambda plan: None, None)) else 1
+    return 0 if asyncio.run(app.run(config, build, lambda plan: None, None)) else 1
 
 
 if __name__ == "__main__":

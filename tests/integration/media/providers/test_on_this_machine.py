@@ -51,7 +51,7 @@ def test_what_is_missing_is_told(
         pytest.skip(f"{package} is installed")
     with pytest.raises(VendorUnusable, match=rf"install turncall-media\[{vendor}\]"):
         build(kind, vendor, {}, models_dir=modelled(tmp_path))
-    assert vendor not in registry.warm()[kind]
+    assert vendor not in registry.installed()[kind]
 
 
 def test_options_lead_to_no_other_folder() -> None:

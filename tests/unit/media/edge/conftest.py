@@ -170,7 +170,7 @@ class Edge:
     def now() -> datetime:
         return NOON + timedelta(seconds=asyncio.get_running_loop().time())
 
-    def _build(self, plan, wire, reporter, resources, past) -> Talk:
+    async def _build(self, plan, wire, reporter, resources, past) -> Talk:
         if self.build_fails_with is not None:
             raise self.build_fails_with
         self.talks.append(Talk(reporter, resources, past))

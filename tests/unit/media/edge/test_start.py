@@ -42,7 +42,11 @@ class Greeter:
 async def rehearsed(edge, make) -> float:
     """Rehearses conversations that ``make(wire)`` makes."""
     world = await edge()
-    station = world.station_of("wrk_" + "3" * 32, build=lambda plan, wire, reporter, resources, past: make(wire))
+
+    async def build(plan, wire, reporter, resources, past):
+        return make(wire)
+
+    station = world.station_of("wrk_" + "3" * 32, build=build)
     return await rehearse(station, None)
 
 

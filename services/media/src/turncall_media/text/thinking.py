@@ -55,9 +55,10 @@ class Model(Struct, frozen=True, kw_only=True):
     egress_allow: tuple[str, ...]
 
 
-def service_of(model: Model) -> Any:
+async def service_of(model: Model) -> Any:
     """The vendor's service, not connected. Raises `ModelFailed` when it cannot be built."""
     try:
+        await asyncio.to_thread(registry.warm, "llm", model.ref.vendor)
         module = registry.load("llm", model.ref.vendor)
         context = BuildContext(
             rate_hz=RATE_HZ,
@@ -103,7 +104,7 @@ async def running(
 
 async def think(model: Model, messages: Sequence[Any], within_s: float) -> Thought:
     """Asks a model once, with messages in OpenAI's form. Raises `ModelFailed`, also for silence."""
-    service = service_of(model)
+    service = await service_of(model)
     answer = _Answer(model.ref.vendor, model_of(service))
     asked = Tap("Asked", lambda _: None, up=by_class({ErrorFrame: answer.refused}))
     async with running([asked, service, Tap("Answer", answer.notice)], answer.failed, answer.blocked) as worker:

@@ -185,7 +185,7 @@ async def written(model: Model, context: LLMContext, kit: Kit, writer: Writer, w
 
     The context holds what the tools answered, so that another model can go on from there.
     """
-    service = service_of(model)
+    service = await service_of(model)
     kit.equip(service)
     stages = [
         KitGate(kit),
