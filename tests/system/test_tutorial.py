@@ -59,7 +59,7 @@ async def test_from_nothing_to_two_agents_on_a_number_as_the_readme_says(tmp_pat
     assert shell.returncode == 0, text
     assert "We open at seven." in text
     assert re.search(r"^(brisk|warm)$", text, re.MULTILINE), text
-    hooks = (tmp_path / "hooks.log").read_text()
+    hooks = (tmp_path / ".turncall" / "hooks.log").read_text()
     assert "call.started" in hooks
     assert "call.ended" in hooks
     assert text.rstrip().endswith("which a viewer may not"), text
