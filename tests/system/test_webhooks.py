@@ -19,8 +19,15 @@ from turncall_proto.events import PUBLIC_TAGS
 from turncall_testkit.house import House, conversation
 from turncall_testkit.receiver import receiving
 
-ELSEWHERE = {"call.resumed", "call.handoff", "transfer.answered", "call.transferred", "transfer.failed"}
-"""Events of calls that change hands, which this one does not."""
+ELSEWHERE = {
+    "call.resumed",
+    "call.handoff",
+    "transfer.answered",
+    "call.transferred",
+    "transfer.failed",
+    "voicemail.detected",
+}
+"""Events of calls that change hands, or that a machine answers, which this one does not."""
 
 
 def states(facts: Sequence[StoredFact]) -> dict[int, CallState]:

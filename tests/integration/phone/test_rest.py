@@ -239,7 +239,7 @@ async def test_lists_come_in_pages(carrier: Carrier, client: Client) -> None:
         ({"twiml": None, "url": "not a url"}, 400, 21205),
         ({"twiml": "<Response>" + "x" * 4000}, 400, 32018),
         ({"status_callback": "https://a.example/", "status_callback_event": ["sneezed"]}, 400, 21626),
-        ({"machine_detection": "Enable"}, 400, 20001),
+        ({"record": True}, 400, 20001),
     ],
 )
 async def test_bad_orders_are_refused_with_the_vendors_codes(
