@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 from prometheus_client import Counter
 
-from turncall_bus.bus import Delivered, Postponed, Subscription
+from turncall_bus.bus import Delivered, Postponed, Refused, Subscription
 from turncall_media.jobs.shape import Desk, JobModule, JobPostponed, JobRefused, module_of, tag_of
 from turncall_media.text.tally import Tally
 from turncall_proto import subjects
@@ -19,6 +19,7 @@ LEASE_S: Final = 6.0
 """After how long another worker begins with what a dead one had in hand."""
 PAUSES_S: Final = (2.0, 15.0, 60.0, 300.0)
 """Between the tries of a job; after the last one it has failed. A vendor's bad minute is waited out, no bad hour."""
+LOOK_AGAIN_S: Final = 0.5
 JOB_WITHIN_S: Final = 600.0
 
 _log = logs.logger(__name__)
@@ -40,18 +41,25 @@ class Workshop:
         return self._at_once * len(ALL_JOBS)
 
     async def open(self) -> None:
-        """Begins to take jobs."""
+        """Begins to take jobs. The control plane makes their queue: a worker that is up before it waits."""
         for kind in ALL_JOBS:
-            lane = _Lane(kind, self)
-            working = await self._desk.bus.work(
-                subjects.TC_JOBS.name,
-                f"jobs-{tag_of(kind)}",
-                lane.work,
-                subject=subjects.job(tag_of(kind)),
-                at_once=self._at_once,
-                lease_s=LEASE_S,
-            )
-            self._lanes.append(working)
+            while True:
+                try:
+                    self._lanes.append(await self._lane(kind))
+                    break
+                except Refused as error:
+                    _log.warning("jobs.wait", why=str(error))
+                    await asyncio.sleep(LOOK_AGAIN_S)
+
+    async def _lane(self, kind: type[Job]) -> Subscription:
+        return await self._desk.bus.work(
+            subjects.TC_JOBS.name,
+            f"jobs-{tag_of(kind)}",
+            _Lane(kind, self).work,
+            subject=subjects.job(tag_of(kind)),
+            at_once=self._at_once,
+            lease_s=LEASE_S,
+        )
 
     async def close(self, within_s: float) -> None:
         """Takes nothing more on. What is in hand is finished within this time, or given back. Safe to call twice."""
