@@ -25,7 +25,13 @@ def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (folder / "__init__.py").touch()
     monkeypatch.setattr(registry, "PROVIDERS", tmp_path)
     monkeypatch.setattr(providers, "__path__", [str(tmp_path)])
+    forget_acme()
     yield folder
+    forget_acme()
+
+
+def forget_acme() -> None:
+    """Other tests have a vendor of that name in another folder."""
     for name in [name for name in sys.modules if name.startswith("turncall_media.providers.acme")]:
         del sys.modules[name]
 
