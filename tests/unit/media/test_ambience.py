@@ -36,7 +36,7 @@ def test_room_goes_on_from_where_it_was(room: Room) -> None:
 
 
 def test_rooms_differ_and_stay_the_same() -> None:
-    """An office is no cafe: people are three times as much of a cafe, and each is the same whenever it is made."""
+    """An office is no cafe: people are more than twice as much of a cafe, and each is the same whenever it is made."""
     assert loop.__wrapped__("office").tobytes() == loop("office").tobytes()
     shares = [np.abs(np.fft.rfft(loop(room))) ** 2 for room in ("office", "cafe")]
     hz = np.fft.rfftfreq(LOOP, 1 / 8000)
