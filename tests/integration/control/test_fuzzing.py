@@ -23,6 +23,7 @@ UNSAYABLE = {
     "^get_(usage|variants)$": "a span of a year at most that begins before it ends",
     "^put_credential$": "a vendor that takes a key",
     "^create_(first_)?key$": "an end that lies ahead",
+    "^(drop|replay)_parked_messages$": "a whole number is written without a fraction",
 }
 """Operations that refuse with a 422 what their schema allows, each by what no schema can say."""
 

@@ -229,6 +229,7 @@ async def attacked(said: str, planted: str, desk: Desk, port: int, egress: Egres
         play=waits,
         end=does("end"),
         hand_off=desk.hand_off,
+        transfer=does("transfer"),
         pause_recording=does("pause"),
         egress=egress,
         signing_secrets=(desk.secret,),

@@ -19,7 +19,7 @@ from turncall_control.plane import Plane, Slice
 
 _OPT: Final = needs(Permission.PLATFORM, IN_PLATFORM, fails=[Unavailable])
 
-After = Annotated[int, QueryParameter(ge=0, description="Only messages behind this one.")]
+After = Annotated[int, QueryParameter(ge=0, le=2**62, description="Only messages behind this one.")]
 Limit = Annotated[int, QueryParameter(ge=1, le=READ_AT_ONCE, description="Items on a page.")]
 
 
