@@ -93,7 +93,7 @@ async def test_calls_ring_while_postgres_is_away(
         assert (shown["status"], shown["provider_call_id"]) == ("in_progress", sid)
         assert (shown["number_id"], shown["agent_id"]) == (desk.number_id, desk.agent_id)
         await worker.closes(plan, CallState.COMPLETED, EndedReason.CUSTOMER_ENDED_CALL)
-        await desk.comes_true(lambda: _takes_status(desk, sid))
+        await desk.comes_true(lambda: _takes_status(desk, sid), timeout_s=20)
         await desk.becomes(call_id, timeout_s=15.0, status="completed", ended_reason="customer_ended_call")
 
 
@@ -115,7 +115,7 @@ async def test_a_refusal_while_postgres_is_away_has_its_reason(
         await desk.comes_true(lambda: _answers(desk), timeout_s=20)
         await desk.comes_true(lambda: _is_there(desk, call_id), timeout_s=30)
         await desk.comes(call_id, "end.intended", timeout_s=30)
-        await desk.comes_true(lambda: _takes_status(desk, sid))
+        await desk.comes_true(lambda: _takes_status(desk, sid), timeout_s=20)
         shown = await desk.becomes(call_id, timeout_s=15.0, ended_reason="no_capacity")
         assert shown["status"] == "completed"
 
