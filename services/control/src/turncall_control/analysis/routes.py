@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final, cast
+from typing import Final
 
 import msgspec
 from litestar import get, post
@@ -15,9 +15,10 @@ from turncall_control.analysis.kind import KIND
 from turncall_control.analysis.schemas import AnalysisView, CallAnalyses
 from turncall_control.auth import Caller, Permission, in_path, needs
 from turncall_control.calls import repository as calls
+from turncall_control.db.engine import bare
 from turncall_control.errors import Conflict
 from turncall_control.jobs import orders
-from turncall_control.jobs.lane import Connection, Lane
+from turncall_control.jobs.lane import Lane
 from turncall_control.jobs.model import JobRow
 from turncall_control.plane import Plane, Slice
 from turncall_proto import ids
@@ -65,8 +66,7 @@ async def analyse_call(
     call = await calls.get(session, caller.project_id, CallId(call_id))
     if call.status not in FINAL:
         raise NotAnalysable("The call is not over yet")
-    lent = await (await session.connection()).get_raw_connection()
-    job_id = await orders.analysis(cast(Connection, lent.driver_connection), call.id)
+    job_id = await orders.analysis(await bare(session), call.id)
     if job_id is None:
         raise NotAnalysable("Nobody spoke on it, or its agent's config has no `analysis`")
     row = await session.get_one(JobRow, job_id)

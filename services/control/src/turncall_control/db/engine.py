@@ -125,6 +125,15 @@ def project_scope(session: AsyncSession, project_id: ProjectId) -> AsyncSession:
     return session
 
 
+async def bare(session: AsyncSession) -> AsyncConnection[TupleRow]:
+    """The psycopg connection of a session's transaction, for what is written in SQL."""
+    raw = await (await session.connection()).get_raw_connection()
+    connection = raw.driver_connection
+    if not isinstance(connection, AsyncConnection):
+        raise TypeError(f"the session is not on psycopg but on {type(connection).__name__}")
+    return connection
+
+
 @asynccontextmanager
 async def in_project(database: Database, project_id: ProjectId) -> AsyncIterator[AsyncSession]:
     """One transaction of the ``api`` login in a project: committed at the end, rolled back by an exception."""

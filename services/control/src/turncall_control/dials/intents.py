@@ -4,16 +4,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from psycopg import AsyncConnection
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.agents.model import AgentRow, VersionRow, VersionState
 from turncall_control.calls.facts import UNNUMBERED, own
-from turncall_control.calls.ledger import Connection
 from turncall_control.calls.model import CallRow
 from turncall_control.calls.projector import record
 from turncall_control.db.base import owned
+from turncall_control.db.engine import bare
 from turncall_control.dials import policy
 from turncall_control.dials.model import DialRow, DialState
 from turncall_control.dials.policy import NoTimeInCommon
@@ -94,18 +93,9 @@ async def take_on(
     )
     session.add(dial)
     await session.flush()
-    await record(await _bare(session), [own(_initializing(call))])
+    await record(await bare(session), [own(_initializing(call))])
     await session.refresh(call)
     return call, dial
-
-
-async def _bare(session: AsyncSession) -> Connection:
-    """The psycopg connection of the session's transaction, for the ledger."""
-    raw = await (await session.connection()).get_raw_connection()
-    connection = raw.driver_connection
-    if not isinstance(connection, AsyncConnection):
-        raise TypeError(f"the session is not on psycopg but on {type(connection).__name__}")
-    return connection
 
 
 def _initializing(call: CallRow) -> CallInitializing:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from msgspec import Struct
 from pipecat.frames.frames import ErrorFrame, LLMContextFrame, LLMFullResponseEndFrame, LLMTextFrame, MetricsFrame
 from pipecat.metrics.metrics import LLMUsageMetricsData
-from pipecat.pipeline.pipeline import Pipeline as Stages
+from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.utils.asyncio.task_manager import TaskManager
@@ -26,8 +26,6 @@ from turncall_proto.job import ModelUse
 
 CONNECT_WITHIN_S: Final = 10.0
 CANCEL_WITHIN_S: Final = 3.0
-
-Pipeline = PipelineWorker
 
 
 class ModelFailed(Exception):
@@ -79,7 +77,7 @@ async def running(
 ) -> AsyncIterator[PipelineWorker]:
     """A pipeline for as long as it is needed; nothing of it is left behind. ``blocked``: it did not start in time."""
     worker = PipelineWorker(
-        Stages(stages),
+        Pipeline(stages),
         params=PipelineParams(enable_usage_metrics=True),
         enable_rtvi=False,
         enable_turn_tracking=False,

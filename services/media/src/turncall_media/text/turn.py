@@ -27,7 +27,7 @@ from pipecat.processors.aggregators.llm_response_universal import LLMAssistantAg
 from turncall_media.pipelines.kit import Kit, KitGate
 from turncall_media.pipelines.succession import model_of
 from turncall_media.pipelines.tap import Tap, by_class
-from turncall_media.text.thinking import Model, ModelFailed, Pipeline, running, service_of
+from turncall_media.text.thinking import Model, ModelFailed, running, service_of
 from turncall_media.tools.shape import Function, Invocation, ToolFailed
 from turncall_proto.events import LeftOut
 from turncall_proto.ids import AgentId
@@ -195,7 +195,7 @@ async def written(model: Model, context: LLMContext, kit: Kit, writer: Writer, w
         LLMAssistantAggregator(context, enable_direct_mode=True),
     ]
     async with AsyncExitStack() as stack:
-        worker: Pipeline = await stack.enter_async_context(running(stages, writer.failed, writer.blocked))
+        worker = await stack.enter_async_context(running(stages, writer.failed, writer.blocked))
         telling = asyncio.create_task(writer.run(), name="telling")
         stack.callback(telling.cancel)
         try:
