@@ -61,6 +61,7 @@ class Workers:
         self._looked_at_s = self._since_s
         self._connected_since_s: float | None = None
         self._gap_at_s: float | None = None
+        self._stood_at_s: float | None = None
 
     def look(self, is_connected: bool) -> None:
         """Notes whether beats can be heard at this moment. To be called a few times a second."""
@@ -68,7 +69,9 @@ class Workers:
         stood_still = now_s - self._looked_at_s > STOOD_STILL_S
         self._looked_at_s = now_s
         was_connected = self._connected_since_s is not None or self._gap_at_s is not None
-        if was_connected and (stood_still or not is_connected):
+        if stood_still:
+            self._stood_at_s = now_s
+        if was_connected and not is_connected:
             self._gap_at_s = now_s
         if not is_connected:
             self._connected_since_s = None
@@ -77,15 +80,14 @@ class Workers:
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether this replica cannot hear the workers, or could not until a moment ago."""
-        now_s = self._clock()
-        return self._connected_since_s is None or (self._gap_at_s is not None and now_s - self._gap_at_s < MISTRUST_S)
+        """Whether this replica cannot reach the bus, or could not until lately: words may be on their way."""
+        return self._connected_since_s is None or self._is_within(MISTRUST_S, self._gap_at_s)
 
     @property
     def may_judge(self) -> bool:
         """Whether this replica has listened for long enough to tell death from not having heard."""
         connected_s = 0.0 if self._connected_since_s is None else self._clock() - self._connected_since_s
-        return connected_s >= DEAD_AFTER_S and not self.is_cut_off
+        return connected_s >= DEAD_AFTER_S and not self.is_cut_off and not self._is_within(MISTRUST_S, self._stood_at_s)
 
     @property
     def fell_silent_together(self) -> int:
@@ -117,10 +119,17 @@ class Workers:
         heard_s = {worker: seen.at_s for worker, seen in self._seen.items() if worker in owners} | self._unheard
         return {worker: now_s - at_s for worker, at_s in heard_s.items() if now_s - at_s >= DEAD_AFTER_S}
 
-    @property
-    def is_young(self) -> bool:
-        """Whether this view has not been kept for long enough to have heard everybody who lives."""
-        return self._clock() - self._since_s < SUSPECT_AFTER_S
+    def is_behind(self, pool: Pool) -> bool:
+        """Whether a worker that this view does not show may be heard at any moment.
+
+        The view is young, or this process stood still and has not read the beats of that time, or a worker's beat is
+        late by less than what means death.
+        """
+        now_s = self._clock()
+        stands_still = now_s - self._looked_at_s > STOOD_STILL_S or self._is_within(SUSPECT_AFTER_S, self._stood_at_s)
+        ages_s = [now_s - seen.at_s for seen in self._seen.values() if seen.beat.pool == pool]
+        is_late = any(SUSPECT_AFTER_S < age_s < DEAD_AFTER_S for age_s in ages_s)
+        return self._is_within(SUSPECT_AFTER_S, self._since_s) or stands_still or is_late
 
     async def heard(self, subject: str, data: bytes) -> None:
         """Takes in one beat; a malformed one is dropped, since the next is half a second away."""
@@ -177,6 +186,9 @@ class Workers:
         """Counts a slot that the worker's last beat does not show yet."""
         if worker in self._seen:
             self._seen[worker].placed_since += 1
+
+    def _is_within(self, seconds: float, at_s: float | None) -> bool:
+        return at_s is not None and self._clock() - at_s < seconds
 
     def _fresh(self, pool: Pool) -> list[_Seen]:
         since_s = self._clock() - SUSPECT_AFTER_S

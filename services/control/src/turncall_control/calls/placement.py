@@ -22,6 +22,8 @@ from turncall_runtime.secret import Secret
 
 PLACE_WITHIN_S = 1.0
 """A caller hears ringing while we look for a worker; after this the call is not placed."""
+LOOKS_AT_LEAST = 6
+"""How often a worker is looked for however long that takes: a process that stood still has not used its second."""
 ASK_AGAIN_S = 1
 """How long a caller for whom no worker is free waits before the carrier asks again."""
 WAIT_AT_MOST_S = 20.0
@@ -62,13 +64,14 @@ def priority_of(plan: CallStart) -> Priority:
 
 
 async def place(bus: Bus, workers: Workers, plan: CallStart, priority: Priority | None = None) -> Placed | None:
-    """Offers the plan to one worker after another, and returns the one that accepted; None after `PLACE_WITHIN_S`.
+    """Offers the plan to one worker after another, and returns the one that accepted; None after `PLACE_WITHIN_S`
+    and `LOOKS_AT_LEAST`.
 
     The worker is the last judge of what it can carry: one that refused is not asked again. One that did not answer in
     time may be busy with other arrivals, or dead: no call is offered to it before its next beat while others are left,
     and this one again when nobody is; a slot that it held for an answer we did not hear serves the next offer of the
-    same epoch, or frees itself. A worker that has just lost this call is asked when nobody else is left. Just after
-    our start, beats that have not come yet are waited for.
+    same epoch, or frees itself. A worker that has just lost this call is asked when nobody else is left. Beats that
+    are late, or that a replica just started or stalled has not read yet, are waited for.
 
     ``priority`` is that of the plan unless it is given.
     """
@@ -76,13 +79,16 @@ async def place(bus: Bus, workers: Workers, plan: CallStart, priority: Priority 
     refused: set[WorkerId] = set()
     silent = {plan.resume.from_worker} if plan.resume and plan.resume.from_worker else set[WorkerId]()
     give_up_at = asyncio.get_running_loop().time() + PLACE_WITHIN_S
-    while asyncio.get_running_loop().time() < give_up_at:
+    looks = 0
+    while asyncio.get_running_loop().time() < give_up_at or looks < LOOKS_AT_LEAST:
+        looks += 1
         beat = workers.choose("calls", without=refused | silent, priority=priority)
         if beat is None:
-            if not workers.is_young and not silent:
+            is_behind = workers.is_behind("calls")
+            if not is_behind and not silent:
                 return None
             silent.clear()
-            await asyncio.sleep(NEXT_BEAT_S if workers.is_young else 0)
+            await asyncio.sleep(NEXT_BEAT_S if is_behind else 0)
             continue
         offered = replace(plan, offered_to=beat.worker)
         answer = await _answer(bus, beat, offered, priority)
