@@ -18,12 +18,12 @@ from turncall_runtime.secret import Secret
 
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
-    before, level = list(logging.root.handlers), logging.root.level
+    before, level, structure = list(logging.root.handlers), logging.root.level, structlog.get_config()
     yield io.StringIO()
     logging.captureWarnings(False)
     logging.root.handlers[:] = before
     logging.root.setLevel(level)
-    structlog.reset_defaults()
+    structlog.configure(**structure)
     loguru.logger.remove()
 
 
