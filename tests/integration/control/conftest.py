@@ -306,7 +306,7 @@ async def tenant(control: Control) -> Api:
 def comes_true() -> Callable[..., Any]:
     """Returns once a claim holds; it may be a coroutine function."""
 
-    async def waited(claim: Callable[[], Any], timeout_s: float = 15.0) -> None:
+    async def waited(claim: Callable[[], Any], timeout_s: float = 20.0) -> None:
         async with asyncio.timeout(timeout_s):
             while True:
                 holds = claim()

@@ -71,7 +71,7 @@ class Customer:
         """What was asked of one path."""
         return [asked for asked in self.asked if asked.path == path]
 
-    async def asked_for(self, path: str, *, times: int = 1, timeout_s: float = 5.0) -> list[Asked]:
+    async def asked_for(self, path: str, *, times: int = 1, timeout_s: float = 20.0) -> list[Asked]:
         """Wait until `path` has been asked `times` times."""
         async with asyncio.timeout(timeout_s), self.news:
             await self.news.wait_for(lambda: len(self.requests(path)) >= times)

@@ -60,7 +60,7 @@ async def test_machines_are_told_from_people_before_the_document_is_fetched(carr
         for verdict, (phone, how) in phones.items()
     }
     for verdict, call in calls.items():
-        await call.settled(timeout_s=15)
+        await call.settled(timeout_s=20)
         (asked,) = customer.requests(f"/{verdict}")
         assert asked["AnsweredBy"] == verdict
         assert 500 <= int(asked["MachineDetectionDuration"]) <= 6000
@@ -86,7 +86,7 @@ async def test_a_call_goes_on_while_a_machine_is_looked_for(carrier: Carrier, cu
     (told,) = await customer.asked_for("/amd", timeout_s=8)
     assert (told["CallSid"], told["AnsweredBy"]) == (call.sid, "machine_start")
     call.hang_up()
-    await call.settled(timeout_s=5)
+    await call.settled(timeout_s=20)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ async def test_a_number_that_is_not_called(carrier: Carrier, customer: Any, code
 async def test_a_declined_call_is_busy_with_a_reason(carrier: Carrier, customer: Any) -> None:
     """The person called turns the call away: the report says busy, and SIP's 603."""
     call = await placed(carrier, Declines(), customer.url("/voice"), StatusCallback=customer.url("/status"))
-    await call.settled(timeout_s=5)
+    await call.settled(timeout_s=20)
     (report,) = customer.requests("/status")
     assert (report["CallStatus"], report["SipResponseCode"]) == ("busy", "603")
 
@@ -130,7 +130,7 @@ async def test_a_lost_answer_does_not_undo_the_call(carrier: Carrier, customer: 
         with pytest.raises(aiohttp.ClientError):
             await create(carrier, PERSON, customer.on("/voice", "<Response/>"))
         assert len(list(carrier.calls)) == is_done
-    await asyncio.gather(*(call.settled(timeout_s=5) for call in carrier.calls))
+    await asyncio.gather(*(call.settled(timeout_s=20) for call in carrier.calls))
 
 
 async def test_a_suspended_account_may_do_nothing() -> None:

@@ -43,7 +43,7 @@ async def test_two_phones_are_joined(carrier: Carrier, customer: Any, to: str) -
     carrier.configure(NUMBER, voice_url=customer.url("/voice"))
     carrier.expect(to, Answers(script=(Pause(length_s=0.3), hum(HIGH), Pause(length_s=0.8), HangUp())))
     call = await carrier.dial(to=NUMBER, from_=PERSON, script=[Pause(length_s=1.0), hum(LOW), WaitForHangUp()])
-    await call.settled(timeout_s=15)
+    await call.settled(timeout_s=20)
     child = next(each for each in carrier.calls if each.parent_sid == call.sid)
     assert (child.direction, child.from_, child.to) == ("outbound-dial", NUMBER, to)
     for heard, others, own in ((call.heard, HIGH, LOW), (child.heard, LOW, HIGH)):
@@ -65,7 +65,7 @@ async def test_a_phone_that_is_not_answered_is_told(carrier: Carrier, customer: 
     carrier.configure(NUMBER, voice_url=customer.url("/voice"))
     carrier.expect(OPERATOR, phone)
     call = await carrier.dial(to=NUMBER, from_=PERSON, script=[WaitForHangUp()])
-    await call.settled(timeout_s=10)
+    await call.settled(timeout_s=20)
     (after,) = customer.requests("/after")
     assert (after["DialCallStatus"], after["DialBridged"]) == (status, "false")
     assert call.heard_texts == ("Nobody is there.",)
@@ -77,9 +77,9 @@ async def test_a_caller_who_hangs_up_takes_the_other_phone_along(carrier: Carrie
     carrier.configure(NUMBER, voice_url=customer.url("/voice"))
     carrier.expect(OPERATOR, NeverAnswers())
     call = await carrier.dial(to=NUMBER, from_=PERSON, script=[Pause(length_s=0.4), HangUp()])
-    await call.settled(timeout_s=10)
+    await call.settled(timeout_s=20)
     child = next(each for each in carrier.calls if each.parent_sid == call.sid)
-    await child.settled(timeout_s=5)
+    await child.settled(timeout_s=20)
     assert child.status == "canceled"
     (after,) = customer.requests("/after")
     assert after["CallStatus"] == "completed"
@@ -92,12 +92,12 @@ async def test_a_conference_begins_and_ends_with_those_who_say_so(carrier: Carri
     customer.on("/after", "<Response><Hangup/></Response>")
     carrier.configure(NUMBER, voice_url=customer.url("/voice"))
     waiting = await carrier.dial(to=NUMBER, from_=PERSON, script=[Pause(length_s=2.6), hum(LOW), WaitForHangUp()])
-    await waiting.answered(timeout_s=5)
+    await waiting.answered(timeout_s=20)
     await waiting.line.wait_ms(1000)
     assert loudness(waiting.heard, MUSIC_HZ[0]) > 300
     script = [Pause(length_s=0.4), hum(HIGH), Pause(length_s=1.6), HangUp()]
     host = await carrier.dial(to=NUMBER, from_=OPERATOR, script=script)
-    await waiting.settled(timeout_s=15)
+    await waiting.settled(timeout_s=20)
     assert loudness(waiting.heard, HIGH) > 800
     assert loudness(host.heard, LOW) > 800
     assert loudness(host.heard, MUSIC_HZ[0]) < 100
@@ -113,7 +113,7 @@ async def test_keys_are_gathered_while_the_prompt_is_heard(carrier: Carrier, cus
     carrier.configure(NUMBER, voice_url=customer.url("/voice"))
     pressing = await carrier.dial(to=NUMBER, from_=PERSON, script=[Press(digits="7"), WaitForHangUp()])
     silent = await carrier.dial(to=NUMBER, from_=PERSON, script=[WaitForHangUp()])
-    await pressing.settled(timeout_s=10)
-    await silent.settled(timeout_s=10)
+    await pressing.settled(timeout_s=20)
+    await silent.settled(timeout_s=20)
     assert [asked["Digits"] for asked in customer.requests("/key")] == ["7"]
     assert silent.heard_texts == ("Press a key please", "Nothing came")

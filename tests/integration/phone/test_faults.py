@@ -34,7 +34,7 @@ async def test_a_duplicated_callback_arrives_twice_the_same(carrier: Carrier, cu
     """Both copies carry the same sequence number."""
     carrier.faults.add(CallbackFault(event="completed", effect="duplicate"))
 
-    await place(carrier, customer).settled(timeout_s=5)
+    await place(carrier, customer).settled(timeout_s=20)
 
     copies = [a for a in customer.requests("/status") if a["CallStatus"] == "completed"]
     assert [a["SequenceNumber"] for a in copies] == ["3", "3"]
@@ -45,7 +45,7 @@ async def test_a_dropped_callback_never_arrives_and_is_in_the_journal(carrier: C
     carrier.faults.add(CallbackFault(event="answered", effect="drop"))
 
     call = place(carrier, customer)
-    await call.settled(timeout_s=5)
+    await call.settled(timeout_s=20)
 
     assert sorted(a["SequenceNumber"] for a in customer.requests("/status")) == ["0", "1", "3"]
     assert len(carrier.journal.facts(WebhookDropped, call.sid)) == 1
@@ -55,7 +55,7 @@ async def test_a_held_callback_is_overtaken_by_the_next(carrier: Carrier, custom
     """`ringing` arrives after `in-progress`, still with its own number and status."""
     carrier.faults.add(CallbackFault(event="ringing", effect="hold", delay_s=5.0))
 
-    await place(carrier, customer, script=(Pause(length_s=0.1),)).settled(timeout_s=5)
+    await place(carrier, customer, script=(Pause(length_s=0.1),)).settled(timeout_s=20)
 
     order = reported(customer)
     assert order.index("ringing") > order.index("in-progress")
@@ -66,7 +66,7 @@ async def test_a_delayed_callback_comes_after_the_end(carrier: Carrier, customer
     """A live status can arrive when the call is over."""
     carrier.faults.add(CallbackFault(event="answered", effect="delay", delay_s=0.3))
 
-    await place(carrier, customer).settled(timeout_s=5)
+    await place(carrier, customer).settled(timeout_s=20)
 
     assert reported(customer)[-1] == "in-progress"
 
@@ -85,7 +85,7 @@ async def test_a_spoilt_answer_leads_to_the_fallback(customer, effect: str, code
         carrier.configure(NUMBER, voice_url=customer.url("/voice"), voice_fallback_url=customer.url("/fallback"))
         carrier.faults.add(AnswerFault(url="/voice", effect=effect))
         call = await carrier.dial(to=NUMBER, from_=PERSON)
-        await call.settled(timeout_s=5)
+        await call.settled(timeout_s=20)
 
     assert len(customer.requests("/voice")) == asked
     assert customer.requests("/fallback")[0]["ErrorCode"] == code
@@ -100,7 +100,7 @@ async def test_an_answer_can_be_lost_on_its_way_back(carrier: Carrier, customer)
     carrier.faults.add(AnswerFault(url="/voice", effect="status", status_code=502, is_delivered=True))
 
     call = await carrier.dial(to=NUMBER, from_=PERSON)
-    await call.settled(timeout_s=5)
+    await call.settled(timeout_s=20)
 
     assert (len(customer.requests("/voice")), len(customer.requests("/fallback"))) == (1, 1)
 
@@ -113,7 +113,7 @@ async def test_failures_are_retried_only_as_the_fragment_says(carrier: Carrier, 
     for fragment in ("", "#rc=2&rp=5xx"):
         customer.asked.clear()
         carrier.configure(NUMBER, voice_url=customer.url("/voice"), status_callback=customer.url("/status") + fragment)
-        await (await carrier.dial(to=NUMBER, from_=PERSON)).settled(timeout_s=5)
+        await (await carrier.dial(to=NUMBER, from_=PERSON)).settled(timeout_s=20)
         asked = customer.requests("/status")
         attempts.append(len(asked))
         assert len({a.headers["I-Twilio-Idempotency-Token"] for a in asked}) == 1
@@ -130,7 +130,7 @@ async def test_a_dropped_media_socket_is_a_loss_on_both_sides(carrier: Carrier, 
     carrier.faults.add(StreamFault(effect="drop", at_ms=100))
 
     call = await carrier.dial(to=NUMBER, from_=PERSON)
-    await call.settled(timeout_s=5)
+    await call.settled(timeout_s=20)
 
     (closed,) = carrier.journal.facts(StreamClosed)
     assert closed.by == "loss"
@@ -148,7 +148,7 @@ async def test_a_carrier_may_never_go_on_after_a_loss(carrier: Carrier, customer
     carrier.faults.add(LossFault(effect=effect))
 
     call = await carrier.dial(to=NUMBER, from_=PERSON, script=[WaitForHangUp()])
-    await carrier.journal.first(lambda e: isinstance(e.fact, StreamClosed), timeout_s=5)
+    await carrier.journal.first(lambda e: isinstance(e.fact, StreamClosed), timeout_s=20)
     await call.line.wait_ms(200)
 
     assert call.status is CallStatus.IN_PROGRESS
@@ -156,7 +156,7 @@ async def test_a_carrier_may_never_go_on_after_a_loss(carrier: Carrier, customer
     events = [a["StreamEvent"] for a in customer.requests("/stream-status")]
     assert ("stream-stopped" in events) is told
     call.hang_up()
-    await call.settled(timeout_s=5)
+    await call.settled(timeout_s=20)
 
 
 async def test_a_stalled_reader_takes_nothing_in_until_it_is_over(carrier: Carrier, customer) -> None:
@@ -173,7 +173,7 @@ async def test_a_stalled_reader_takes_nothing_in_until_it_is_over(carrier: Carri
 
     customer.media = burst
     call = await carrier.dial(to=NUMBER, from_=PERSON, script=[Pause(length_s=0.6), HangUp()])
-    await call.settled(timeout_s=5)
+    await call.settled(timeout_s=20)
 
     assert any(call.heard)
     assert not any(heard_before[:12])
@@ -192,4 +192,4 @@ async def test_a_create_can_succeed_and_look_failed(carrier: Carrier) -> None:
 
     assert (answer.status, body["code"]) == (500, 20500)
     (call,) = carrier.calls
-    assert await call.ended(timeout_s=5) is CallStatus.COMPLETED
+    assert await call.ended(timeout_s=20) is CallStatus.COMPLETED

@@ -36,7 +36,7 @@ async def test_the_caller_is_heard_and_hears(carrier: Carrier, customer) -> None
     call = await carrier.dial(
         to=NUMBER, from_=PERSON, script=[Pause(length_s=0.1), Say(pcm=tone), Pause(length_s=0.3), HangUp()]
     )
-    status = await call.ended(timeout_s=5)
+    status = await call.ended(timeout_s=20)
 
     assert status is CallStatus.COMPLETED
     said_at, said_for = sound_ms(call.said)
@@ -56,7 +56,7 @@ async def test_every_request_of_a_call_is_signed_so_that_the_vendors_validator_a
     carrier.configure(NUMBER, voice_url=customer.on("/voice", document), status_callback=customer.url("/status"))
 
     call = await carrier.dial(to=NUMBER, from_=PERSON, script=[Pause(length_s=0.1), HangUp()])
-    await call.settled(timeout_s=5)
+    await call.settled(timeout_s=20)
 
     validator = RequestValidator(call.account.auth_token)
     assert {a.path for a in customer.asked} == {"/voice", "/action", "/stream-status", "/status"}
@@ -74,7 +74,7 @@ async def test_get_webhooks_carry_and_sign_their_parameters_in_the_url(carrier: 
     carrier.numbers.replace(type(number)(**{**_fields(number), "voice_method": "GET"}))
 
     call = await carrier.dial(to=NUMBER, from_=PERSON)
-    await call.settled(timeout_s=5)
+    await call.settled(timeout_s=20)
 
     (asked,) = customer.asked
     assert (asked.method, asked["tenant"], asked["CallSid"]) == ("GET", "7", call.sid)
@@ -94,7 +94,7 @@ async def test_the_end_of_an_inbound_call_is_reported_once_to_the_number(carrier
     )
 
     call = await carrier.dial(to=NUMBER, from_=PERSON)
-    await call.settled(timeout_s=5)
+    await call.settled(timeout_s=20)
 
     (report,) = customer.requests("/status")
     assert (report["CallStatus"], report["SequenceNumber"], report["CallbackSource"]) == (
@@ -126,7 +126,7 @@ async def test_action_is_asked_when_the_server_closes_the_stream(carrier: Carrie
     carrier.configure(NUMBER, voice_url=customer.on("/voice", document))
 
     call = await carrier.dial(to=NUMBER, from_=PERSON)
-    status = await call.ended(timeout_s=5)
+    status = await call.ended(timeout_s=20)
 
     (action,) = customer.requests("/action")
     assert action["CallStatus"] == "in-progress"
@@ -148,7 +148,7 @@ async def test_action_is_asked_when_the_stream_breaks(carrier: Carrier, customer
     carrier.configure(NUMBER, voice_url=customer.on("/voice", customer.connect(action="/action")))
 
     call = await carrier.dial(to=NUMBER, from_=PERSON)
-    await call.ended(timeout_s=5)
+    await call.ended(timeout_s=20)
 
     assert call.heard_texts == ("Back again",)
     assert codes(carrier) == [31903]
@@ -167,7 +167,7 @@ async def test_without_action_the_next_verb_follows_the_stream(carrier: Carrier,
     carrier.configure(NUMBER, voice_url=customer.on("/voice", document))
 
     call = await carrier.dial(to=NUMBER, from_=PERSON)
-    await call.ended(timeout_s=5)
+    await call.ended(timeout_s=20)
 
     assert call.heard_texts == ("Next verb",)
 
@@ -177,7 +177,7 @@ async def test_a_caller_who_hangs_up_is_known_to_action_with_a_final_status(carr
     carrier.configure(NUMBER, voice_url=customer.on("/voice", customer.connect(action="/action")))
 
     call = await carrier.dial(to=NUMBER, from_=PERSON, script=[Press(digits="5"), HangUp()])
-    await call.settled(timeout_s=5)
+    await call.settled(timeout_s=20)
 
     assert customer.messages[-1]["event"] == "stop"
     assert [m["dtmf"] for m in customer.messages if m["event"] == "dtmf"] == [{"digit": "5", "track": "inbound_track"}]
@@ -200,7 +200,7 @@ async def test_playback_keeps_real_time_and_marks_tell_when_it_was_heard(carrier
     carrier.configure(NUMBER, voice_url=customer.on("/voice", customer.connect()))
 
     call = await carrier.dial(to=NUMBER, from_=PERSON)
-    await call.ended(timeout_s=5)
+    await call.ended(timeout_s=20)
 
     begin_ms, length_ms = sound_ms(call.heard)
     assert length_ms == 400
@@ -222,7 +222,7 @@ async def test_reject_as_first_verb_leaves_the_call_unanswered(
     carrier.configure(NUMBER, voice_url=customer.on("/voice", document), status_callback=customer.url("/status"))
 
     call = await carrier.dial(to=NUMBER, from_=PERSON)
-    await call.settled(timeout_s=5)
+    await call.settled(timeout_s=20)
 
     assert call.status is status
     assert call.answered_at is None
@@ -237,7 +237,7 @@ async def test_redirects_lead_from_document_to_document(carrier: Carrier, custom
     carrier.configure(NUMBER, voice_url=customer.on("/flows/one", first))
 
     call = await carrier.dial(to=NUMBER, from_=PERSON)
-    await call.ended(timeout_s=5)
+    await call.ended(timeout_s=20)
 
     assert call.heard_texts == ("Second",)
 
@@ -251,7 +251,7 @@ async def test_cookies_come_back_and_http_redirects_are_followed(carrier: Carrie
     carrier.configure(NUMBER, voice_url=customer.url("/voice"))
 
     call = await carrier.dial(to=NUMBER, from_=PERSON)
-    await call.settled(timeout_s=5)
+    await call.settled(timeout_s=20)
 
     (asked,) = customer.requests("/moved")
     assert asked.method == "POST"
@@ -266,7 +266,7 @@ async def test_credentials_in_a_url_are_sent_only_when_asked_for(carrier: Carrie
     carrier.configure(NUMBER, voice_url=customer.url("/voice").replace("//", "//user:pa%3Ass@"))
 
     call = await carrier.dial(to=NUMBER, from_=PERSON)
-    await call.settled(timeout_s=5)
+    await call.settled(timeout_s=20)
 
     first, second = customer.requests("/voice")
     assert "Authorization" not in first.headers
@@ -290,7 +290,7 @@ async def test_a_failing_document_is_replaced_by_the_fallback(
     carrier.configure(NUMBER, voice_url=customer.on("/voice", answer), voice_fallback_url=customer.url("/fallback"))
 
     call = await carrier.dial(to=NUMBER, from_=PERSON)
-    await call.ended(timeout_s=5)
+    await call.ended(timeout_s=20)
 
     (asked,) = customer.requests("/fallback")
     assert (asked["ErrorCode"], asked["ErrorUrl"]) == (str(code), customer.url("/voice"))
@@ -313,7 +313,7 @@ async def test_a_customer_who_takes_too_long_is_given_up(carrier: Carrier, custo
     )
 
     call = await carrier.dial(to=NUMBER, from_=PERSON)
-    await call.settled(timeout_s=5)
+    await call.settled(timeout_s=20)
     released.set()
 
     (fallback,) = customer.requests("/fallback")
@@ -327,7 +327,7 @@ async def test_a_closed_port_is_tried_twice(carrier: Carrier, customer) -> None:
     carrier.configure(NUMBER, voice_url="http://127.0.0.1:9/voice", voice_fallback_url=customer.url("/fallback"))
 
     call = await carrier.dial(to=NUMBER, from_=PERSON)
-    await call.settled(timeout_s=5)
+    await call.settled(timeout_s=20)
 
     attempts = [(w.attempt, w.status) for w in carrier.journal.facts(WebhookSent) if w.purpose == "voice"]
     assert attempts == [(1, None), (2, None)]
@@ -339,7 +339,7 @@ async def test_without_a_fallback_the_caller_hears_an_apology(carrier: Carrier, 
     carrier.configure(NUMBER, voice_url=customer.on("/voice", (503, "")))
 
     call = await carrier.dial(to=NUMBER, from_=PERSON, script=[WaitForHangUp()])
-    status = await call.ended(timeout_s=10)
+    status = await call.ended(timeout_s=20)
 
     assert status is CallStatus.COMPLETED
     assert "application error" in call.heard_texts[0]
@@ -354,7 +354,7 @@ async def test_a_stream_that_cannot_open_is_reported_and_the_document_goes_on(ca
     carrier.configure(NUMBER, voice_url=customer.on("/voice", document))
 
     call = await carrier.dial(to=NUMBER, from_=PERSON)
-    await call.settled(timeout_s=5)
+    await call.settled(timeout_s=20)
 
     (report,) = customer.requests("/stream-status")
     assert report["StreamEvent"] == "stream-error"
@@ -373,7 +373,7 @@ async def test_a_refused_handshake_has_its_code(carrier: Carrier, customer, path
     carrier.configure(NUMBER, voice_url=customer.on("/voice", document))
 
     call = await carrier.dial(to=NUMBER, from_=PERSON)
-    await call.ended(timeout_s=5)
+    await call.ended(timeout_s=20)
 
     assert codes(carrier) == [code]
 
@@ -388,7 +388,7 @@ async def test_play_lets_the_caller_hear_a_file_and_keys(carrier: Carrier, custo
     carrier.configure(NUMBER, voice_url=customer.on("/voice", document))
 
     call = await carrier.dial(to=NUMBER, from_=PERSON)
-    await call.ended(timeout_s=5)
+    await call.ended(timeout_s=20)
 
     samples = np.frombuffer(call.heard, np.int16)
     assert np.count_nonzero(samples == 5000) == 1600

@@ -17,7 +17,7 @@ async def test_twenty_calls_keep_pace_on_half_a_core(carrier: Carrier, customer)
     cpu_s = time.process_time()
 
     calls = [await carrier.dial(to=NUMBER, from_=PERSON, script=script) for _ in range(CALLS)]
-    await asyncio.gather(*(call.settled(timeout_s=15) for call in calls))
+    await asyncio.gather(*(call.settled(timeout_s=20) for call in calls))
 
     busy = (time.process_time() - cpu_s) / SECONDS
     closed = carrier.journal.facts(StreamClosed)

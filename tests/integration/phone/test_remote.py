@@ -58,12 +58,12 @@ async def test_a_person_says_presses_and_hangs_up_from_outside(
     """A live call takes words and keys by request, and refuses them when it is over."""
     carrier.configure(NUMBER, voice_url=customer.on("/voice", customer.connect()))
     call = await client.dial(to=NUMBER, from_=PERSON)
-    await carrier.journal.first(lambda e: isinstance(e.fact, StreamOpened), timeout_s=5)
+    await carrier.journal.first(lambda e: isinstance(e.fact, StreamOpened), timeout_s=20)
 
     await client.press(call.sid, "42")
     await client.say(call.sid, Say(text="hello"))
     await client.hang_up(call.sid)
-    await carrier.calls.find(call.sid).settled(timeout_s=5)
+    await carrier.calls.find(call.sid).settled(timeout_s=20)
 
     assert [m["dtmf"]["digit"] for m in customer.messages if m["event"] == "dtmf"] == ["4", "2"]
     with pytest.raises(CarrierRefused) as refused:
@@ -90,7 +90,7 @@ async def test_phones_are_set_from_outside(carrier: Carrier, client: CarrierClie
     (account,) = carrier.accounts.values()
     plan = CallPlan(instruction=Instruction(twiml="<Response/>"))
 
-    assert await carrier.place(account, to=PERSON, from_=NUMBER, plan=plan).ended(timeout_s=5) is CallStatus.BUSY
+    assert await carrier.place(account, to=PERSON, from_=NUMBER, plan=plan).ended(timeout_s=20) is CallStatus.BUSY
 
 
 async def test_what_makes_no_sense_is_refused_with_a_reason(client: CarrierClient) -> None:
@@ -130,7 +130,7 @@ async def test_the_end_of_the_lines_hangs_up_a_remote_call(carrier: Carrier, cli
     call = await client.dial(to=NUMBER, from_=PERSON)
     shown: list[str] = []
 
-    await carrier.journal.first(lambda e: isinstance(e.fact, Spoke), timeout_s=5)
+    await carrier.journal.first(lambda e: isinstance(e.fact, Spoke), timeout_s=20)
     async with asyncio.timeout(10):
         await dial_interactively(call, typed(), shown.append)
 

@@ -88,7 +88,7 @@ async def test_the_sync_client_creates_fetches_and_ends_a_call(carrier: Carrier,
     await call.reached(lambda s: s is CallStatus.IN_PROGRESS, timeout_s=5)
     fetched = await asyncio.to_thread(client.calls(created.sid).fetch)
     await asyncio.to_thread(client.calls(created.sid).update, status="completed")
-    await call.settled(timeout_s=5)
+    await call.settled(timeout_s=20)
     ended = await asyncio.to_thread(client.calls(created.sid).fetch)
 
     assert (created.status, created.direction, created.start_time) == ("queued", "outbound-api", None)
@@ -165,7 +165,7 @@ async def test_the_called_person_follows_a_script(carrier: Carrier, client: Clie
     call = carrier.calls.find(created.sid)
     assert call is not None
 
-    assert await call.ended(timeout_s=5) is CallStatus.COMPLETED
+    assert await call.ended(timeout_s=20) is CallStatus.COMPLETED
     assert call.line.at_ms >= 100
 
 
@@ -174,11 +174,11 @@ async def test_new_twiml_ends_a_live_stream_and_runs(carrier: Carrier, client: C
     customer.on("/action", "<Response/>")
     carrier.configure(NUMBER, voice_url=customer.on("/voice", customer.connect(action="/action")))
     call = await carrier.dial(to=NUMBER, from_=PERSON, script=[WaitForHangUp()])
-    await call.answered(timeout_s=5)
-    await carrier.journal.first(lambda e: type(e.fact).__name__ == "StreamOpened", timeout_s=5)
+    await call.answered(timeout_s=20)
+    await carrier.journal.first(lambda e: type(e.fact).__name__ == "StreamOpened", timeout_s=20)
 
     await client.calls(call.sid).update_async(twiml=SAY)
-    await call.settled(timeout_s=5)
+    await call.settled(timeout_s=20)
 
     assert call.heard_texts == ("Hello",)
     assert customer.messages[-1]["event"] == "stop"
@@ -196,7 +196,7 @@ async def test_a_queued_call_that_is_canceled_reports_nothing(customer) -> None:
         calls = [carrier.calls.find(sid) for sid in (first.sid, second.sid)]
         for call in calls:
             assert call is not None
-            await call.settled(timeout_s=5)
+            await call.settled(timeout_s=20)
 
     assert [call.status for call in calls if call] == [CallStatus.COMPLETED, CallStatus.CANCELED]
     assert {r["CallSid"] for r in customer.requests("/status")} == {first.sid}
@@ -259,7 +259,7 @@ async def test_an_ended_call_takes_no_update_and_an_unknown_one_is_not_found(car
     """21220 after the end, 20404 for a SID that nobody has."""
     carrier.expect(PERSON, Unreachable())
     created = await client.calls.create_async(to=PERSON, from_=NUMBER, twiml=SAY)
-    await carrier.calls.find(created.sid).ended(timeout_s=5)
+    await carrier.calls.find(created.sid).ended(timeout_s=20)
 
     with pytest.raises(TwilioRestException) as over:
         await client.calls(created.sid).update_async(status="completed")

@@ -51,6 +51,8 @@ from turncall_testkit.stack import Migrate, Stack
 ACCOUNT = "AC" + "a" * 32
 AUTH_TOKEN = "turncall-test-token"
 PUBLIC_URL = "https://voice.example.com"
+PATIENCE_S = 20.0
+"""A busy machine stands still at times; what is waited for comes at once otherwise."""
 STREAM_KEYS = "t1:a-secret-of-this-test"
 MASTER_KEYS = "t1:" + b64encode(b"a master key of this test alone!").decode()
 AGENT = AgentSpec(
@@ -150,7 +152,7 @@ class Desk:
         shown: dict[str, Any] = answer.json()
         return shown
 
-    async def becomes(self, call_id: CallId, timeout_s: float = 5.0, **wanted: Any) -> dict[str, Any]:
+    async def becomes(self, call_id: CallId, timeout_s: float = PATIENCE_S, **wanted: Any) -> dict[str, Any]:
         """The call once its fields are as wanted."""
         shown: dict[str, Any] = {}
         try:
@@ -168,7 +170,7 @@ class Desk:
         answer = await self.get(f"/v1/calls/{call_id}/events", params={"internal": True, "limit": 200})
         return [event["type"] for event in answer.json()["items"]]
 
-    async def comes(self, call_id: CallId, tag: str, timeout_s: float = 5.0) -> list[str]:
+    async def comes(self, call_id: CallId, tag: str, timeout_s: float = PATIENCE_S) -> list[str]:
         """The types of the call's facts once one of the type is among them."""
         types: list[str] = []
         try:
@@ -180,7 +182,7 @@ class Desk:
             raise AssertionError(f"{tag} did not come; only {types}") from None
         return types
 
-    async def comes_true(self, claim: Callable[[], Any], timeout_s: float = 5.0) -> None:
+    async def comes_true(self, claim: Callable[[], Any], timeout_s: float = PATIENCE_S) -> None:
         """Returns once the claim holds; it may be a coroutine function."""
         async with asyncio.timeout(timeout_s):
             while True:

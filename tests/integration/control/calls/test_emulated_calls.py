@@ -39,9 +39,9 @@ async def house(open_desk: Any, open_worker: Any) -> AsyncIterator[tuple[Any, Ca
 
 async def ended(desk: Any, call: Any) -> dict[str, Any]:
     """The call as the API shows it after its last word."""
-    await call.settled(timeout_s=10)
+    await call.settled(timeout_s=20)
     call_id = ids.inbound_call_id("twilio", ACCOUNT.sid, call.sid)
-    await desk.comes(call_id, "call.ended", timeout_s=8)
+    await desk.comes(call_id, "call.ended", timeout_s=20)
     shown: dict[str, Any] = await desk.call(call_id)
     return shown
 
@@ -81,7 +81,7 @@ async def test_without_a_worker_the_caller_is_told(house: tuple[Any, Carrier, Me
     media.worker.answer = "full"
     try:
         call = await carrier.dial(to=NUMBER, from_=PERSON, script=[WaitForHangUp(timeout_s=20)])
-        await desk.comes_true(lambda: any("hold the line" in text for text in call.heard_texts), timeout_s=10)
+        await desk.comes_true(lambda: any("hold the line" in text for text in call.heard_texts), timeout_s=20)
         await desk.execute(
             "update calls set created_at = now() - interval '20 s' where provider_call_id = %s", call.sid
         )
@@ -99,7 +99,7 @@ async def test_a_caller_on_hold_reaches_the_agent(house: tuple[Any, Carrier, Med
     media.worker.answer = "full"
     try:
         call = await carrier.dial(to=NUMBER, from_=PERSON, script=[WaitForHangUp(timeout_s=20)])
-        await desk.comes_true(lambda: any("hold the line" in text for text in call.heard_texts), timeout_s=10)
+        await desk.comes_true(lambda: any("hold the line" in text for text in call.heard_texts), timeout_s=20)
     finally:
         media.worker.answer = "accepted"
     shown = await ended(desk, call)
@@ -141,7 +141,7 @@ async def test_the_only_worker_is_restarted(house: tuple[Any, Carrier, Media], o
             media.deeds, media.epochs, media.workers = ["is lost for good", "hangs up"], [], [first]
             call = await carrier.dial(to=NUMBER, from_=PERSON, script=[WaitForHangUp(timeout_s=20)])
             await desk.comes_true(lambda: media.epochs == [1])
-            await desk.comes_true(lambda: _is_held(desk, call), timeout_s=10)
+            await desk.comes_true(lambda: _is_held(desk, call), timeout_s=20)
             assert media.epochs == [1], "the caller waits"
             async with open_worker(desk) as second:
                 second.media_url = media.worker.media_url
@@ -184,13 +184,13 @@ async def test_a_live_call_that_no_row_knows_gets_one(house: tuple[Any, Carrier,
     media.deeds, media.epochs = ["hangs up"], []
     async with answered_elsewhere(desk):
         call = await carrier.dial(to=NUMBER, from_=PERSON, script=[WaitForHangUp(timeout_s=20)])
-        await call.answered(timeout_s=5)
-    await desk.comes_true(lambda: desk.plane.workers.may_judge, timeout_s=15)
+        await call.answered(timeout_s=20)
+    await desk.comes_true(lambda: desk.plane.workers.may_judge, timeout_s=20)
     await Strays(desk.plane).attend()
     assert not await desk.rows("select from calls where provider_call_id = %s", call.sid), "it may be on its way"
     strays = Strays(desk.plane, after=timedelta(seconds=-2))
     await strays.attend()
-    await desk.comes_true(lambda: media.epochs == [1], timeout_s=10)
+    await desk.comes_true(lambda: media.epochs == [1], timeout_s=20)
     await strays.attend()
     assert desk.plane.metrics.get_sample_value("turncall_calls_stray_total", {"outcome": "adopted"}) == 1
     shown = await ended(desk, call)

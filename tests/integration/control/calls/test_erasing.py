@@ -46,7 +46,7 @@ async def settled(desk: Any, worker: Any, *, caller: str = CALLER, has_recording
         await worker.publish(worker.fact(RecordingReady, plan, rate_hz=8000, duration_ms=10, parts=parts))
     await worker.closes(plan, CallState.COMPLETED, EndedReason.ASSISTANT_ENDED_CALL)
     await desk.says(sid, "completed", CallDuration="2")
-    await desk.comes_true(lambda: _is_settled(desk, plan.call_id), timeout_s=10)
+    await desk.comes_true(lambda: _is_settled(desk, plan.call_id), timeout_s=20)
     return plan
 
 
@@ -270,7 +270,7 @@ async def test_calls_of_a_deleted_project_end_before_it_is_purged(
         assert (await desk.http.delete(path, headers=operator)).status_code == 200
         assert (await desk.http.post(f"{path}/purge", headers=operator)).status_code == 202
         assert (await desk.get(f"/v1/calls/{call_id}")).status_code == 401
-        await desk.comes_true(lambda: rest_face.ended(sid), timeout_s=10)
+        await desk.comes_true(lambda: rest_face.ended(sid), timeout_s=20)
         assert (await desk.rings("CA" + uuid4().hex)).status_code == 200
         assert len(worker.offers) == 1, "its number no longer answers"
         await purge.sweep(desk.plane)

@@ -100,7 +100,7 @@ async def test_many_calls_each_told_of_five_times(desk: Any, worker: Any) -> Non
             answers = await asyncio.gather(*(desk.rings(sid) for _ in range(5)))
             # At once, since the reaper ends calls that nobody opens, and their messages are purged.
             start = subjects.call(desk.project_id, ids.inbound_call_id("twilio", ACCOUNT, sid), "start")
-            await desk.comes_true(lambda: desk.bus.story(start), timeout_s=10)
+            await desk.comes_true(lambda: desk.bus.story(start), timeout_s=20)
             assert len(await desk.bus.story(start)) == 1
         assert {answer.status_code for answer in answers} == {200}
         return {answer.content for answer in answers}

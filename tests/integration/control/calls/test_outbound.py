@@ -114,7 +114,7 @@ class House:
             [ids.parsed(ids.CALL, call_id) for call_id in calls],
         )
 
-    async def ended(self, call_id: str, timeout_s: float = 10.0) -> tuple[str, str]:
+    async def ended(self, call_id: str, timeout_s: float = 20.0) -> tuple[str, str]:
         """How a call ended, once its last word was said."""
         await self.desk.comes(call_id, "call.ended", timeout_s=timeout_s)
         shown = await self.desk.call(call_id)
@@ -342,7 +342,7 @@ async def test_two_calls_between_the_same_numbers_are_told_apart(house: House) -
     assert house.placed(person) == []
     await house.make_older([first], GIVE_UP_AFTER_S)
     assert await house.ended(first) == ("failed", "telephony_failed")
-    await house.desk.becomes(second, status="ringing", timeout_s=10)
+    await house.desk.becomes(second, status="ringing", timeout_s=20)
     (call,) = house.placed(person)
 
     # As if the call had been taken for another one of the carrier's list.
@@ -365,11 +365,11 @@ async def test_the_carrier_listens_for_machines(house: House) -> None:
     person, machine = house.person(Answers(script=(hello, WaitForHangUp()))), house.person(Machine(greeting=greeting))
     house.media.deeds = ["hangs up"]
     calls = [await house.calls(to, answering_machine_detection="carrier") for to in (person, machine)]
-    assert await house.ended(calls[1], timeout_s=15) == ("completed", "voicemail")
+    assert await house.ended(calls[1], timeout_s=20) == ("completed", "voicemail")
     types = await house.desk.types(calls[1])
     assert "voicemail.detected" in types
     assert "call.started" not in types
-    assert await house.ended(calls[0], timeout_s=15) == ("completed", "assistant_ended_call")
+    assert await house.ended(calls[0], timeout_s=20) == ("completed", "assistant_ended_call")
     plans = {offer.plan.call_id: offer.plan for offer in house.media.worker.offers}
     assert plans[calls[0]].answered_by == "human"
     assert calls[1] not in plans

@@ -98,7 +98,7 @@ async def test_a_lost_workers_call_ends_when_the_line_is_gone(
     await desk.execute(lost, call_id.rpartition("_")[2])
     await Reaper(desk.plane).attend()
     await desk.becomes(call_id, status="completed")
-    await desk.comes(call_id, "call.ended", timeout_s=7)
+    await desk.comes(call_id, "call.ended", timeout_s=20)
 
 
 async def test_a_call_over_its_time_is_ended(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:

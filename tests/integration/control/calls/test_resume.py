@@ -20,7 +20,7 @@ from turncall_proto.ids import CallId
 async def trusting(desk: Any) -> None:
     """A replica that was cut off until lately, or stood still, holds callers instead of moving them: not what is tried
     here, and a busy machine stands still at times."""
-    await desk.comes_true(lambda: not desk.plane.workers.is_cut_off, timeout_s=15)
+    await desk.comes_true(lambda: not desk.plane.workers.is_cut_off, timeout_s=20)
 
 
 async def resumes(desk: Any, sid: str, call_id: CallId, epoch: int, **changes: str) -> Any:
@@ -97,7 +97,7 @@ async def test_a_lost_call_goes_on_once_the_bus_was_there_for_a_while(
         return verbs(await resumes(desk, sid, call_id, 1)) == ["Connect"]
 
     assert not await goes_on()
-    await desk.comes_true(goes_on, timeout_s=10)
+    await desk.comes_true(goes_on, timeout_s=20)
 
 
 async def test_an_older_epoch_gets_the_latest_answer(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:

@@ -227,7 +227,7 @@ async def test_a_session_expires_and_subscribers_hear_of_everything(desk: Any, p
     await desk.execute(
         "update sessions set expires_at = now() - interval '1 s' where id = %s", ids.parsed(ids.SESSION, session_id)
     )
-    await desk.comes_true(lambda: _is(desk, session_id, "expired"), timeout_s=15)
+    await desk.comes_true(lambda: _is(desk, session_id, "expired"), timeout_s=20)
     told = await desk.rows(
         "select type, coalesce(data->>'session_id', data->>'id') from webhook_deliveries where webhook_id = %s"
         " and call_id is null order by id",

@@ -154,8 +154,8 @@ async def test_a_line_that_closed_meanwhile_is_the_end(desk: Any, worker: Any, s
     gone = [(400, {"code": 21220, "message": "not in progress"}), (200, {"status": "completed", "duration": "7"})]
     desk.rest.answers.extend(gone)
     worker.is_frozen = True
-    await desk.becomes(call_id, status="completed", timeout_s=6)
-    await desk.comes(call_id, "call.ended", timeout_s=7)
+    await desk.becomes(call_id, status="completed", timeout_s=20)
+    await desk.comes(call_id, "call.ended", timeout_s=20)
 
 
 async def test_a_carrier_that_fails_is_asked_again(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:
@@ -164,7 +164,7 @@ async def test_a_carrier_that_fails_is_asked_again(desk: Any, worker: Any, sid: 
     await worker.opens(worker.offers[-1].plan)
     desk.rest.answers.append((500, {"code": 20500, "message": "internal"}))
     worker.is_frozen = True
-    await desk.comes_true(lambda: len(desk.rest.redirected(sid)) == 2, timeout_s=8)
+    await desk.comes_true(lambda: len(desk.rest.redirected(sid)) == 2, timeout_s=20)
 
 
 async def test_redirects_are_spread(desk: Any, worker: Any, sid: str) -> None:
@@ -174,7 +174,7 @@ async def test_redirects_are_spread(desk: Any, worker: Any, sid: str) -> None:
         await worker.beat()  # each beat of this worker says that it is empty
         assert (await desk.rings(each)).status_code == 200
     worker.is_frozen = True
-    await desk.comes_true(lambda: all(desk.rest.redirected(each) for each in sids), timeout_s=10)
+    await desk.comes_true(lambda: all(desk.rest.redirected(each) for each in sids), timeout_s=20)
     rows = await desk.rows(
         "select redirected_at from epochs where call_id in (select id from calls where provider_call_id = any(%s))",
         sids,

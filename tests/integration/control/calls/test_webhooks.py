@@ -65,7 +65,7 @@ class Subscriber:
         shown: dict[str, Any] = answer.json()
         return shown
 
-    async def takes(self, call_id: CallId, *types: str, timeout_s: float = 10.0) -> None:
+    async def takes(self, call_id: CallId, *types: str, timeout_s: float = 20.0) -> None:
         """Returns once exactly these events of a call were taken, in this order, repeats left out."""
         got: list[str] = []
         try:
@@ -359,7 +359,7 @@ async def test_agents_own_server_is_told_of_the_end(
     )
     try:
         await a_whole_call(desk, worker, sid, words=3)
-        await desk.comes_true(lambda: receiver.taken != [], timeout_s=10)
+        await desk.comes_true(lambda: receiver.taken != [], timeout_s=20)
     finally:
         await desk.execute("update agent_versions set config = config - 'server'")
     (told,) = receiver.taken

@@ -90,7 +90,7 @@ class Carrier:
         await connection.close()
 
     @staticmethod
-    async def closed_with(connection: ClientConnection, within_s: float = 5.0) -> int | None:
+    async def closed_with(connection: ClientConnection, within_s: float = 20.0) -> int | None:
         async with asyncio.timeout(within_s):
             await connection.wait_closed()
         return connection.close_code
@@ -112,7 +112,7 @@ class Control:
         subject = call(plan.project_id, plan.call_id, "start")
         await self.bus.publish(subject, encode(plan), message_id=f"{plan.call_id}.{plan.epoch}.start")
 
-    async def facts(self, plan: CallStart, at_least: int, within_s: float = 5.0) -> list:
+    async def facts(self, plan: CallStart, at_least: int, within_s: float = 20.0) -> list:
         """The facts of a call on the stream, once there are so many."""
         async with asyncio.timeout(within_s):
             while True:
@@ -122,7 +122,7 @@ class Control:
                         return [decode_event(fact.data) for fact in stored]
                 await asyncio.sleep(0.02)
 
-    async def beat(self, tells: Callable[[WorkerBeat], bool], within_s: float = 5.0) -> WorkerBeat:
+    async def beat(self, tells: Callable[[WorkerBeat], bool], within_s: float = 20.0) -> WorkerBeat:
         """The next beat of which ``tells`` is true."""
         found: asyncio.Future[WorkerBeat] = asyncio.get_running_loop().create_future()
 

@@ -21,7 +21,7 @@ async def test_drain(a_process, a_plan, carrier, control):
         assert await control.offer(beat.worker, plan) == "accepted"
         async with carrier.stream(child.port, plan) as stream:
             await control.facts(plan, 1)
-            draining = asyncio.create_task(control.beat(lambda beat: beat.is_draining, within_s=2))
+            draining = asyncio.create_task(control.beat(lambda beat: beat.is_draining, within_s=20))
             await asyncio.sleep(0.05)
             child.tell(signal.SIGTERM)
             assert (await draining).slots_used == 1
@@ -32,7 +32,7 @@ async def test_drain(a_process, a_plan, carrier, control):
                 assert await carrier.closed_with(late) == 1012
             assert stream.close_code is None
             await carrier.hang_up(stream)
-        assert await child.ended(within_s=5) == 0
+        assert await child.ended(within_s=20) == 0
         assert [type(fact) for fact in await control.facts(plan, 2)] == [EpochOpened, EpochClosed]
         written = child.log.read_text()
     assert "worker.draining" in written
@@ -54,7 +54,7 @@ async def test_a_drain_that_the_operator_asks_for(a_process, a_plan, carrier, co
             assert await control.offer(worker, a_plan()) == "draining"
             assert await drained(control, worker) == "done", "a repeat is answered alike"
             assert await carrier.closed_with(stream) == 1012
-        assert await child.ended(within_s=5) == 0
+        assert await child.ended(within_s=20) == 0
         closed = (await control.facts(plan, 2))[-1]
         written = child.log.read_text()
     assert re.search(r"handover_after_s\W+0\.2\b", written)
@@ -92,7 +92,7 @@ async def test_stop_at_once(a_process, a_plan, carrier, control):
             await control.facts(plan, 1)
             child.tell(signal.SIGINT)
             assert await carrier.closed_with(stream) == 1012
-        await child.ended(within_s=5)
+        await child.ended(within_s=20)
     closed = (await control.facts(plan, 2))[-1]
     assert isinstance(closed, EpochClosed)
     assert (closed.state, closed.reason) == (None, None)

@@ -54,7 +54,7 @@ async def test_unrecorded_call_leaves_no_sound(stage: Any, tmp_path: Path) -> No
     store = MemoryStore()
     scene = stage.scene(stage.an_agent("Hi."), blobs=store, recordings_spool=tmp_path)
     await scene.begin()
-    await scene.carrier.until(lambda: scene.transcript(), within_s=3)
+    await scene.carrier.until(lambda: scene.transcript(), within_s=20)
     scene.carrier.hang_up()
     await scene.running
     assert scene.facts.of(RecordingReady) == []

@@ -69,7 +69,7 @@ async def use_webhook(
         try:
             await scene.begin()
             await scene.carrier.speak(0.2)
-            await scene.carrier.until(lambda: until(scene) if until else len(stage.script.contexts) == 2, within_s=8)
+            await scene.carrier.until(lambda: until(scene) if until else len(stage.script.contexts) == 2, within_s=20)
             scene.carrier.hang_up()
             await scene.running
             return scene

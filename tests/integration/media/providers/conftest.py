@@ -116,18 +116,18 @@ class Bench:
         """The frames of that class which came out so far."""
         return [frame for frame in self._out.frames if isinstance(frame, kind)]
 
-    async def until(self, is_so: Callable[[], object], within_s: float = 5.0) -> None:
+    async def until(self, is_so: Callable[[], object], within_s: float = 20.0) -> None:
         """Waits until it is so. Raises `TimeoutError`."""
         async with asyncio.timeout(within_s):
             while not is_so():  # noqa: ASYNC110 - what is awaited is a fact of many kinds, and it is a test
                 await asyncio.sleep(0.005)
 
-    async def first[T: Frame](self, kind: type[T], within_s: float = 5.0) -> T:
+    async def first[T: Frame](self, kind: type[T], within_s: float = 20.0) -> T:
         """The first frame of that class."""
         await self.until(lambda: self.got(kind), within_s)
         return self.got(kind)[0]
 
-    async def error(self, within_s: float = 5.0) -> ErrorFrame:
+    async def error(self, within_s: float = 20.0) -> ErrorFrame:
         """The first error of the vendor."""
         await self.until(lambda: self.errors, within_s)
         return self.errors[0]

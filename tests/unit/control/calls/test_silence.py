@@ -6,7 +6,7 @@ from turncall_control.calls import placement
 from turncall_control.workers import DEAD_AFTER_S, FREEZE_S, MISTRUST_S, Workers
 from turncall_proto.codec import encode
 from turncall_proto.ids import WorkerId
-from turncall_proto.placement import WorkerBeat
+from turncall_proto.placement import SUSPECT_AFTER_S, WorkerBeat
 
 W = [WorkerId(f"w{number}") for number in range(12)]
 
@@ -91,7 +91,23 @@ async def test_a_replica_that_stood_still_judges_nobody() -> None:
     scene.now_s += 10
     scene.workers.look(True)
     assert scene.workers.dead({W[0]}) == {}
-    assert scene.workers.is_cut_off
+    assert not scene.workers.is_cut_off, "what the workers said is on the bus"
+    assert scene.workers.is_behind("calls")
+    await scene.passes(MISTRUST_S + 0.1, W[1])
+    assert list(scene.workers.dead({W[0], W[1]})) == [W[0]]
+
+
+async def test_a_late_beat_is_waited_for() -> None:
+    """Between doubtful and dead a worker may be heard at any moment; before and after that nothing is expected."""
+    scene = Scene()
+    await scene.passes(4, W[0])
+    assert not scene.workers.is_behind("calls")
+    await scene.passes(SUSPECT_AFTER_S + 0.2)
+    assert scene.workers.alive("calls") == []
+    assert scene.workers.is_behind("calls")
+    assert not scene.workers.is_behind("text"), "nobody of this pool is missed"
+    await scene.passes(DEAD_AFTER_S - SUSPECT_AFTER_S)
+    assert not scene.workers.is_behind("calls")
 
 
 async def test_many_that_fall_silent_together_are_not_judged() -> None:
