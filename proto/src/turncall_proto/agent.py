@@ -16,7 +16,9 @@ from turncall_proto.mcp import McpServer
 from turncall_proto.variables import Variables
 
 Line = Annotated[str, Meta(min_length=1, max_length=500, description="One thing that the agent says.")]
-Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$", description="Lower snake case, 64 characters at most.")]
+Name = Annotated[
+    str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$(?!\n)", description="Lower snake case, 64 characters at most.")
+]
 Kind = Literal["stt", "llm", "tts", "speech"]
 """What a vendor can do for a call."""
 
@@ -178,7 +180,9 @@ class HandoffTarget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Another agent of the project, as this one knows it."""
 
     name: Annotated[Name, Meta(description="How the model names it.")]
-    agent_id: Annotated[AgentId, Meta(pattern=r"^agt_[0-9a-f]{32}$", description="Its published version takes over.")]
+    agent_id: Annotated[
+        AgentId, Meta(pattern=r"^agt_[0-9a-f]{32}$(?!\n)", description="Its published version takes over.")
+    ]
     description: Annotated[str, Meta(max_length=500, description="What it is for, for the model.")] = ""
 
 
@@ -215,7 +219,7 @@ class PauseRecordingTool(
 Destination = Annotated[
     str,
     Meta(
-        pattern=r"^(\+[1-9][0-9]{6,14}|sips?:[^@\s<>]{1,64}@[A-Za-z0-9.:\[\]-]{1,128})$",
+        pattern=r"^(\+[1-9][0-9]{6,14}|sips?:[^@\s<>]{1,64}@[A-Za-z0-9.:\[\]-]{1,128})$(?!\n)",
         description="A phone number in E.164, or a SIP address.",
     ),
 ]
@@ -253,7 +257,7 @@ class TransferTool(
         bool, Meta(description="warm: the model sums the call up for the person, which follows the briefing.")
     ] = False
     accept_key: Annotated[
-        str, Meta(pattern=r"^[0-9*#]?$", description="warm: the key that takes the call; empty: picking up does.")
+        str, Meta(pattern=r"^[0-9*#]?$(?!\n)", description="warm: the key that takes the call; empty: picking up does.")
     ] = ""
     ring_s: Annotated[int, Meta(ge=5, le=120, description="How long the person's phone rings.")] = 25
 
@@ -279,7 +283,8 @@ class Keypad(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     timeout_ms: Annotated[int, Meta(ge=500, le=30_000, description="After the last key.")] = 2_000
     terminator: Annotated[
-        str, Meta(pattern=r"^[0-9*#]$", description="The key that completes them at once; it is passed on with them.")
+        str,
+        Meta(pattern=r"^[0-9*#]$(?!\n)", description="The key that completes them at once; it is passed on with them."),
     ] = "#"
 
 
@@ -290,8 +295,8 @@ class RecordingConsent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str,
         Meta(max_length=500, description="The question, which should name the keys; empty: in the agent's language."),
     ] = ""
-    yes_key: Annotated[str, Meta(pattern=r"^[0-9*]$", description="The key for yes.", examples=["1"])] = "1"
-    no_key: Annotated[str, Meta(pattern=r"^[0-9*]$", description="The key for no.", examples=["2"])] = "2"
+    yes_key: Annotated[str, Meta(pattern=r"^[0-9*]$(?!\n)", description="The key for yes.", examples=["1"])] = "1"
+    no_key: Annotated[str, Meta(pattern=r"^[0-9*]$(?!\n)", description="The key for no.", examples=["2"])] = "2"
     answer_within_s: Annotated[int, Meta(ge=2, le=60, description="Silence after the question that is a no.")] = 8
 
     def __post_init__(self) -> None:
@@ -414,7 +419,7 @@ class AgentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = ""
     language: Annotated[
-        str, Meta(pattern=r"^[a-z]{2}(-[A-Z]{2})?$", description="What is spoken, as BCP 47: en, en-US, de.")
+        str, Meta(pattern=r"^[a-z]{2}(-[A-Z]{2})?$(?!\n)", description="What is spoken, as BCP 47: en, en-US, de.")
     ] = "en-US"
     pronunciations: Annotated[
         dict[

@@ -13,11 +13,11 @@ from turncall_proto.ids import AgentId, CallId, ProjectId, WorkerId
 from turncall_proto.marks import PERSONAL, Instant
 
 KEYS_PATTERN: Final = "^[0-9A-D*#wW]{1,32}$"
-"""Keys of a telephone in their order; ``w`` waits half a second, ``W`` a whole one."""
+"""Keys of a telephone in their order; ``w`` waits half a second, ``W`` a whole one. Python lets a line end follow."""
 
 Line = Annotated[str, Meta(min_length=1, max_length=2000), PERSONAL]
 Injection = Annotated[str, Meta(min_length=1, max_length=8000), PERSONAL]
-Keys = Annotated[str, Meta(pattern=KEYS_PATTERN), PERSONAL]
+Keys = Annotated[str, Meta(pattern=rf"{KEYS_PATTERN}(?!\n)"), PERSONAL]
 
 
 class Command(Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -86,7 +86,7 @@ class TransferOrder(Struct, frozen=True, kw_only=True):
     to: Annotated[Destination, PERSONAL]
     mode: Literal["cold", "warm"] = "cold"
     briefing: Annotated[str, Meta(max_length=4000), PERSONAL] = ""
-    accept_key: Annotated[str, Meta(pattern=r"^[0-9*#]?$")] = ""
+    accept_key: Annotated[str, Meta(pattern=r"^[0-9*#]?$(?!\n)")] = ""
     ring_s: Annotated[int, Meta(ge=5, le=120)] = 25
 
 

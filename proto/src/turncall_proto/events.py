@@ -313,7 +313,7 @@ class VoicemailDetected(CallEvent, frozen=True, kw_only=True, tag="voicemail.det
 class DtmfReceived(CallEvent, frozen=True, kw_only=True, tag="dtmf.received"):
     """The caller pressed a key."""
 
-    digit: Annotated[str, Meta(pattern=r"^[0-9A-D*#]$"), PERSONAL]
+    digit: Annotated[str, Meta(pattern=r"^[0-9A-D*#]$(?!\n)"), PERSONAL]
 
 
 class ContextInjected(CallEvent, frozen=True, kw_only=True, tag="context.injected"):

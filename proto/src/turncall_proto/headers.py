@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 Headers = Annotated[
-    dict[str, Annotated[str, Meta(max_length=1024, pattern=r"^[\t\x20-\x7e]*$")]],
+    dict[str, Annotated[str, Meta(max_length=1024, pattern=r"^[\t\x20-\x7e]*$(?!\n)")]],
     Meta(max_length=20, description="Sent as they stand, and shown to everybody who may read the agent: no secrets."),
 ]
 

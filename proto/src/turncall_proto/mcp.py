@@ -37,7 +37,7 @@ class McpStdio(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
     command: Annotated[
         str,
         Meta(
-            pattern=r"^[a-z][a-z0-9_]{0,31}$",
+            pattern=r"^[a-z][a-z0-9_]{0,31}$(?!\n)",
             examples=["inventory"],
             description="One that the operator has named in TURNCALL_MCP_COMMANDS; there is none unless they have.",
         ),
@@ -51,7 +51,7 @@ class McpServer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: Annotated[
         str,
         Meta(
-            pattern=r"^[a-z][a-z0-9_]{0,31}$",
+            pattern=r"^[a-z][a-z0-9_]{0,31}$(?!\n)",
             examples=["crm"],
             description="The model sees a tool as this name, an underscore, and the tool's own name.",
         ),

@@ -6,7 +6,9 @@ from msgspec import Meta
 
 from turncall_proto.marks import PERSONAL
 
-VariableName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$", description="A word, 64 letters at most.")]
+VariableName = Annotated[
+    str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$(?!\n)", description="A word, 64 letters at most.")
+]
 VariableText = Annotated[str, Meta(max_length=1000)]
 Variables = Annotated[
     dict[VariableName, VariableText],
@@ -16,7 +18,7 @@ Variables = Annotated[
 """Up to 50 KB of text: what a plan may spend of the 256 KiB that the bus carries."""
 
 MOST_METADATA: Final = 50
-MetadataKey = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
+MetadataKey = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$(?!\n)")]
 MetadataText = Annotated[str, Meta(max_length=500)]
 Metadata = Annotated[
     dict[MetadataKey, MetadataText],

@@ -29,7 +29,7 @@ class ControlConfig(Struct, frozen=True, kw_only=True):
     public_url: Annotated[
         str,
         Meta(
-            pattern=r"^https?://[^/?#\s]+$",
+            pattern=r"^https?://[^/?#\s]+$(?!\n)",
             description="How the world reaches this service, without a path: https://voice.example.com.",
         ),
     ]
@@ -117,7 +117,7 @@ class ControlConfig(Struct, frozen=True, kw_only=True):
         Secret, Meta(description="The account's other token, accepted too: for the time in which they are rotated.")
     ] = Secret("")
     twilio_base_url: Annotated[
-        str, Meta(pattern=r"^https?://\S+$", description="Where the carrier's REST API is reached.")
+        str, Meta(pattern=r"^https?://\S+$(?!\n)", description="Where the carrier's REST API is reached.")
     ] = "https://api.twilio.com"
     dial_rate_per_s: Annotated[
         float,

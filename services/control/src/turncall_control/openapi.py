@@ -27,7 +27,7 @@ _IDEMPOTENCY_KEY: Final = {
     "required": False,
     "description": "A name for this request, unique in the project: sent again within a day, with the same body, it "
     "acts no second time and gets the same answer, marked with `Idempotency-Replayed: true`.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[!-~]+$(?!\n)"},
 }
 _ACCESS: Final = """\
 Send an API key as `Authorization: Bearer tc_…`. What is not of the key's own project looks missing.
@@ -128,7 +128,7 @@ def _describe(operation: dict[str, Any], finds: Finds) -> None:
         if parameter["in"] == "path" and kind:
             noun = parameter["name"].removesuffix("_id").replace("_", " ")
             parameter["description"] = f"The {noun}'s id, {kind}_…"
-            parameter["schema"] = {"type": "string", "pattern": f"^{kind}_[0-9a-f]{{32}}$"}
+            parameter["schema"] = {"type": "string", "pattern": rf"^{kind}_[0-9a-f]{{32}}$(?!\n)"}
             parameter["example"] = examples.id_of(kind)
         elif parameter["in"] == "path":
             parameter["description"] = f"The {parameter['name'].replace('_', ' ')}, as it was given."

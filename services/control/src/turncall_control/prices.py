@@ -37,7 +37,7 @@ class Price(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Prices(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A price list. Without a currency there is none."""
 
-    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$", description="ISO 4217.")] | None = None
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$(?!\n)", description="ISO 4217.")] | None = None
     prices: tuple[Price, ...] = ()
 
 

@@ -16,8 +16,8 @@ from turncall_proto.marks import PERSONAL
 KNOWN_AT_MOST: Final = 10_000
 """Numbers, and versions of agents, that a process keeps: some 50 MB of definitions at their usual size."""
 
-AgentRef = Annotated[AgentId, Meta(pattern=r"^agt_[0-9a-f]{32}$", description="An agent of this project.")]
-E164 = Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{6,14}$", description="+14155550100"), PERSONAL]
+AgentRef = Annotated[AgentId, Meta(pattern=r"^agt_[0-9a-f]{32}$(?!\n)", description="An agent of this project.")]
+E164 = Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{6,14}$(?!\n)", description="+14155550100"), PERSONAL]
 Sentence = Annotated[str, Meta(min_length=1, max_length=500, description="Spoken by the carrier's own voice.")]
 
 

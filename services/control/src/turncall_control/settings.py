@@ -43,8 +43,8 @@ class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     calls_days: Annotated[KeptDays | None, Meta(description="The call and everything that is known of it.")] = None
 
 
-Prefix = Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{0,14}$", description="What numbers begin with: +49, +1415.")]
-HourOfDay = Annotated[str, Meta(pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$", description="08:00")]
+Prefix = Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{0,14}$(?!\n)", description="What numbers begin with: +49, +1415.")]
+HourOfDay = Annotated[str, Meta(pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$(?!\n)", description="08:00")]
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 WEEK: Final[tuple[Weekday, ...]] = get_args(Weekday)
 

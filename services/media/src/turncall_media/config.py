@@ -56,7 +56,10 @@ class MediaConfig(Struct, frozen=True, kw_only=True):
     media_port: Annotated[int, Meta(ge=0, le=65535, description="The port to listen on; 0 takes a free one.")] = 8090
     media_url: Annotated[
         str,
-        Meta(pattern=r"^wss?://[^/]+$", description="What a carrier connects to: ws(s)://host[:port], without a path."),
+        Meta(
+            pattern=r"^wss?://[^/\s]+$(?!\n)",
+            description="What a carrier connects to: ws(s)://host[:port], without a path.",
+        ),
     ]
     pools: Annotated[
         tuple[Pool, ...],

@@ -25,7 +25,7 @@ _REFUSALS: Final = frozenset({1003, 1007, 1008})
 BaseUrl = Annotated[
     str,
     Meta(
-        pattern=r"^(https?://.+)?$",
+        pattern=r"^(https?://.+)?$(?!\n)",
         max_length=2048,
         description="A server of your own that speaks the vendor's protocol, without a path; empty for the vendor's. "
         "It never gets the vendor's key of this installation.",

@@ -14,7 +14,7 @@ from turncall_media.errors import VendorUnusable
 from turncall_media.kinds import BuildContext
 
 CONNECT_WITHIN_S: Final = 5.0
-URL: Final = r"^(https?://.+)?$"
+URL: Final = r"^(https?://.+)?$(?!\n)"
 
 TimeoutMs = Annotated[
     int,

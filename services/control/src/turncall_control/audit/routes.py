@@ -28,13 +28,14 @@ log = logs.logger(__name__)
 
 def entries_wanted(
     actor: Annotated[
-        str | None, QueryParameter(max_length=120, pattern=r"^\w+$", description="The id of a key, or `platform`.")
+        str | None,
+        QueryParameter(max_length=120, pattern=r"^\w+$(?!\n)", description="The id of a key, or `platform`."),
     ] = None,
     operation: Annotated[
-        str | None, QueryParameter(max_length=120, pattern=r"^\w+$", description="Such as `publish_agent`.")
+        str | None, QueryParameter(max_length=120, pattern=r"^\w+$(?!\n)", description="Such as `publish_agent`.")
     ] = None,
     object_id: Annotated[
-        str | None, QueryParameter(max_length=240, pattern=r"^[\w/.-]+$", description="What it was done to.")
+        str | None, QueryParameter(max_length=240, pattern=r"^[\w/.-]+$(?!\n)", description="What it was done to.")
     ] = None,
     effect: Annotated[Effect | None, QueryParameter(description="What came of it.")] = None,
     created_from: Annotated[datetime | None, QueryParameter(description="Entries of this moment or later.")] = None,

@@ -156,7 +156,7 @@ class TransferWanted(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     message: Annotated[str, Meta(max_length=2000, description="What the agent tells the caller before.")] = ""
     briefing: Annotated[str, Meta(max_length=1000, description="warm: what the person hears first.")] = ""
     accept_key: Annotated[
-        str, Meta(pattern=r"^[0-9*#]?$", description="warm: the key that takes the call; empty: picking up does.")
+        str, Meta(pattern=r"^[0-9*#]?$(?!\n)", description="warm: the key that takes the call; empty: picking up does.")
     ] = ""
     ring_s: Annotated[int, Meta(ge=5, le=120)] = 25
 

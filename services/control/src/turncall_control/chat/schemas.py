@@ -19,7 +19,7 @@ Contact = Annotated[
     Meta(
         min_length=1,
         max_length=200,
-        pattern=r"^[^\x00-\x1f\x7f]+$",
+        pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)",
         description="Who writes, as you know them: a user's id, an address.",
         examples=["visitor-17"],
     ),

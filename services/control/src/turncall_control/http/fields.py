@@ -10,7 +10,7 @@ Label = Annotated[
     Meta(
         min_length=1,
         max_length=120,
-        pattern=r"^[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$",
+        pattern=r"^[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$(?!\n)",
         description="1 to 120 characters.",
     ),
 ]

@@ -47,7 +47,7 @@ async def list_numbers(
     agent_id: Annotated[
         str | None,
         QueryParameter(
-            pattern=r"^agt_[0-9a-f]{32}$",
+            pattern=r"^agt_[0-9a-f]{32}$(?!\n)",
             description="Numbers that it may answer: as their agent, a variant or the fallback.",
         ),
     ] = None,

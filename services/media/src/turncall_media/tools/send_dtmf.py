@@ -26,7 +26,7 @@ def parameters(tool: SendDtmfTool) -> dict[str, Any]:
 async def run(tool: SendDtmfTool, invocation: Invocation) -> Any:
     """Returns when the other side has heard the tones."""
     reach = invocation.reach
-    digits = invocation.arguments["digits"]
+    digits = invocation.arguments["digits"].removesuffix("\n")  # which the pattern lets pass
     await reach.speech_heard()
     await reach.play(tones(digits))
     await reach.speech_heard()

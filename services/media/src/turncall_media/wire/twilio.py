@@ -64,7 +64,7 @@ class _Media(_Message, frozen=True, tag="media"):
 
 
 class _DtmfBody(Struct, frozen=True):
-    digit: Annotated[str, Meta(pattern=r"^[0-9A-D*#]$")]
+    digit: Annotated[str, Meta(pattern=r"^[0-9A-D*#]$(?!\n)")]
 
 
 class _Dtmf(_Message, frozen=True, tag="dtmf"):

@@ -29,7 +29,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which model, and what helps it."""
 
     model: Annotated[
-        str, Meta(pattern=r"^([a-z0-9-]{1,100})?$", description="Empty for the one that knows the agent's language.")
+        str,
+        Meta(pattern=r"^([a-z0-9-]{1,100})?$(?!\n)", description="Empty for the one that knows the agent's language."),
     ] = ""
     format_turns: Annotated[bool, Meta(description="Punctuation and capitals, for which words come later.")] = False
     base_url: BaseUrl = ""

@@ -20,9 +20,12 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which model, where, and how it answers. The key is a Bedrock API key."""
 
     model: Annotated[
-        str, Meta(pattern=r"^[A-Za-z0-9.:/_-]{1,300}$", description="A model's or an inference profile's id or ARN.")
+        str,
+        Meta(pattern=r"^[A-Za-z0-9.:/_-]{1,300}$(?!\n)", description="A model's or an inference profile's id or ARN."),
     ] = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
-    region: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,30}$", description="Where the model is asked.")] = "us-east-1"
+    region: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,30}$(?!\n)", description="Where the model is asked.")] = (
+        "us-east-1"
+    )
     base_url: OwnUrl = ""
     temperature: Temperature | None = None
     max_tokens: MaxTokens | None = None

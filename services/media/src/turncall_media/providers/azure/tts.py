@@ -31,11 +31,11 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     voice: Annotated[
         str,
         Meta(
-            pattern=r"^[A-Za-z0-9:-]{1,100}$",
+            pattern=r"^[A-Za-z0-9:-]{1,100}$(?!\n)",
             description="A multilingual one speaks the agent's language, another one its own.",
         ),
     ] = "en-US-AvaMultilingualNeural"
-    region: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,30}$", description="Where the key is from.")] = "eastus"
+    region: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,30}$(?!\n)", description="Where the key is from.")] = "eastus"
     speed: Annotated[float, Meta(ge=0.5, le=2, description="1 is the voice's own.")] | None = None
     base_url: OwnUrl = ""
     timeout_ms: TimeoutMs = 10_000

@@ -27,7 +27,7 @@ _KNOW_KEYTERMS: Final = ("ink-2", "ink-preview")
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which model. The language is the agent's."""
 
-    model: Annotated[str, Meta(pattern=r"^[a-z0-9_.-]{1,100}$")] = "ink-whisper"
+    model: Annotated[str, Meta(pattern=r"^[a-z0-9_.-]{1,100}$(?!\n)")] = "ink-whisper"
     base_url: BaseUrl = ""
     timeout_ms: TimeoutMs = 5_000
 

@@ -25,10 +25,10 @@ _STATUS: Final = re.compile(r"'status_code': (\d{3})\b")
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which voice, and how it speaks."""
 
-    voice: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,100}$", description="A voice's id.")] = (
+    voice: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,100}$(?!\n)", description="A voice's id.")] = (
         "71a7ad14-091c-4e8e-a314-022ece01c121"
     )
-    model: Annotated[str, Meta(pattern=r"^[a-z0-9_.-]{1,100}$")] = "sonic-3"
+    model: Annotated[str, Meta(pattern=r"^[a-z0-9_.-]{1,100}$(?!\n)")] = "sonic-3"
     speed: Annotated[float, Meta(ge=0.6, le=1.5, description="1 is the voice's own.")] | None = None
     volume: Annotated[float, Meta(ge=0.5, le=2, description="1 is the voice's own.")] | None = None
     base_url: BaseUrl = ""

@@ -31,7 +31,7 @@ OPTIONS_RULES: dict[str, Any] = {
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which model, and what helps it. The language is the agent's."""
 
-    model: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "nova-3-general"
+    model: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,100}$(?!\n)")] = "nova-3-general"
     keyterms: Annotated[
         tuple[Annotated[str, Meta(min_length=1, max_length=100)], ...],
         Meta(max_length=100, description="Names and words that callers are likely to say; for nova-3 models."),

@@ -22,7 +22,7 @@ CAPABILITIES = Capabilities(
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which voice, and how fast it speaks. A voice speaks one language, which its name ends with."""
 
-    voice: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,100}$")] = "aura-2-helena-en"
+    voice: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,100}$(?!\n)")] = "aura-2-helena-en"
     speed: Annotated[float, Meta(ge=0.7, le=1.5, description="1 is the voice's own.")] | None = None
     base_url: BaseUrl = ""
     timeout_ms: TimeoutMs = 5_000

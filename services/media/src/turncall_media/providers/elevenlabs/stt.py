@@ -40,7 +40,7 @@ _CATEGORIES: Final = {
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which model. The language is the agent's."""
 
-    model: Annotated[str, Meta(pattern=r"^[a-z0-9_.]{1,100}$")] = "scribe_v2_realtime"
+    model: Annotated[str, Meta(pattern=r"^[a-z0-9_.]{1,100}$(?!\n)")] = "scribe_v2_realtime"
     base_url: BaseUrl = ""
     timeout_ms: TimeoutMs = 5_000
 

@@ -24,8 +24,10 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which voice, and how it speaks."""
 
-    voice: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,100}$", description="A voice's id.")] = "21m00Tcm4TlvDq8ikWAM"
-    model: Annotated[str, Meta(pattern=r"^[a-z0-9_.]{1,100}$")] = "eleven_flash_v2_5"
+    voice: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,100}$(?!\n)", description="A voice's id.")] = (
+        "21m00Tcm4TlvDq8ikWAM"
+    )
+    model: Annotated[str, Meta(pattern=r"^[a-z0-9_.]{1,100}$(?!\n)")] = "eleven_flash_v2_5"
     stability: Annotated[Share, Meta(description="Lower is livelier.")] | None = None
     similarity_boost: Annotated[Share, Meta(description="How close to the recorded voice.")] | None = None
     speed: Annotated[float, Meta(ge=0.7, le=1.2, description="1 is the voice's own.")] | None = None

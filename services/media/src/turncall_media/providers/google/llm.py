@@ -22,7 +22,7 @@ GEMINI: Final = "https://generativelanguage.googleapis.com"
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which model, and how it answers."""
 
-    model: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "gemini-2.5-flash"
+    model: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,100}$(?!\n)")] = "gemini-2.5-flash"
     base_url: OwnUrl = ""
     temperature: Temperature | None = None
     max_tokens: MaxTokens | None = None

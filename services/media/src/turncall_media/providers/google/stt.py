@@ -24,7 +24,7 @@ LONGEST_S: Final = 59
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which model. The language and the keyterms are the agent's."""
 
-    model: Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,100}$")] = "latest_long"
+    model: Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,100}$(?!\n)")] = "latest_long"
     base_url: OwnUrl = ""
     timeout_ms: TimeoutMs = 10_000
 

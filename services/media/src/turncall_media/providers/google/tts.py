@@ -28,7 +28,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     voice: Annotated[
         str,
         Meta(
-            pattern=r"^[A-Za-z0-9-]{1,100}$",
+            pattern=r"^[A-Za-z0-9-]{1,100}$(?!\n)",
             description="A Chirp 3 HD voice for the agent's language, or the whole name of any: en-US-Neural2-F.",
         ),
     ] = "Achernar"

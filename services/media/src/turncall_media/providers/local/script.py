@@ -11,7 +11,7 @@ from turncall_media.providers.local.words import words
 LARGEST_EXPECTATION: Final = 5000
 """Phrases that `expected_phrases` lists at most."""
 
-Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$(?!\n)")]
 Phrase = Annotated[str, Meta(min_length=1, max_length=200, description="What a caller may say, in plain words.")]
 Phrases = Annotated[tuple[Phrase, ...], Meta(min_length=1, max_length=100)]
 Line = Annotated[

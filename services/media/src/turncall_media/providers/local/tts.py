@@ -43,7 +43,7 @@ _VOICES: Final = {
 }
 
 
-VoiceName = Annotated[str, Meta(pattern=r"^([a-z][a-z0-9-]*(\+[A-Za-z0-9_-]+)?)?$", max_length=64)]
+VoiceName = Annotated[str, Meta(pattern=r"^([a-z][a-z0-9-]*(\+[A-Za-z0-9_-]+)?)?$(?!\n)", max_length=64)]
 WordsPerMinute = Annotated[int, Meta(ge=80, le=450, description="Speed of speech.")]
 
 

@@ -18,9 +18,9 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model: Annotated[
         str, Meta(min_length=1, max_length=200, description="One that was pulled; it must know tools.")
     ] = "llama3.2"
-    base_url: Annotated[str, Meta(pattern=r"^https?://.+$", max_length=2048, description="Up to and with its /v1.")] = (
-        "http://localhost:11434/v1"
-    )
+    base_url: Annotated[
+        str, Meta(pattern=r"^https?://.+$(?!\n)", max_length=2048, description="Up to and with its /v1.")
+    ] = "http://localhost:11434/v1"
     temperature: Temperature | None = None
     max_tokens: MaxTokens | None = None
     timeout_ms: TimeoutMs = 20_000

@@ -33,7 +33,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     voice: Annotated[
         str,
         Meta(
-            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$(?!\n)",
             description="NAME.onnx and NAME.onnx.json under piper/ in the models.",
         ),
     ] = "en_US-lessac-medium"

@@ -24,7 +24,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which model of the operator's, and how much of the processor it takes."""
 
     model: Annotated[
-        str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="A folder under whisper/ in the models.")
+        str,
+        Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$(?!\n)", description="A folder under whisper/ in the models."),
     ] = "small"
     threads: Annotated[int, Meta(ge=1, le=32, description="Of the processor, for one utterance at a time.")] = 1
     timeout_ms: Annotated[
