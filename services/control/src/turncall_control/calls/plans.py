@@ -68,6 +68,19 @@ async def plan_new(plane: Plane, ringing: Ringing, found: Found, routed: Routed)
     if agent is None:
         return None
     wallet = await plane.wallets.open_read(project_id, found.stored)
+    return first_plan(plane, ringing, project_id, wallet, routed, agent, found.asked_at)
+
+
+def first_plan(
+    plane: Plane,
+    ringing: Ringing,
+    project_id: ProjectId,
+    wallet: Wallet,
+    routed: Routed,
+    agent: AgentSpec,
+    called_at: datetime | None = None,
+) -> CallStart:
+    """The plan of the first epoch of a call that rings, whether or not it can be stored; ``called_at`` as in plans."""
     return CallStart(
         call_id=ringing.call_id,
         project_id=project_id,
@@ -81,7 +94,7 @@ async def plan_new(plane: Plane, ringing: Ringing, found: Found, routed: Routed)
         to_number=ringing.to_number,
         provider=ringing.provider,
         provider_call_id=ringing.provider_call_id,
-        called_at=found.asked_at,
+        called_at=called_at,
         variables=dict(routed.variables),
         metadata=dict(routed.metadata),
         knowledge_context=routed.knowledge_context,

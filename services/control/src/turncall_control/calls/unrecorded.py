@@ -13,17 +13,15 @@ from msgspec.structs import replace
 from turncall_bus.bus import Bus, BusError
 from turncall_control.calls import closing, deciding, placement
 from turncall_control.calls.admission import first_facts
-from turncall_control.calls.plans import join, sealed
+from turncall_control.calls.plans import first_plan, join
 from turncall_control.calls.ringing import Admitted, Ringing, is_proven
 from turncall_control.carriers.base import Documents
 from turncall_control.plane import Plane
-from turncall_control.routing import BoundNumber, Hold, Reject, Routed
+from turncall_control.routing import BoundNumber, Hold, Reject
 from turncall_proto import subjects
-from turncall_proto.agent import AgentSpec
-from turncall_proto.call import CallStart, CallState, EndedReason
+from turncall_proto.call import CallState, EndedReason
 from turncall_proto.codec import encode
 from turncall_proto.events import CallEvent, EndIntended, ForwardBegun
-from turncall_proto.ids import ProjectId
 from turncall_runtime import logs
 
 SINCE: Final = "waiting_since"
@@ -65,7 +63,8 @@ async def _admit(plane: Plane, documents: Documents, ringing: Ringing, since_s: 
     routed, agent = known
     initializing = first_facts(ringing, number.project_id, routed)[0]
     if await _publish(plane.bus, replace(initializing, seq=1)):
-        plan = await _plan(plane, ringing, number.project_id, routed, agent)
+        wallet = await plane.wallets.recall(number.project_id)
+        plan = first_plan(plane, ringing, number.project_id, wallet, routed, agent)
         placed = await placement.place(plane.bus, plane.workers, plan)
         if placed is not None:
             log.warning("call.unrecorded", call_id=plan.call_id, worker=placed.plan.offered_to)
@@ -135,25 +134,6 @@ def hold(
         ask_url=f"{url}?{SINCE}={now_s - waited_s:.0f}",
     )
     return Admitted(answer=answer, plan=None, is_settled=False)
-
-
-async def _plan(plane: Plane, ringing: Ringing, project_id: ProjectId, routed: Routed, agent: AgentSpec) -> CallStart:
-    wallet = await plane.wallets.recall(project_id)
-    return CallStart(
-        call_id=ringing.call_id,
-        project_id=project_id,
-        epoch=1,
-        agent_id=routed.agent_id,
-        version_id=routed.version_id,
-        agent=agent,
-        channel="phone",
-        direction="inbound",
-        from_number=ringing.from_number,
-        to_number=ringing.to_number,
-        provider=ringing.provider,
-        provider_call_id=ringing.provider_call_id,
-        **sealed(plane, project_id, wallet, agent),
-    )
 
 
 async def _publish(bus: Bus, fact: CallEvent) -> bool:
