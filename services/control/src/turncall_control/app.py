@@ -45,7 +45,7 @@ from turncall_control.usage.routes import USAGE
 from turncall_control.vendors import catalogue
 from turncall_control.vendors.catalogue import Catalogue
 from turncall_control.webhooks.routes import WEBHOOKS
-from turncall_runtime import logs, metrics
+from turncall_runtime import garbage, logs, metrics
 from turncall_runtime.config import secrets_of
 
 SLICES: Final[tuple[Slice, ...]] = (
@@ -100,7 +100,9 @@ def from_environment() -> Litestar:
     """The application as the environment configures it: what each serving process calls."""
     config = configuration.read()
     logs.configure("control", config.log_level, secrets_of(config))
-    return create_app(config)
+    app = create_app(config)
+    app.on_startup.append(garbage.spare_the_lasting)
+    return app
 
 
 def reference(slices: Sequence[Slice] = SLICES) -> bytes:
