@@ -239,10 +239,13 @@ async def _release(connection: Connection, redis: Redis) -> int:
 async def _leave(redis: Redis, over: Sequence[Counted]) -> None:
     if not over:
         return
+    sets: dict[str, list[str]] = {}
+    for counted in over:
+        for key in counted.sets().values():
+            sets.setdefault(key, []).append(counted.call.hex)
     async with redis.pipeline(transaction=False) as pipe:
-        for counted in over:
-            for key in counted.sets().values():
-                pipe.zrem(key, counted.call.hex)
+        for key, calls in sets.items():
+            pipe.zrem(key, *calls)
         await pipe.execute()
 
 
@@ -250,9 +253,12 @@ async def _lease(redis: Redis, live: Sequence[Counted]) -> None:
     seconds, micros = await redis.time()
     lease = timedelta(seconds=LEASE_S)
     ends_ms = seconds * 1000 + micros // 1000 + int(LEASE_S * 1000)
+    sets: dict[str, dict[str, int]] = {}
+    for counted in live:
+        for key in counted.sets().values():
+            sets.setdefault(key, {})[counted.call.hex] = ends_ms
     async with redis.pipeline(transaction=False) as pipe:
-        for counted in live:
-            for key in counted.sets().values():
-                pipe.zadd(key, {counted.call.hex: ends_ms})
-                pipe.pexpire(key, lease)
+        for key, leases in sets.items():
+            pipe.zadd(key, leases)
+            pipe.pexpire(key, lease)
         await pipe.execute()

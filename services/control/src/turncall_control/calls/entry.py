@@ -13,7 +13,7 @@ from turncall_control.calls.facts import Fact
 from turncall_control.calls.ledger import Appended, Connection, Ledger, Page, call_row
 from turncall_control.calls.state import Standing
 from turncall_control.routing import Decision
-from turncall_control.webhooks.fanout import EVENT_TYPES, subscribed
+from turncall_control.webhooks.fanout import EVENT_TYPES_ARRAY, subscribed
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec
 from turncall_proto.ids import CallId, ProjectId, WorkerId
@@ -99,7 +99,7 @@ async def enter(connection: Connection, entrant: Entrant, facts: Sequence[Fact])
             msgspec.json.encode(call_row(page.call, page.ledger)).decode(),
             entrant.worker,
             msgspec.json.encode(page.rows()).decode(),
-            list(EVENT_TYPES),
+            EVENT_TYPES_ARRAY,
         ),
     )
     if await cursor.fetchone() != (1,):

@@ -17,7 +17,7 @@ from psycopg.rows import TupleRow, class_row
 
 from turncall_control.calls.facts import UNNUMBERED, Fact, StoredFact, implied, numbered, own
 from turncall_control.calls.state import Mark, Standing, fold
-from turncall_control.webhooks.fanout import EVENT_TYPES, FAN_OUT
+from turncall_control.webhooks.fanout import EVENT_TYPES_ARRAY, FAN_OUT
 from turncall_proto import ids
 from turncall_proto.call import CallState, EndedReason
 from turncall_proto.codec import UnknownEvent
@@ -276,7 +276,7 @@ async def _insert(connection: Connection, pages: Sequence[Page]) -> None:
     Its rows travel as one JSON text: made in a third of the time that eight arrays take.
     """
     rows = [row for page in pages for row in page.rows()]
-    cursor = await connection.execute(_INSERT, (msgspec.json.encode(rows).decode(), list(EVENT_TYPES)))
+    cursor = await connection.execute(_INSERT, (msgspec.json.encode(rows).decode(), EVENT_TYPES_ARRAY))
     counted = await cursor.fetchone()
     if counted is None or counted[0] != len(rows):
         raise UnlockedWriter(f"of {len(rows)} facts {counted} were stored, the rest by somebody else")

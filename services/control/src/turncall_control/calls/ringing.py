@@ -1,5 +1,7 @@
 """A call that a carrier announces, and the document that answers it."""
 
+from functools import cached_property
+
 from msgspec import Struct
 
 from turncall_control.callinit.contract import Arrival
@@ -11,7 +13,7 @@ from turncall_proto.call import CallStart
 from turncall_proto.ids import CallId
 
 
-class Ringing(Struct, frozen=True, kw_only=True):
+class Ringing(Struct, frozen=True, kw_only=True, dict=True):
     """A call that a carrier announces, and what its signature proves."""
 
     provider: str
@@ -25,7 +27,7 @@ class Ringing(Struct, frozen=True, kw_only=True):
         """The carrier's account that the call is in."""
         return self.proof.account
 
-    @property
+    @cached_property
     def call_id(self) -> CallId:
         """The call's id, the same on every replica."""
         return ids.inbound_call_id(self.provider, self.account, self.provider_call_id)

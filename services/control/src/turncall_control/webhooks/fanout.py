@@ -12,14 +12,16 @@ CALL_END: Final = "call-end"
 """What an agent's own server is told of; no subscription gets it."""
 
 EVENT_TYPES: Final = tuple(sorted(PUBLIC_TAGS))
+EVENT_TYPES_ARRAY: Final = f"{{{','.join(EVENT_TYPES)}}}"
+"""As Postgres writes an array; a list would be turned into this each time."""
 
 
 def subscribed(agent: LiteralString) -> LiteralString:
     """A part of a ``with``, behind one named ``stored`` with the columns project_id, call_id, call_seq, type and at.
 
-    ``agent`` is an expression for the agent of the call of a stored fact ``e``. Its one parameter is `EVENT_TYPES`. A
-    subscription that the platform disabled keeps a log of what it misses, for a redelivery; one that its owner disabled
-    does not.
+    ``agent`` is an expression for the agent of the call of a stored fact ``e``. Its one parameter is
+    `EVENT_TYPES_ARRAY`. A subscription that the platform disabled keeps a log of what it misses, for a redelivery; one
+    that its owner disabled does not.
     """
     return (
         """
@@ -29,7 +31,7 @@ def subscribed(agent: LiteralString) -> LiteralString:
                case when w.is_enabled then 'pending' else 'failed' end,
                case when not w.is_enabled then 'the subscription was disabled' end
         from stored e join webhooks w on w.project_id = e.project_id
-        where e.type = any(%s) and (w.is_enabled or w.disabled_reason is not null)
+        where e.type = any(%s::text[]) and (w.is_enabled or w.disabled_reason is not null)
             and (w.event_types = '{}' or e.type = any(w.event_types))
             and (w.agent_id is null or w.agent_id = """
         + agent
