@@ -87,14 +87,14 @@ class Bench:
         await runner.add_workers(self._worker)
         run = asyncio.create_task(runner.run())
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(20):
                 await started.wait()
             yield self
         finally:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 await self._worker.cancel()
                 await run
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             while asyncio.all_tasks() - before - {asyncio.current_task()} - _servers():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 

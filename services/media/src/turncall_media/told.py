@@ -1,17 +1,43 @@
-"""What a session of OpenAI's Realtime API has been told of a conversation. Pure.
+"""What a session of a model that hears and speaks has been told of a conversation. Pure.
 
 A session is told of everything once: what was said before it, and then what is added by others than its model and the
 caller's voice. What the model said and heard itself it knows.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+from msgspec import Struct
 from pipecat.processors.aggregators.async_tool_messages import parse_message
 
-Item = dict[str, Any]
 _UNFINISHED: Final = "IN_PROGRESS"
 """What stands for the answer of a tool that is at work (Pipecat's aggregator)."""
+
+
+class Said(Struct, frozen=True):
+    """Somebody's words."""
+
+    role: Literal["user", "assistant", "system"]
+    text: str
+
+
+class Called(Struct, frozen=True):
+    """The model used a tool; ``arguments`` are JSON."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+class Answered(Struct, frozen=True):
+    """The tool's answer."""
+
+    call_id: str
+    name: str
+    answer: str
+
+
+News = Said | Called | Answered
 
 
 class Told:
@@ -20,49 +46,48 @@ class Told:
     def __init__(self) -> None:
         self._known: dict[int, Mapping[str, Any]] = {}
         self._calls: set[str] = set()  # known to the session
-        self._unanswered: set[str] = set()  # those whose answer is still due
+        self._unanswered: dict[str, str] = {}  # those whose answer is still due, and the names of their tools
         self._has_history = False
 
-    def called(self, call_id: str) -> None:
+    def called(self, call_id: str, name: str) -> None:
         """The model called a tool."""
         self._calls.add(call_id)
-        self._unanswered.add(call_id)
+        self._unanswered[call_id] = name
 
-    def news(self, messages: Sequence[Mapping[str, Any]]) -> list[Item]:
+    def forgotten(self, call_id: str) -> None:
+        """The model does not wait for that answer any more."""
+        self._unanswered.pop(call_id, None)
+
+    def news(self, messages: Sequence[Mapping[str, Any]]) -> list[News]:
         """What the session is to be told of ``messages``: at first all but the instructions, then what is new."""
-        items: list[Item] = []
+        told: list[News] = []
         for message in messages[_instructions_end(messages) :]:
             if id(message) not in self._known:
                 self._known[id(message)] = message
-                items += self._told_first(message)
-            items += self._answer(message)
+                told += self._told_first(message)
+            told += self._answer(message)
         self._has_history = True
-        return items
+        return told
 
-    def _told_first(self, message: Mapping[str, Any]) -> Iterable[Item]:
+    def _told_first(self, message: Mapping[str, Any]) -> Iterable[News]:
         role, text = message.get("role"), text_of(message)
         if role == "assistant":
-            yield from (item for call in message.get("tool_calls") or () for item in self._call(call))
+            yield from (called for call in message.get("tool_calls") or () for called in self._call(call))
             if text and not self._has_history:  # afterwards it is what the model said itself
-                yield _said("assistant", "output_text", text)
+                yield Said("assistant", text)
         elif role == "user" and text:
-            yield _said("user", "input_text", text)
+            yield Said("user", text)
         elif role in ("system", "developer") and text and parse_message(message) is None:  # type: ignore[arg-type]
-            yield _said("system", "input_text", text)
+            yield Said("system", text)
 
-    def _call(self, call: Mapping[str, Any]) -> Iterable[Item]:
+    def _call(self, call: Mapping[str, Any]) -> Iterable[News]:
         if call["id"] in self._calls:
             return
-        self.called(call["id"])
         function = call["function"]
-        yield {
-            "type": "function_call",
-            "call_id": call["id"],
-            "name": function["name"],
-            "arguments": function["arguments"],
-        }
+        self.called(call["id"], function["name"])
+        yield Called(call["id"], function["name"], function["arguments"])
 
-    def _answer(self, message: Mapping[str, Any]) -> Iterable[Item]:
+    def _answer(self, message: Mapping[str, Any]) -> Iterable[News]:
         late = parse_message(message)  # type: ignore[arg-type]
         if late is not None:
             call_id, answer = late.tool_call_id, late.result if late.kind == "final" else None
@@ -72,8 +97,7 @@ class Told:
             return
         if answer is None or answer == _UNFINISHED or call_id not in self._unanswered:
             return
-        self._unanswered.discard(call_id)
-        yield {"type": "function_call_output", "call_id": call_id, "output": answer}
+        yield Answered(call_id, self._unanswered.pop(call_id), answer)
 
 
 def instructions(messages: Sequence[Mapping[str, Any]]) -> str:
@@ -91,7 +115,3 @@ def text_of(message: Mapping[str, Any]) -> str:
 
 def _instructions_end(messages: Sequence[Mapping[str, Any]]) -> int:
     return next((place for place, message in enumerate(messages) if message.get("role") != "system"), len(messages))
-
-
-def _said(role: str, kind: str, text: str) -> Item:
-    return {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}
