@@ -268,8 +268,13 @@ async def test_a_spoken_turn_is_heard_and_answered(bench: Callable[..., Any], ve
         for turn in (1, 2):
             await speak_to(running, "day", turn)
             await running.until(lambda turn=turn: len(running.got(LLMFullResponseEndFrame)) == turn)
-        await running.until(lambda: len(running.got(CallerWordsFrame)) >= 2)
-        heard = [frame for frame in running.got(CallerWordsFrame) if frame.is_final]
+        heard: list[CallerWordsFrame] = []
+
+        def have_words() -> bool:
+            heard[:] = [frame for frame in running.got(CallerWordsFrame) if frame.is_final]
+            return len(heard) == 2
+
+        await running.until(have_words)
         assert [frame.turn for frame in heard] == [1, 2]
         assert all(frame.text.strip() for frame in heard)
         await running.send(SayFrame("Are you still there?", is_kept=False))

@@ -13,6 +13,7 @@ from turncall_testkit.vendors.cartesia import CartesiaFake, cartesia_fake
 from turncall_testkit.vendors.deepgram import DeepgramFake, deepgram_fake
 from turncall_testkit.vendors.elevenlabs import ElevenLabsFake, elevenlabs_fake
 from turncall_testkit.vendors.google import GoogleFake, google_fake
+from turncall_testkit.vendors.live import GeminiLiveFake, gemini_live_fake
 from turncall_testkit.vendors.manners import Asked, Fake, Fault, Kind, Manners, StartFake
 from turncall_testkit.vendors.openai import OpenAIFake, openai_fake
 from turncall_testkit.vendors.realtime import RealtimeFake, realtime_fake
@@ -32,6 +33,7 @@ FAKES: Final[dict[tuple[str, Kind], StartFake]] = {
     ("elevenlabs", "stt"): elevenlabs_fake,
     ("elevenlabs", "tts"): elevenlabs_fake,
     ("google", "llm"): google_fake,
+    ("google", "speech"): gemini_live_fake,
     ("google", "stt"): google_fake,
     ("google", "tts"): google_fake,
     ("groq", "llm"): openai_fake,
@@ -58,6 +60,7 @@ __all__ = [
     "ElevenLabsFake",
     "Fake",
     "Fault",
+    "GeminiLiveFake",
     "GoogleFake",
     "Kind",
     "Manners",
@@ -72,6 +75,7 @@ __all__ = [
     "cartesia_fake",
     "deepgram_fake",
     "elevenlabs_fake",
+    "gemini_live_fake",
     "google_fake",
     "openai_fake",
     "pitch_hz",

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import itertools
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
@@ -12,15 +12,14 @@ import numpy as np
 from aiohttp import WSMsgType, web
 
 from turncall_phone import mulaw
-from turncall_testkit.vendors.manners import Asked, Kind, Manners
+from turncall_testkit.vendors.manners import Asked, Kind
 from turncall_testkit.vendors.replies import Call, Reply
-from turncall_testkit.vendors.serving import UNKNOWN, Stalls, cut, serving
-from turncall_testkit.vendors.tones import tone
+from turncall_testkit.vendors.serving import UNKNOWN, cut, serving
+from turncall_testkit.vendors.talking import PIECE_S, SILENCE_MS, TalkingDesk
 
-PIECE_S: Final = 0.1
-"""Of speech in one delta."""
 LEAST_COMMIT_S: Final = 0.1
 """Of sound that a commit must have before it."""
+_TOLD: Final = {401: "invalid_api_key", 500: "server_error"}
 _RATES_HZ: Final = {"audio/pcmu": 8000, "audio/pcm": 24_000}
 _BYTES: Final = {"audio/pcmu": 1, "audio/pcm": 2}
 
@@ -33,44 +32,18 @@ class Refused(Exception):
         self.code = code
 
 
-class RealtimeFake:
-    """Replies to spoken turns with ``replies`` and hears ``transcripts``, each in turn, the last one ever after; speaks
-    a tone of ``tone_hz`` for ``speech_s``. What it is told to say exactly, it says. A transcript comes
-    ``words_after_s`` behind its turn. Takes any key, or only ``key`` if given.
+class RealtimeFake(TalkingDesk):
+    """``truncated`` is how many ms of each item were heard."""
 
-    ``conversation`` is what the sessions know, ``truncated`` how many ms of each item were heard, ``sessions`` the
-    configurations that were asked for.
-    """
-
-    def __init__(
-        self,
-        *,
-        replies: Sequence[Reply] = (Reply(text="Hello there. How can I help you?"),),
-        transcripts: Sequence[str] = ("book a table for two",),
-        words_after_s: float = 0.0,
-        tone_hz: float = 440.0,
-        speech_s: float = 1.0,
-        key: str = "",
-    ) -> None:
-        self.base_url = ""
-        self.manners = Manners()
-        self.journal: list[Asked] = []
-        self.stalls = Stalls()
-        self.replies = list(replies)
-        self.transcripts = list(transcripts)
-        self.words_after_s = words_after_s
-        self.tone_hz = tone_hz
-        self.speech_s = speech_s
-        self.conversation: list[dict[str, Any]] = []
+    def __init__(self, **answers: Any) -> None:
+        super().__init__(**answers)
         self.truncated: dict[str, int] = {}
-        self.sessions: list[dict[str, Any]] = []
         self.live: set[_Session] = set()
         self.numbers = itertools.count(1)
-        self._key = key
 
     def options(self, kind: Kind) -> dict[str, Any]:
         """Options for `turncall_media.providers.openai.speech`."""
-        return {"base_url": self.base_url, "model": "fake-1", "timeout_ms": 500}
+        return {"base_url": self.base_url, "model": "fake-1", "timeout_ms": SILENCE_MS}
 
     async def expire(self) -> None:
         """What happens to each session after an hour."""
@@ -80,11 +53,8 @@ class RealtimeFake:
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/realtime."""
         key = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        self.journal.append(Asked(name=request.path, key=key, fields=dict(request.query)))
-        if self.manners.fault == "refuse_key" or not key or (self._key and key != self._key):
-            return web.json_response({"error": {"code": "invalid_api_key"}}, status=401)
-        if self.manners.fault == "fail":
-            return web.Response(status=500)
+        if status := self.received(request, key, dict(request.query)):
+            return web.json_response({"error": {"code": _TOLD[status]}}, status=status)
         if request.query.get("model") == UNKNOWN:
             return web.json_response({"error": {"code": "model_not_found"}}, status=404)
         socket = web.WebSocketResponse()
@@ -97,14 +67,6 @@ class RealtimeFake:
             self.live.discard(session)
             await session.close()
         return socket
-
-    def next_transcript(self) -> str:
-        """What is heard in the next turn."""
-        return self.transcripts.pop(0) if len(self.transcripts) > 1 else self.transcripts[0]
-
-    def next_reply(self) -> Reply:
-        """What is replied next."""
-        return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
 
 
 class _Session:
@@ -202,7 +164,7 @@ class _Session:
         self._heard.clear()
         item = {"type": "message", "role": "user", "content": [{"type": "input_audio", "transcript": None}]}
         await self._tell("input_audio_buffer.committed", previous_item_id=None, item_id=(await self._add(item))["id"])
-        task = asyncio.create_task(self._write_down(item, self._fake.next_transcript()))
+        task = asyncio.create_task(self._write_down(item, self._fake.transcripts.next()))
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
 
@@ -240,7 +202,7 @@ class _Session:
         if not is_apart:
             self._default = number
         instructions = str(asked.get("instructions") or "")
-        reply = Reply(text=instructions.partition("\n")[2]) if instructions else self._fake.next_reply()
+        reply = Reply(text=instructions.partition("\n")[2]) if instructions else self._fake.replies.next()
         await self._tell("response.created", response={"id": number, "status": "in_progress"})
         self._responses[number] = asyncio.create_task(self._answer(number, reply, is_apart=is_apart))
 
@@ -273,15 +235,14 @@ class _Session:
         if not is_apart:
             await self._add(item, response=number)
         await self._tell("response.content_part.added", **at, part={"type": "audio", "transcript": ""})
-        pieces, words = list(self._speech()), [f"{word} " for word in text.split()]
-        fault = self._fake.manners.fault
-        share = -(-len(words) // len(pieces))
+        kind, fault = self._config["audio"]["output"]["format"]["type"], self._fake.manners.fault
         self._durations_ms[item["id"]] = 0
-        for index, piece in enumerate(pieces[: len(pieces) // 2] if fault in ("break", "cut") else pieces):
-            for word in words[index * share : (index + 1) * share]:
+        for piece, said in self._fake.spoken(text, _RATES_HZ[kind]):
+            for word in said:
                 await self._tell("response.output_audio_transcript.delta", **at, delta=word)
             self._durations_ms[item["id"]] += int(1000 * PIECE_S)
-            await self._tell("response.output_audio.delta", **at, delta=base64.b64encode(piece).decode())
+            sound = mulaw.encode(np.frombuffer(piece, "<i2")) if kind == "audio/pcmu" else piece
+            await self._tell("response.output_audio.delta", **at, delta=base64.b64encode(sound).decode())
             await asyncio.sleep(self._fake.manners.pace_s)
         if fault == "cut":
             cut(self._request)
@@ -339,15 +300,6 @@ class _Session:
             "usage": usage,
         }
         await self._tell("response.done", response=response)
-
-    def _speech(self) -> Iterator[bytes]:
-        kind = self._config["audio"]["output"]["format"]["type"]
-        rate_hz = _RATES_HZ[kind]
-        speech = tone(self._fake.tone_hz, rate_hz, self._fake.speech_s)
-        step = int(2 * PIECE_S * rate_hz)
-        for start in range(0, len(speech), step):
-            piece = speech[start : start + step]
-            yield mulaw.encode(np.frombuffer(piece, "<i2")) if kind == "audio/pcmu" else piece
 
     async def _tell(self, kind: str, **fields: Any) -> None:
         if not self._socket.closed:
