@@ -4,11 +4,14 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
 import pytest
 from aiohttp import WSMsgType, web
+from twilio.http.async_http_client import AsyncTwilioHttpClient
+from twilio.rest import Client
 
 from turncall_phone import Account, Carrier
 
@@ -159,3 +162,29 @@ async def carrier() -> AsyncIterator[Carrier]:
     """A running carrier with one account and one number, whose voice takes 40 ms a word."""
     async with Carrier([ACCOUNT], speak=lambda text: WORD * len(text.split())) as running:
         yield running
+
+
+class AsyncHttp(AsyncTwilioHttpClient):
+    """The vendor's own asynchronous HTTP, pointed at the carrier."""
+
+    def __init__(self, base_url: str) -> None:
+        super().__init__()
+        self._base_url = base_url
+
+    async def request(self, method, url, *args, **kwargs):  # type: ignore[no-untyped-def]
+        return await super().request(method, url.replace("https://api.twilio.com", self._base_url), *args, **kwargs)
+
+
+@pytest.fixture(scope="session")
+def official():
+    """Makes the vendor's client, with its asynchronous HTTP, for an account of a carrier."""
+
+    @asynccontextmanager
+    async def connected(account: Account, carrier: Carrier) -> AsyncIterator[Client]:
+        http = AsyncHttp(carrier.base_url)
+        try:
+            yield Client(account.sid, account.auth_token, http_client=http)
+        finally:
+            await http.session.close()
+
+    return connected

@@ -2,14 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 import pytest
 from multidict import MultiDict
 from twilio.base.exceptions import TwilioRestException
-from twilio.http.async_http_client import AsyncTwilioHttpClient
 from twilio.http.http_client import TwilioHttpClient
 from twilio.request_validator import RequestValidator
 from twilio.rest import Client
@@ -45,29 +43,8 @@ class SyncHttp(TwilioHttpClient):
         return super().request(method, elsewhere(url, self._base_url), *args, **kwargs)
 
 
-class AsyncHttp(AsyncTwilioHttpClient):
-    """The client's own asynchronous HTTP, pointed at the carrier."""
-
-    def __init__(self, base_url: str) -> None:
-        super().__init__()
-        self._base_url = base_url
-
-    async def request(self, method, url, *args, **kwargs):  # type: ignore[no-untyped-def]
-        return await super().request(method, elsewhere(url, self._base_url), *args, **kwargs)
-
-
-@asynccontextmanager
-async def official(account: Account, carrier: Carrier) -> AsyncIterator[Client]:
-    """The vendor's client with its asynchronous HTTP."""
-    http = AsyncHttp(carrier.base_url)
-    try:
-        yield Client(account.sid, account.auth_token, http_client=http)
-    finally:
-        await http.session.close()
-
-
 @pytest.fixture
-async def client(carrier: Carrier) -> AsyncIterator[Client]:
+async def client(carrier: Carrier, official) -> AsyncIterator[Client]:
     """The official client, asynchronous."""
     (account,) = carrier.accounts.values()
     async with official(account, carrier) as connected:
@@ -185,7 +162,7 @@ async def test_new_twiml_ends_a_live_stream_and_runs(carrier: Carrier, client: C
     assert customer.requests("/action") == []
 
 
-async def test_a_queued_call_that_is_canceled_reports_nothing(customer) -> None:
+async def test_a_queued_call_that_is_canceled_reports_nothing(customer, official) -> None:
     """Above the rate calls wait in the queue; canceled there they leave no callback."""
     account = Account(sid="AC" + "6" * 32, auth_token="other-token", numbers=(NUMBER,))
     async with Carrier([account], calls_per_s=0.5) as carrier, official(account, carrier) as client:

@@ -32,6 +32,10 @@ class Number(msgspec.Struct, frozen=True, kw_only=True):
     voice_fallback_method: str = "POST"
     status_callback: str = ""
     status_callback_method: str = "POST"
+    sms_url: str = ""
+    sms_method: str = "POST"
+    sms_fallback_url: str = ""
+    sms_fallback_method: str = "POST"
 
 
 class NumberTaken(ValueError):

@@ -19,14 +19,19 @@ from turncall_phone.control_shapes import (
     CallView,
     DialOrder,
     FaultList,
+    Inbox,
     JournalPage,
     NumberSetting,
     PhoneSetting,
     PressOrder,
     Refusal,
+    TextOrder,
+    TextPhoneSetting,
+    TextView,
 )
 from turncall_phone.faults import AnyFault
 from turncall_phone.journal import Entry, StatusChanged
+from turncall_phone.texting import AnyTextPhone
 
 
 class CarrierRefused(Exception):
@@ -75,6 +80,19 @@ class CarrierClient:
         order = DialOrder(to=to, from_=from_, script=tuple(script))
         view = await self._ask("POST", "/dial", order, shape=CallView)
         return RemoteCall(self, view.sid)
+
+    async def write_text(self, *, to: str, from_: str, body: str) -> TextView:
+        """Have a person at `from_` write to an owned number."""
+        return await self._ask("POST", "/texts", TextOrder(to=to, from_=from_, body=body), shape=TextView)
+
+    async def set_text_phone(self, phone_number: str, phone: AnyTextPhone) -> None:
+        """Say how the phone at a number takes texts."""
+        setting = TextPhoneSetting(phone_number=phone_number, phone=phone)
+        await self._ask("POST", "/text-phones", setting, shape=TextPhoneSetting)
+
+    async def inbox(self, phone_number: str) -> tuple[TextView, ...]:
+        """The texts that arrived on a phone, oldest first."""
+        return (await self._ask("GET", f"/texts/{phone_number}", shape=Inbox)).texts
 
     async def calls(self) -> tuple[CallView, ...]:
         """All calls, oldest first."""

@@ -18,14 +18,19 @@ from turncall_phone.control_shapes import (
     CallView,
     DialOrder,
     FaultList,
+    Inbox,
     JournalPage,
     NumberSetting,
     PhoneSetting,
     PressOrder,
     Refusal,
+    TextOrder,
+    TextPhoneSetting,
+    TextView,
 )
 from turncall_phone.faults import AnyFault
 from turncall_phone.switchboard import NotOurNumber, Switchboard
+from turncall_phone.texting import Text
 from turncall_phone.tones import GAP_MS, TONE_MS
 from turncall_phone.wav import write_wav
 
@@ -43,6 +48,9 @@ def add_control_face(app: web.Application, board: Switchboard) -> None:
         ("POST", "/numbers", face.set_number),
         ("POST", "/phones", face.set_phone),
         ("POST", "/dial", face.dial),
+        ("POST", "/texts", face.write_text),
+        ("POST", "/text-phones", face.set_text_phone),
+        ("GET", "/texts/{phone_number}", face.inbox),
         ("GET", "/calls", face.calls),
         ("GET", "/calls/{sid}", face.call),
         ("GET", "/calls/{sid}/heard.wav", face.heard),
@@ -75,6 +83,18 @@ def view(call: Call) -> CallView:
     )
 
 
+def text_view(text: Text) -> TextView:
+    """What is shown of a text."""
+    return TextView(
+        sid=text.sid,
+        to=text.to,
+        from_=text.from_,
+        body=text.body,
+        status=text.status,
+        error_code=text.error_code,
+    )
+
+
 class _Face:
     def __init__(self, board: Switchboard) -> None:
         self._board = board
@@ -94,6 +114,8 @@ class _Face:
             voice_url=wanted.voice_url,
             voice_fallback_url=wanted.voice_fallback_url,
             status_callback=wanted.status_callback,
+            sms_url=wanted.sms_url,
+            sms_fallback_url=wanted.sms_fallback_url,
         )
         return _json(changed)
 
@@ -101,6 +123,19 @@ class _Face:
         wanted = await _body(request, PhoneSetting)
         self._board.expect(wanted.phone_number, wanted.phone)
         return _json(wanted)
+
+    async def write_text(self, request: web.Request) -> web.Response:
+        order = await _body(request, TextOrder)
+        return _json(text_view(self._board.texts.write(to=order.to, from_=order.from_, body=order.body)), 201)
+
+    async def set_text_phone(self, request: web.Request) -> web.Response:
+        wanted = await _body(request, TextPhoneSetting)
+        self._board.texts.expect(wanted.phone_number, wanted.phone)
+        return _json(wanted)
+
+    async def inbox(self, request: web.Request) -> web.Response:
+        arrived = self._board.texts.inbox(request.match_info["phone_number"])
+        return _json(Inbox(texts=tuple(text_view(text) for text in arrived)))
 
     async def dial(self, request: web.Request) -> web.Response:
         order = await _body(request, DialOrder)

@@ -5,16 +5,19 @@ import msgspec
 from turncall_phone.caller import AnyPhone, AnyStep
 from turncall_phone.faults import AnyFault
 from turncall_phone.journal import Entry
+from turncall_phone.texting import AnyTextPhone
 
 
 class NumberSetting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A number and what it does when called; an unowned one is added to the account."""
+    """A number and what it does when called or written to; an unowned one is added to the account."""
 
     phone_number: str
     account_sid: str = ""
     voice_url: str = ""
     voice_fallback_url: str = ""
     status_callback: str = ""
+    sms_url: str = ""
+    sms_fallback_url: str = ""
 
 
 class DialOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,6 +59,38 @@ class PhoneSetting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     phone_number: str
     phone: AnyPhone
+
+
+class TextOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A text that a person writes to an owned number."""
+
+    to: str
+    from_: str = msgspec.field(name="from")
+    body: str
+
+
+class TextPhoneSetting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the phone at a number takes texts."""
+
+    phone_number: str
+    phone: AnyTextPhone
+
+
+class TextView(msgspec.Struct, frozen=True, kw_only=True):
+    """A text as the control face shows it."""
+
+    sid: str
+    to: str
+    from_: str = msgspec.field(name="from")
+    body: str
+    status: str
+    error_code: int | None
+
+
+class Inbox(msgspec.Struct, frozen=True, kw_only=True):
+    """The texts that arrived on a phone, oldest first."""
+
+    texts: tuple[TextView, ...]
 
 
 class ArmedFault(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,11 +1,15 @@
 """What all calls share: time, journal, webhooks, faults, a voice; and the reports that a call sends about itself."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
+from functools import partial
+from typing import Protocol
 
 import aiohttp
+from aiohttp import CookieJar
 
+from turncall_phone.accounts import Account
 from turncall_phone.calls import Call, CallPlan
 from turncall_phone.clock import Clock, sleep
 from turncall_phone.conference import Conferences
@@ -15,6 +19,14 @@ from turncall_phone.notices import progress_params
 from turncall_phone.speech import Speak
 from turncall_phone.ticker import Ticker
 from turncall_phone.webhooks import MAX_DOCUMENT_BYTES, Pairs, Webhook, WebhookFailed, WebhookSender
+
+
+class Subject(Protocol):
+    """What requests to the customer are about: a call, or a text."""
+
+    sid: str
+    account: Account
+    cookies: CookieJar
 
 
 class Exchange:
@@ -51,13 +63,14 @@ class Exchange:
 
     def webhook(
         self,
-        call: Call,
+        call: Subject,
         purpose: WebhookPurpose,
         url: str,
         params: Pairs,
         *,
         method: str = "POST",
         max_bytes: int = MAX_DOCUMENT_BYTES,
+        signs_port: bool = False,
     ) -> Webhook:
         """A request about `call`, signed with its account's token."""
         return Webhook(
@@ -68,9 +81,10 @@ class Exchange:
             auth_token=call.account.auth_token,
             call_sid=call.sid,
             max_bytes=max_bytes,
+            signs_port=signs_port,
         )
 
-    def alert(self, call: Call, code: int, detail: str) -> None:
+    def alert(self, call: Subject, code: int, detail: str) -> None:
         """Write one line of the carrier's debugger."""
         self.journal.add(Alert(code=code, detail=detail), call.sid)
 
@@ -86,15 +100,17 @@ class Exchange:
         params = progress_params(call, status=status, sequence=sequence, at=self.clock.now())
         self.report(call, self.webhook(call, "status", wanted.url, params, method=wanted.method), event)
 
-    def report(self, call: Call, hook: Webhook, event: str) -> None:
-        """Send a callback in the background, through the faults that strike `event`."""
+    def report(
+        self, call: Subject, hook: Webhook, event: str, send: Callable[[Webhook], Awaitable[None]] | None = None
+    ) -> None:
+        """Send a callback in the background, by `send` if that is given, through the faults that strike `event`."""
         fault = self.faults.strike(CallbackFault, lambda f: f.event in ("", event), call.sid)
         if fault is not None and fault.effect == "drop":
             self.journal.add(WebhookDropped(purpose=hook.purpose, url=hook.url, params=hook.params), call.sid)
             return
-        self._run(call, self._deliver(call, hook, fault))
+        self._run(call, self._deliver(call, hook, fault, send or partial(self._send, call)))
 
-    async def reported(self, call: Call) -> None:
+    async def reported(self, call: Subject) -> None:
         """Wait until every report of `call` is delivered or given up (15 s each at most)."""
         while running := self._reports.get(call.sid):
             await asyncio.wait(running)
@@ -111,7 +127,7 @@ class Exchange:
         """Aware UTC wall time."""
         return self.clock.now()
 
-    def _run(self, call: Call, work: Coroutine[None, None, None]) -> None:
+    def _run(self, call: Subject, work: Coroutine[None, None, None]) -> None:
         tasks = self._reports.setdefault(call.sid, set())
         task = asyncio.create_task(work, name=f"report {call.sid}")
         tasks.add(task)
@@ -123,7 +139,9 @@ class Exchange:
 
         task.add_done_callback(done)
 
-    async def _deliver(self, call: Call, hook: Webhook, fault: CallbackFault | None) -> None:
+    async def _deliver(
+        self, call: Subject, hook: Webhook, fault: CallbackFault | None, send: Callable[[Webhook], Awaitable[None]]
+    ) -> None:
         overtaken = self._held.pop(call.sid, []) if fault is None or fault.effect != "hold" else []
         if fault is not None and fault.effect == "delay":
             await sleep(self.clock, fault.delay_s)
@@ -131,12 +149,12 @@ class Exchange:
             await self._overtaken(call, fault.delay_s)
         try:
             for _ in range(2 if fault is not None and fault.effect == "duplicate" else 1):
-                await self._send(call, hook)
+                await send(hook)
         finally:
             for waiting in overtaken:
                 waiting.set()
 
-    async def _overtaken(self, call: Call, limit_s: float) -> None:
+    async def _overtaken(self, call: Subject, limit_s: float) -> None:
         waiting = asyncio.Event()
         self._held.setdefault(call.sid, []).append(waiting)
         limit = asyncio.ensure_future(sleep(self.clock, limit_s))
@@ -147,7 +165,7 @@ class Exchange:
             limit.cancel()
             passed.cancel()
 
-    async def _send(self, call: Call, hook: Webhook) -> None:
+    async def _send(self, call: Subject, hook: Webhook) -> None:
         try:
             answer = await self.webhooks.send(hook, call.cookies)
         except WebhookFailed as failure:

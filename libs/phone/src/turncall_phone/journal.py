@@ -14,7 +14,9 @@ from turncall_phone.clock import Clock
 KEPT_ENTRIES = 200_000
 FOLLOWER_ENTRIES = 10_000
 
-type WebhookPurpose = Literal["voice", "action", "redirect", "fallback", "status", "stream-status", "media", "amd"]
+type WebhookPurpose = Literal[
+    "voice", "action", "redirect", "fallback", "status", "stream-status", "media", "amd", "text", "text-status"
+]
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
@@ -117,6 +119,16 @@ class StreamClosed(Fact, frozen=True, kw_only=True, tag="stream_closed"):
     clears_received: int
 
 
+class TextMoved(Fact, frozen=True, kw_only=True, tag="text"):
+    """A text entered `status`; a delivered one is on its phone from here on. `error_code` says why it is not."""
+
+    status: str
+    from_: str = msgspec.field(name="from")
+    to: str
+    body: str
+    error_code: int | None = None
+
+
 class ScriptEnded(Fact, frozen=True, kw_only=True, tag="script"):
     """The caller's script came to its end; `failure` names the step that did not get what it waited for."""
 
@@ -158,6 +170,7 @@ type AnyFact = (
     | StreamMark
     | StreamCleared
     | StreamClosed
+    | TextMoved
     | ScriptEnded
     | Alert
     | RestAnswered

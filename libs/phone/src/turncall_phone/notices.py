@@ -4,6 +4,7 @@ from datetime import datetime
 from email.utils import format_datetime
 
 from turncall_phone.calls import Call, CallStatus
+from turncall_phone.texting import Text
 
 API_VERSION = "2010-04-01"
 
@@ -70,6 +71,27 @@ def progress_params(call: Call, *, status: str, sequence: int, at: datetime) -> 
         ("SipResponseCode", str(call.sip_code)),
         *((("AnsweredBy", call.answered_by),) if call.answered_by else ()),
     )
+
+
+def text_params(text: Text, status: str | None = None) -> Pairs:
+    """What every request about a text carries; `status` replaces the text's own (a callback may be older)."""
+    told = status or text.status
+    params = (
+        ("MessageSid", text.sid),
+        ("SmsSid", text.sid),
+        ("SmsStatus", told),
+        ("From", text.from_),
+        ("To", text.to),
+        ("AccountSid", text.account.sid),
+        ("ApiVersion", API_VERSION),
+        ("MessageTrait", "introduced without notice"),
+    )
+    if text.direction != "inbound":
+        failed = (("ErrorCode", str(text.error_code)),) if text.error_code and told == text.status else ()
+        return (*params, ("MessageStatus", told), *failed)
+    geo = tuple((f"{side}{field}", "") for side in ("From", "To") for field in ("City", "State", "Zip", "Country"))
+    counted = (("Body", text.body), ("NumMedia", "0"), ("NumSegments", str(text.segments)))
+    return (*params, ("SmsMessageSid", text.sid), *counted, *geo)
 
 
 def stream_params(call: Call, stream_sid: str, name: str, event: str, at: datetime, error: str = "") -> Pairs:

@@ -33,6 +33,12 @@ def voice_url(url: str) -> str:
     return urlunsplit((parts.scheme, host, parts.path, parts.query, ""))
 
 
+def text_url(url: str) -> str:
+    """The form of `url` that a webhook about a text signs: no fragment, no user info, its port if it has one."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
+
+
 def _without_port(host: str) -> str:
     # "[::1]:443" and "[::1]" both keep their brackets.
     name, colon, port = host.rpartition(":")

@@ -20,6 +20,7 @@ from turncall_phone.journal import Journal
 from turncall_phone.lifecycle import carry_child, carry_inbound, carry_outbound
 from turncall_phone.overrides import Overrides
 from turncall_phone.speech import Speak, default_speak
+from turncall_phone.texts import TextOffice
 from turncall_phone.ticker import Ticker
 from turncall_phone.webhooks import WebhookSender
 
@@ -68,6 +69,7 @@ class Switchboard:
         self._handshake_timeout_s = handshake_timeout_s
         self._tls = tls
         self._exchange: Exchange | None = None
+        self.texts = TextOffice(self.numbers, self.accounts, lambda: self.exchange)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._failures: list[Exception] = []
         self._stack = AsyncExitStack()
@@ -82,6 +84,7 @@ class Switchboard:
             beat = asyncio.create_task(self.ticker.run(), name="carrier ticker")
             stack.push_async_callback(_stop, beat)
             stack.push_async_callback(self._end_calls)
+            stack.push_async_callback(self.texts.close)
             await self.open(stack)
             self._stack = stack.pop_all()
         return self
@@ -126,7 +129,14 @@ class Switchboard:
         self._phones[to] = phone
 
     def configure(
-        self, phone_number: str, *, voice_url: str = "", voice_fallback_url: str = "", status_callback: str = ""
+        self,
+        phone_number: str,
+        *,
+        voice_url: str = "",
+        voice_fallback_url: str = "",
+        status_callback: str = "",
+        sms_url: str = "",
+        sms_fallback_url: str = "",
     ) -> Number:
         """Point an owned number at a customer, all by POST; raises NotOurNumber."""
         number = self.numbers.find(phone_number)
@@ -140,6 +150,10 @@ class Switchboard:
             voice_fallback_method="POST",
             status_callback=status_callback,
             status_callback_method="POST",
+            sms_url=sms_url,
+            sms_method="POST",
+            sms_fallback_url=sms_fallback_url,
+            sms_fallback_method="POST",
             updated_at=self.clock.now(),
         )
         return self.numbers.replace(changed)

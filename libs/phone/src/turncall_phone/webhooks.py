@@ -16,7 +16,7 @@ from turncall_phone.clock import Clock, sleep
 from turncall_phone.faults import AnswerFault, FaultPlan
 from turncall_phone.journal import Journal, WebhookPurpose, WebhookSent
 from turncall_phone.overrides import Overrides, split_overrides
-from turncall_phone.signature import SIGNATURE_HEADER, sign, voice_url
+from turncall_phone.signature import SIGNATURE_HEADER, sign, text_url, voice_url
 
 MAX_REDIRECTS = 10
 MAX_DOCUMENT_BYTES = 1 << 20
@@ -30,7 +30,10 @@ type FailureKind = Literal["ct", "rt", "broken"]
 
 
 class Webhook(msgspec.Struct, frozen=True, kw_only=True):
-    """One request to make: `url` may hold user info and a fragment of overrides; `params` go in order."""
+    """One request to make: `url` may hold user info and a fragment of overrides; `params` go in order.
+
+    `signs_port`: over https the signed URL keeps its port, as it does for texts and does not for calls.
+    """
 
     purpose: WebhookPurpose
     url: str
@@ -39,6 +42,7 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True):
     auth_token: str
     call_sid: str | None = None
     max_bytes: int = MAX_DOCUMENT_BYTES
+    signs_port: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,7 +213,8 @@ class _Request:
         query = "&".join(part for part in (parts.query, added) if part)
         self.wire_url = urlunsplit((parts.scheme, host, parts.path or "/", query, ""))
         self.body = None if is_get else urlencode(hook.params).encode()
-        self.signature = sign(hook.auth_token, voice_url(self.wire_url), () if is_get else hook.params)
+        signed = text_url(self.wire_url) if hook.signs_port else voice_url(self.wire_url)
+        self.signature = sign(hook.auth_token, signed, () if is_get else hook.params)
 
     def headers(self) -> dict[str, str]:
         """The request's headers; Basic credentials only once the server has asked for them."""

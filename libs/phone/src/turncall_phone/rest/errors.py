@@ -43,12 +43,18 @@ _REFUSALS = {
     21215: (400, "Account not authorized to call {to}. Perhaps you need to enable some international permissions."),
     21216: (400, "Account not allowed to call {to}"),
     21217: (400, "Phone number {to} does not appear to be valid"),
+    21408: (400, "Permission to send an SMS has not been enabled for the region indicated by the 'To' number: {to}"),
+    21606: (400, "The 'From' phone number provided is not a valid message-capable number for this destination."),
+    21608: (400, "The number {to} is unverified. Trial accounts cannot send messages to unverified numbers"),
+    21610: (400, "Attempt to send to unsubscribed recipient"),
+    21612: (400, "'To' phone number cannot be reached via SMS: {to}"),
+    21614: (400, "'To' number is not a valid mobile number: {to}"),
     21219: (400, "The number {to} is unverified. Trial accounts may only make calls to verified numbers."),
 }
 
 
 def refused(code: int, to: str) -> RestError:
-    """The vendor's refusal to call `to`, by its code."""
+    """The vendor's refusal to call `to`, or to write to it, by its code."""
     status, message = _REFUSALS[code]
     return RestError(status, code, message.format(to=to))
 

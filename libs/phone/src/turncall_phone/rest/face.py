@@ -14,7 +14,7 @@ from turncall_phone.clock import sleep
 from turncall_phone.faults import RestFault
 from turncall_phone.journal import RestAnswered
 from turncall_phone.notices import API_VERSION
-from turncall_phone.rest import calls, numbers
+from turncall_phone.rest import calls, numbers, texts
 from turncall_phone.rest.errors import RestError, not_found, suspended, unauthorized
 from turncall_phone.switchboard import Switchboard
 
@@ -67,6 +67,12 @@ def add_rest_face(app: web.Application, board: Switchboard, *, is_strict: bool) 
     def list_numbers(ask: Ask) -> Reply:
         return Reply(body=numbers.index(board, ask.account, ask.pairs, ask.path, is_strict=is_strict))
 
+    def create_text(ask: Ask) -> Reply:
+        return Reply(status=201, body=texts.create(board, ask.account, ask.pairs, is_strict=is_strict))
+
+    def list_texts(ask: Ask) -> Reply:
+        return Reply(body=texts.index(board, ask.account, ask.pairs, ask.path, is_strict=is_strict))
+
     def fetch_account(ask: Ask) -> Reply:
         sid = ask.account.sid
         return Reply(body={"sid": sid, "status": "active", "type": "Full", "friendly_name": sid})
@@ -77,6 +83,9 @@ def add_rest_face(app: web.Application, board: Switchboard, *, is_strict: bool) 
     route("GET", "/Calls/{sid}.json", lambda ask: Reply(body=calls.fetch(board, ask.account, ask.sid, ask.path)))
     route("POST", "/Calls/{sid}.json", update_call)
     route("DELETE", "/Calls/{sid}.json", delete_call)
+    route("POST", "/Messages.json", create_text)
+    route("GET", "/Messages.json", list_texts)
+    route("GET", "/Messages/{sid}.json", lambda ask: Reply(body=texts.fetch(board, ask.account, ask.sid, ask.path)))
     route("GET", "/IncomingPhoneNumbers.json", list_numbers)
     route(
         "GET",

@@ -23,6 +23,10 @@ UPDATE_KEYS = frozenset(
         "VoiceFallbackMethod",
         "StatusCallback",
         "StatusCallbackMethod",
+        "SmsUrl",
+        "SmsMethod",
+        "SmsFallbackUrl",
+        "SmsFallbackMethod",
     ]
 )
 # Blank values of these are taken: clients send them to detach a number from an application or a trunk.
@@ -36,10 +40,6 @@ NOT_EMULATED = frozenset(
         "EmergencyStatus",
         "IdentitySid",
         "SmsApplicationSid",
-        "SmsFallbackMethod",
-        "SmsFallbackUrl",
-        "SmsMethod",
-        "SmsUrl",
         "TrunkSid",
         "VoiceApplicationSid",
         "VoiceCallerIdLookup",
@@ -67,7 +67,7 @@ def fetch(board: Switchboard, account: Account, sid: str, path: str) -> dict[str
 def update(
     board: Switchboard, account: Account, sid: str, pairs: FormPairs, path: str, *, is_strict: bool
 ) -> dict[str, object]:
-    """Change what a number does when it is called; raises RestError."""
+    """Change what a number does when it is called or written to; raises RestError."""
     number = _find(board, account, sid, path)
     form = Form(pairs, known=UPDATE_KEYS, not_emulated=NOT_EMULATED, is_strict=is_strict)
     changed = msgspec.structs.replace(
@@ -79,6 +79,10 @@ def update(
         voice_fallback_method=form.method("VoiceFallbackMethod", number.voice_fallback_method),
         status_callback=form.url("StatusCallback", code=BAD_URL, default=number.status_callback),
         status_callback_method=form.method("StatusCallbackMethod", number.status_callback_method),
+        sms_url=form.url("SmsUrl", code=BAD_URL, default=number.sms_url),
+        sms_method=form.method("SmsMethod", number.sms_method),
+        sms_fallback_url=form.url("SmsFallbackUrl", code=BAD_URL, default=number.sms_fallback_url),
+        sms_fallback_method=form.method("SmsFallbackMethod", number.sms_fallback_method),
         updated_at=board.clock.now(),
     )
     return show(board.numbers.replace(changed))
@@ -92,7 +96,7 @@ def show(number: Number) -> dict[str, object]:
         "api_version": API_VERSION,
         "phone_number": number.phone_number,
         "friendly_name": number.friendly_name,
-        "capabilities": {"voice": True, "sms": False, "mms": False, "fax": False},
+        "capabilities": {"voice": True, "sms": True, "mms": False, "fax": False},
         "voice_url": number.voice_url,
         "voice_method": number.voice_method,
         "voice_fallback_url": number.voice_fallback_url,
@@ -101,10 +105,10 @@ def show(number: Number) -> dict[str, object]:
         "voice_caller_id_lookup": False,
         "voice_receive_mode": "voice",
         "trunk_sid": None,
-        "sms_url": "",
-        "sms_method": "POST",
-        "sms_fallback_url": "",
-        "sms_fallback_method": "POST",
+        "sms_url": number.sms_url,
+        "sms_method": number.sms_method,
+        "sms_fallback_url": number.sms_fallback_url,
+        "sms_fallback_method": number.sms_fallback_method,
         "sms_application_sid": "",
         "status_callback": number.status_callback,
         "status_callback_method": number.status_callback_method,
