@@ -19,6 +19,7 @@ CredentialId = NewType("CredentialId", str)
 JobId = NewType("JobId", str)
 SessionId = NewType("SessionId", str)
 MessageId = NewType("MessageId", str)
+TextId = NewType("TextId", str)
 WorkerId = NewType("WorkerId", str)
 WebhookId = NewType("WebhookId", str)
 DeliveryId = NewType("DeliveryId", str)
@@ -29,7 +30,7 @@ WEBHOOK, DELIVERY = "whk", "dlv"
 AUDIT = "aud"
 CREDENTIAL = "cred"
 JOB = "job"
-SESSION, MESSAGE = "ses", "msg"
+SESSION, MESSAGE, TEXT = "ses", "msg", "txt"
 
 _INBOUND_CALLS = UUID("6f1f8d0e-7a0a-5c51-9a55-0d6b8f3f7c11")
 

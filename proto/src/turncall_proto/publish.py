@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from turncall_proto import command, events, job, live, placement, subjects
+from turncall_proto import arrival, command, events, job, live, placement, subjects
 from turncall_proto.call import CallStart, Claim
 
 SCHEMA_FOLDER: Final = Path(__file__).parent / "schema"
@@ -109,6 +109,12 @@ def channels() -> Mapping[str, Channel]:
             messages=(*job.ALL_JOBS, job.Parcel),
             stream=subjects.TC_JOBS.name,
             summary="Control has the pool text do something that nobody waits for on the line.",
+        ),
+        "arrivals": Channel(
+            address=subjects.ARRIVALS,
+            messages=(arrival.TextArrived,),
+            stream=subjects.TC_JOBS.name,
+            summary="A contact wrote to a number of ours; control keeps it for itself.",
         ),
         "answers": Channel(
             address=f"{root}.job.{{kind}}.answer",

@@ -77,6 +77,10 @@ def answers(kind: str) -> str:
     return f"{ROOT}.job.{kind}.answer"
 
 
+ARRIVALS: Final = f"{ROOT}.job.arrival"
+"""Messages that contacts wrote on their way into sessions, from control to control."""
+
+
 class StreamSpec(Struct, frozen=True, kw_only=True):
     """One JetStream stream. All are file-backed, discard-new, ``allow_direct``, deduplicated by message id."""
 

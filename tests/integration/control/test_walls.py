@@ -62,6 +62,7 @@ def bodies(a_config, agent_id):
         "hand_off": {"agent_id": "agt_" + "0" * 32},
         "send_dtmf": {"digits": "1"},
         "create_session": {"agent_id": agent_id, "contact": "visitor-17"},
+        "create_message": {"to": "+14155550123", "from": "+15550100003", "text": "Hello.", "agent_id": agent_id},
         "write_message": {"text": "Hello.", "author": "operator"},
         "write_message_streamed": {"text": "Hello.", "author": "operator"},
         "delete_calls_of_number": {"number": "+15550109999"},

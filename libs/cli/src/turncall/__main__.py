@@ -38,6 +38,10 @@ def arguments() -> argparse.ArgumentParser:
     dial = phone.add_parser("dial", help="phone an agent of the running installation from this terminal")
     dial.add_argument("number", nargs="?", default=local.NUMBER, help="a number that the carrier owns")
     dial.add_argument("--key-file", type=Path, help="a file with an API key, when the number is another project's")
+    text = phone.add_parser("text", help="write to an agent of the running installation and show what comes back")
+    text.add_argument("body", help="the message")
+    text.add_argument("--to", default=local.NUMBER, help="a number that the carrier owns")
+    text.add_argument("--wait", type=float, default=20.0, metavar="SECONDS", help="how long to wait for an answer")
     call = verbs.add_parser("call", help="have an agent call somebody; exit code 1 if nobody was reached")
     _add_project(call)
     call.add_argument("to", help="whom to call, as +14155550100")
@@ -116,6 +120,23 @@ async def dial(folder: Path, number: str, key_file: Path | None) -> int:
     return 0
 
 
+async def text(folder: Path, to: str, body: str, wait_s: float) -> int:
+    """Writes to a number from the phone of the person at the terminal, and shows what arrives there; 1 for nothing."""
+    async with CarrierClient(local.found(folder).phone_url) as carrier:
+        before = {arrived.sid for arrived in await carrier.inbox(local.CALLER)}
+        await carrier.write_text(to=to, from_=local.CALLER, body=body)
+        until = asyncio.get_running_loop().time() + wait_s
+        while asyncio.get_running_loop().time() < until:
+            fresh = [one for one in await carrier.inbox(local.CALLER) if one.sid not in before]
+            for arrived in fresh:
+                tell(f"{arrived.from_}  {arrived.body}")
+            if fresh:
+                return 0
+            await asyncio.sleep(0.1)
+    tell(f"nothing came back within {wait_s:g} s")
+    return 1
+
+
 async def _typed_lines() -> AsyncIterator[str]:
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -186,6 +207,8 @@ async def run(options: argparse.Namespace) -> int:
         case "agents":
             return await agents_as_code(folder, options)
         case _:
+            if options.phone_verb == "text":
+                return await text(folder, options.to, options.body, options.wait)
             return await dial(folder, options.number, options.key_file)
 
 

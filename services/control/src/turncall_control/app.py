@@ -37,10 +37,12 @@ from turncall_control.http.paging import page_asked
 from turncall_control.http.unread import answered_in_full
 from turncall_control.ingress.routes import INGRESS
 from turncall_control.keys.routes import KEYS
+from turncall_control.messaging.routes import MESSAGING
 from turncall_control.numbers.routes import NUMBERS
 from turncall_control.parked.routes import PARKED
 from turncall_control.plane import ConnectBus, Plane, Slice, opened
 from turncall_control.projects.routes import PROJECTS
+from turncall_control.texts.routes import TEXTS
 from turncall_control.usage.routes import USAGE
 from turncall_control.vendors import catalogue
 from turncall_control.vendors.catalogue import Catalogue
@@ -60,7 +62,9 @@ SLICES: Final[tuple[Slice, ...]] = (
     CALLS,
     DIALS,
     ANALYSIS,
+    TEXTS,
     CHAT,
+    MESSAGING,
     USAGE,
     CREDENTIALS,
     INGRESS,

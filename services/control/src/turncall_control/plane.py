@@ -60,7 +60,8 @@ class Counts:
 class Plane(Struct, frozen=True, kw_only=True):
     """The resources of one process. Routes receive it as ``plane``, tasks as their argument.
 
-    ``turns``: one at a time decides about a call that rings here; whoever decides or waits keeps its lock alive.
+    ``turns``: one at a time decides about a call that rings here, and ``contacts``: about what a contact wrote to a
+    project; whoever decides or waits keeps its lock alive.
     """
 
     config: ControlConfig
@@ -87,6 +88,7 @@ class Plane(Struct, frozen=True, kw_only=True):
     accounts: Accounts
     server_circuits: Circuits[tuple[ProjectId, str]]
     transfers_due: asyncio.Event = field(default_factory=asyncio.Event)
+    contacts: WeakValueDictionary[tuple[ProjectId, str], asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     async def carrier(self, project_id: ProjectId, provider: str) -> Carrier:
         """The account that a project's new numbers and calls belong to. Raises `Unavailable` when there is none."""

@@ -11,6 +11,7 @@ from turncall_control.keys.model import KeyRow
 from turncall_control.numbers.model import NumberRow
 from turncall_control.outbox import OutboxRow
 from turncall_control.projects.model import ProjectRow, SigningSecretRow
+from turncall_control.texts.model import OptOutRow, TextRow
 from turncall_control.trail import EntryRow
 from turncall_control.vault import DataKeyRow
 from turncall_control.webhooks.model import DeliveryRow, WebhookRow
@@ -32,6 +33,8 @@ TABLES = (
     JobRow,
     SessionRow,
     MessageRow,
+    TextRow,
+    OptOutRow,
     CallRow,
     CallEventRow,
     EpochRow,

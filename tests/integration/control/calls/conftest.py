@@ -519,6 +519,7 @@ async def _clean(nats_url: str) -> None:
         (subjects.TC_CALLS.name, subjects.PROJECTOR),
         (subjects.TC_JOBS.name, "answers-analysis"),
         (subjects.TC_JOBS.name, "answers-text_turn"),
+        (subjects.TC_JOBS.name, "arrivals"),
     )
     try:
         stream = client.jetstream()

@@ -8,53 +8,17 @@ from typing import Any
 
 import pytest
 
-from turncall_bus.bus import Delivered
 from turncall_proto import ids, subjects
-from turncall_proto.codec import decode, encode
-from turncall_proto.job import JobFailed, ModelUse, TextTurnDone, TextTurnJob, ToolUsed
+from turncall_proto.codec import encode
+from turncall_proto.job import JobFailed, TextTurnJob, ToolUsed
 from turncall_proto.live import TextDelta
-
-
-class Pen:
-    """The text pool in a few lines: keeps the turns it is given, and answers those for which ``answer`` has one."""
-
-    def __init__(self, desk: Any) -> None:
-        self.turns: list[TextTurnJob] = []
-        self.answer: Callable[[TextTurnJob], Any] | None = lambda turn: self.done(turn, f"Echo: {turn.wrote[-1].text}")
-        self.desk = desk
-
-    def done(self, turn: TextTurnJob, text: str, **more: Any) -> TextTurnDone:
-        used = (ModelUse(vendor="echo", model="m", input_tokens=9, output_tokens=2),)
-        return TextTurnDone(
-            job_id=turn.job_id,
-            project_id=turn.project_id,
-            at=datetime.now(UTC),
-            used=used,
-            text=text,
-            through=turn.wrote[-1].seq,
-            **more,
-        )
-
-    async def work(self, message: Delivered) -> None:
-        turn = decode(message.data, TextTurnJob)
-        self.turns.append(turn)
-        if self.answer is not None:
-            await self.give(self.answer(turn))
-
-    async def give(self, answer: Any, suffix: str = "") -> None:
-        await self.desk.bus.publish(
-            subjects.answers("text_turn"), encode(answer), message_id=f"{answer.job_id}{suffix}"
-        )
+from turncall_testkit.pen import Pen, writing
 
 
 @pytest.fixture
 async def pen(desk: Any) -> AsyncIterator[Pen]:
-    pen = Pen(desk)
-    working = await desk.bus.work(
-        subjects.TC_JOBS.name, "jobs-text_turn", pen.work, subject=subjects.job("text_turn"), at_once=4
-    )
-    yield pen
-    await working.close()
+    async with writing(desk.bus) as pen:
+        yield pen
 
 
 async def begun(desk: Any, **more: Any) -> str:

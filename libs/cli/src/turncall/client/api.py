@@ -398,6 +398,28 @@ class TurnCall(Access, Versions):
         body = {"agent_id": agent_id, "contact": contact, "variables": variables or {}, "metadata": metadata or {}}
         return await self.request("POST", "/v1/sessions", SessionView, body=body, key=key)
 
+    async def send_message(
+        self,
+        to: str,
+        from_: str,
+        text: str,
+        *,
+        agent_id: AgentId | None = None,
+        variables: Mapping[str, str] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        key: str = "",
+    ) -> MessageView:
+        """Writes to a contact's phone, in their session; how far it has come is in the session's messages."""
+        body = {
+            "to": to,
+            "from": from_,
+            "text": text,
+            "agent_id": agent_id,
+            "variables": variables or {},
+            "metadata": metadata or {},
+        }
+        return await self.request("POST", "/v1/messages", MessageView, body=body, key=key)
+
     async def sessions(
         self,
         *,

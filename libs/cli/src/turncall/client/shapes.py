@@ -351,6 +351,7 @@ class Channels(Struct, frozen=True, kw_only=True):
     """What a number is used for."""
 
     voice: bool = True
+    sms: bool = True
 
 
 class NumberView(Struct, frozen=True, kw_only=True):
@@ -523,13 +524,15 @@ class CallAnalyses(Struct, frozen=True, kw_only=True):
 
 
 class SessionView(Struct, frozen=True, kw_only=True):
-    """A conversation in writing; ``state`` is active, ended or expired."""
+    """A conversation of a contact with an agent; ``state`` is active, ended or expired. Answers go to ``channel``."""
 
     id: SessionId
     project_id: ProjectId
-    agent_id: AgentId
-    version_id: VersionId
+    agent_id: AgentId | None
+    version_id: VersionId | None
+    variant: str | None
     channel: str
+    number_id: NumberId | None
     contact: str
     state: str
     is_taken_over: bool
@@ -553,6 +556,10 @@ class MessageView(Struct, frozen=True, kw_only=True):
     used: tuple[ModelUse, ...]
     answers: int | None
     failure: str
+    channel: str
+    number_id: NumberId | None
+    delivery: str | None
+    delivery_failure: str
     created_at: datetime
 
 

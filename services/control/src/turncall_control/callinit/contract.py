@@ -9,7 +9,7 @@ from turncall_control.agents.model import Environment
 from turncall_control.http.fields import Label
 from turncall_control.routing import AgentRef
 from turncall_proto.agent import AgentSpec
-from turncall_proto.call import Channel, Direction, KnowledgeContext
+from turncall_proto.call import Channel, Direction, KnowledgeContext, TextChannel
 from turncall_proto.ids import CallId, NumberId, ProjectId
 from turncall_proto.marks import PhoneNumber
 from turncall_proto.variables import Metadata, Variables
@@ -18,12 +18,13 @@ TYPE: Literal["call-init"] = "call-init"
 
 
 class Arrival(Struct, frozen=True, kw_only=True):
-    """A call that has come and is not answered yet. ``call_id`` is the id that it keeps, on every channel."""
+    """A call, or a first message, that has come and is not answered yet. ``call_id`` is the id that it keeps, on every
+    channel; of a message it is that of the session which it begins."""
 
     call_id: CallId
     project_id: ProjectId
     number_id: NumberId | None
-    channel: Channel
+    channel: Channel | TextChannel
     direction: Direction
     from_number: PhoneNumber
     to_number: PhoneNumber

@@ -79,7 +79,7 @@ def aimed_at(target: AgentTarget | WeightedTarget, caller: str, call_id: CallId)
 
 async def _asked(plane: Plane, number: BoundNumber, target: WebhookTarget, ringing: Ringing) -> Routed:
     """What the project's server says, asked once for each call; with a ``why`` when that is of no use."""
-    if not await asking.is_first(plane, ringing.call_id):
+    if ringing.may_be_repeated and not await asking.is_first(plane, ringing.call_id):
         await _other_process(plane, ringing.call_id)
         return Routed(kind="webhook", why=UNFINISHED)
     asked = await asking.ask(plane, target, ringing.arrival(number))

@@ -23,6 +23,11 @@ class Ringing(Struct, frozen=True, kw_only=True, dict=True):
     to_number: str
 
     @property
+    def may_be_repeated(self) -> bool:
+        """Whether another process may be asked about it at the same time: carriers repeat webhooks."""
+        return True
+
+    @property
     def account(self) -> str:
         """The carrier's account that the call is in."""
         return self.proof.account

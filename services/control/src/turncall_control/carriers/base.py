@@ -1,4 +1,4 @@
-"""What control asks of a telephone carrier, and the ways in which a carrier refuses."""
+"""What control asks of carriers of calls and of messages, and the ways in which a carrier refuses."""
 
 from datetime import datetime
 from typing import ClassVar, Literal, Protocol
@@ -53,11 +53,15 @@ class NoSuchNumber(Rejected):
 
 
 class Barred(Rejected):
-    """The account may not call this number, this country, or anybody."""
+    """The account may not call this number, this country, or anybody; or may not write to them."""
+
+
+class OptedOut(Rejected):
+    """The person wants no messages from this number, and has told the carrier so."""
 
 
 class CarrierNumber(Struct, frozen=True, kw_only=True):
-    """A phone number that the account owns, and where its calls are sent.
+    """A phone number that the account owns, and where its calls and messages are sent.
 
     ``is_diverted`` says that an application or a SIP trunk is set on it, which makes ``voice_url`` unused.
     """
@@ -71,14 +75,19 @@ class CarrierNumber(Struct, frozen=True, kw_only=True):
     voice_fallback_url: str = ""
     status_url: str = ""
     is_diverted: bool = False
+    sms_url: str = ""
 
 
 class NumberUrls(Struct, frozen=True, kw_only=True):
-    """Where a carrier sends what happens on a number; an empty string clears that address."""
+    """Where a carrier sends what happens on a number; an empty string clears that address.
+
+    Without a ``sms_url`` messages to the number stay where they go.
+    """
 
     voice_url: str
     voice_fallback_url: str
     status_url: str
+    sms_url: str | None = None
 
 
 class CarrierCall(Struct, frozen=True, kw_only=True):
@@ -113,18 +122,54 @@ class CallOrder(Struct, frozen=True, kw_only=True):
     detects: Literal["no", "at_once", "after_greeting"] = "no"
 
 
-class Carrier(Protocol):
-    """One account at one carrier. Every method raises a `CarrierError` and returns within its own deadline."""
+class TextOrder(Struct, frozen=True, kw_only=True):
+    """A message to be sent to a phone. ``status_url`` is asked by POST whenever it has come further."""
+
+    from_number: str
+    to_number: str
+    body: str
+    status_url: str
+
+
+class SentText(Struct, frozen=True, kw_only=True):
+    """A message that the carrier took to be sent."""
+
+    provider_message_id: str
+    body: str
+    created_at: datetime
+
+
+class Messenger(Protocol):
+    """One account at somebody who carries messages. Every method raises a `CarrierError`, within its own deadline."""
 
     @property
     def provider(self) -> str:
-        """The carrier's name, as calls and numbers store it: ``twilio``."""
+        """The carrier's name, as numbers, calls and messages store it: ``twilio``."""
         ...
 
     @property
     def account(self) -> str:
         """The carrier's name of the account, as it stands in its webhooks."""
         ...
+
+    async def send_text(self, order: TextOrder) -> str:
+        """Has the carrier send a message; its id of it. Never repeated by itself: there is no key to tell repeats by.
+
+        Raises `NotReached` if the carrier got nothing of it, `LimitReached`, `OptedOut`, `NoSuchNumber`, `Barred` and
+        other refusals if it sends nothing, and `Unavailable` if nobody knows.
+        """
+        ...
+
+    async def sent_texts(self, from_number: str, to_number: str, since: datetime) -> list[SentText]:
+        """The messages that were sent by request between two numbers since then, newest first.
+
+        One of the last seconds may be missing.
+        """
+        ...
+
+
+class Carrier(Messenger, Protocol):
+    """One account at one carrier of calls. Every method raises a `CarrierError` and returns within its own deadline."""
 
     async def find_number(self, e164_or_sid: str) -> CarrierNumber:
         """A number of this account, by its E.164 form or by the carrier's id. Raises `Gone`."""
@@ -138,8 +183,11 @@ class Carrier(Protocol):
         """Points a number at us; all addresses are asked by POST. Raises `Gone`. A repeat changes nothing."""
         ...
 
-    async def release_number(self, sid: str) -> None:
-        """Takes our addresses off a number; the account keeps the number. Gone numbers are fine."""
+    async def release_number(self, sid: str, urls: NumberUrls) -> None:
+        """Takes our addresses, which are ``urls``, off a number; the account keeps the number. Gone numbers are fine.
+
+        Where its messages go is left alone, unless that is here.
+        """
         ...
 
     async def place_call(self, order: CallOrder) -> str:

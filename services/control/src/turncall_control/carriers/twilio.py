@@ -1,10 +1,9 @@
 """Twilio: its REST API, the signature on its webhooks, and the documents that answer them."""
 
 import asyncio
-import re
 from base64 import b64encode
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final
@@ -13,7 +12,6 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 import aiohttp
 from litestar.datastructures import FormMultiDict
 from twilio.base import values
-from twilio.base.exceptions import TwilioException, TwilioRestException, TwilioServiceException
 from twilio.http import AsyncHttpClient
 from twilio.http.async_http_client import AsyncTwilioHttpClient
 from twilio.http.response import Response
@@ -24,21 +22,17 @@ from twilio.rest.api.v2010.account.incoming_phone_number import IncomingPhoneNum
 from twilio.twiml.voice_response import Connect, Dial, Gather, VoiceResponse
 
 from turncall_control.carriers.base import (
-    Barred,
     CallOrder,
     CarrierCall,
-    CarrierError,
     CarrierNumber,
     Gone,
-    LimitReached,
-    NoSuchNumber,
-    NotAuthorised,
-    NotInProgress,
     NotReached,
     NumberUrls,
-    Rejected,
+    SentText,
+    TextOrder,
     Unavailable,
 )
+from turncall_control.carriers.twilio_refusals import translated
 from turncall_control.wallet import TwilioAccount
 from turncall_runtime.secret import Secret
 
@@ -48,16 +42,12 @@ REQUEST_TIMEOUT_S: Final = 5.0
 """For one REST request, from connecting to the last byte of the answer."""
 
 _KEY_NAMES: Final = {"*": "star", "#": "hash"}
-_CALL_NOT_IN_PROGRESS: Final = 21220
-_NO_SUCH_NUMBER: Final = frozenset({13223, 13224, 21201, 21211, 21214, 21217, 21401})
-"""The number to call is missing, malformed, or cannot be reached."""
-_BARRED: Final = frozenset({10001, 13227, 20005, 21210, 21215, 21216, 21219, 21408})
-"""The account is not active, or may not call this number: geography, a block list, a trial, a caller id not its own."""
-_LIMITS: Final = frozenset({10004, 20429})
-"""Too many calls, or requests, at a time."""
 _PLACED_AT_MOST: Final = 50
 _DETECTION: Final = {"at_once": "Enable", "after_greeting": "DetectMessageEnd"}
 
+
+NOTHING: Final = "<Response/>"
+"""The document that answers a message: what there is to say is sent by request."""
 
 # Webhooks.
 
@@ -278,7 +268,7 @@ class Twilio:
     async def find_number(self, e164_or_sid: str) -> CarrierNumber:
         """A number of this account. Raises `Gone`."""
         numbers = self._client.incoming_phone_numbers
-        with _translated():
+        with translated():
             if not e164_or_sid.startswith("+"):
                 return _number(await numbers(e164_or_sid).fetch_async())
             found = await numbers.list_async(phone_number=e164_or_sid, limit=1)
@@ -290,12 +280,12 @@ class Twilio:
 
     async def list_numbers(self, limit: int = 200) -> list[CarrierNumber]:
         """The numbers that the account owns, ``limit`` at most."""
-        with _translated():
+        with translated():
             return [_number(found) for found in await self._client.incoming_phone_numbers.list_async(limit=limit)]
 
     async def configure_number(self, sid: str, urls: NumberUrls) -> CarrierNumber:
         """Points a number at us. Raises `Gone`."""
-        with _translated():
+        with translated():
             return _number(
                 await self._client.incoming_phone_numbers(sid).update_async(
                     voice_url=urls.voice_url,
@@ -304,19 +294,24 @@ class Twilio:
                     voice_fallback_method="POST",
                     status_callback=urls.status_url,
                     status_callback_method="POST",
+                    sms_url=values.unset if urls.sms_url is None else urls.sms_url,
+                    sms_method=values.unset if urls.sms_url is None else "POST",
                 )
             )
 
-    async def release_number(self, sid: str) -> None:
+    async def release_number(self, sid: str, urls: NumberUrls) -> None:
         """Takes our addresses off a number; a number that the account lost is fine."""
         try:
-            await self.configure_number(sid, NumberUrls(voice_url="", voice_fallback_url="", status_url=""))
+            is_ours = (await self.find_number(sid)).sms_url == urls.sms_url
+            sms_url = "" if is_ours else None
+            blank = NumberUrls(voice_url="", voice_fallback_url="", status_url="", sms_url=sms_url)
+            await self.configure_number(sid, blank)
         except Gone:
             return
 
     async def place_call(self, order: CallOrder) -> str:
         """Has Twilio place a call; returns its SID. Posted once, whatever comes of it."""
-        with _translated():
+        with translated():
             placed = await self._client.calls.create_async(
                 to=order.to_number,
                 from_=order.from_number,
@@ -334,7 +329,7 @@ class Twilio:
 
     async def placed_calls(self, from_number: str, to_number: str, since: datetime) -> list[str]:
         """The SIDs of outbound API calls between two numbers since then; Twilio's list may lag behind."""
-        with _translated():
+        with translated():
             # Its times filter by day of the call's start, which a queued call has not: so we look at each one's birth.
             found = await self._client.calls.list_async(from_=from_number, to=to_number, limit=_PLACED_AT_MOST)
             return [
@@ -345,28 +340,47 @@ class Twilio:
 
     async def end_call(self, provider_call_id: str) -> None:
         """Hangs up. Raises `Gone` (20404) or `NotInProgress` (21220)."""
-        with _translated():
+        with translated():
             await self._client.calls(provider_call_id).update_async(status="completed")
 
     async def redirect_call(self, provider_call_id: str, url: str) -> None:
         """Has Twilio ask ``url`` what to do with a live call. Raises `Gone` (20404) or `NotInProgress` (21220)."""
-        with _translated():
+        with translated():
             await self._client.calls(provider_call_id).update_async(url=url, method="POST")
 
     async def fetch_call(self, provider_call_id: str) -> CarrierCall:
         """The call as Twilio sees it; eventually consistent. Raises `Gone`."""
-        with _translated():
+        with translated():
             return _call(await self._client.calls(provider_call_id).fetch_async())
 
     async def list_live_calls(self, limit: int = 1000) -> list[CarrierCall]:
         """The account's calls that are in progress, ``limit`` at most; eventually consistent."""
-        with _translated():
+        with translated():
             found = await self._client.calls.list_async(status="in-progress", limit=limit, page_size=min(limit, 1000))
             return [_call(one) for one in found]
 
+    async def send_text(self, order: TextOrder) -> str:
+        """Has Twilio send an SMS; returns its SID. Posted once, whatever comes of it."""
+        with translated():
+            sent = await self._client.messages.create_async(
+                to=order.to_number, from_=order.from_number, body=order.body, status_callback=order.status_url
+            )
+            return str(sent.sid)
+
+    async def sent_texts(self, from_number: str, to_number: str, since: datetime) -> list[SentText]:
+        """The outbound API messages between two numbers since then; Twilio's list may lag behind."""
+        with translated():
+            # Its times filter by the day of sending, which a queued message has not: so we look at each one's birth.
+            found = await self._client.messages.list_async(from_=from_number, to=to_number, limit=_PLACED_AT_MOST)
+            return [
+                SentText(provider_message_id=str(one.sid), body=one.body or "", created_at=one.date_created)
+                for one in found
+                if one.direction == "outbound-api" and one.date_created is not None and one.date_created >= since
+            ]
+
     async def check(self) -> str:
         """How the account stands in Twilio's words, such as ``active``. Raises `NotAuthorised` for a wrong token."""
-        with _translated():
+        with translated():
             return str((await self._client.api.v2010.accounts(self.account).fetch_async()).status)
 
 
@@ -402,48 +416,6 @@ async def connected(
         yield account(http_client, TwilioAccount(account_sid=account_sid, auth_tokens=(auth_token,)))
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Turns the vendor's exceptions into ours; addresses and request bodies stay behind."""
-    try:
-        yield
-    except TwilioRestException as error:
-        raise _ours(error.status, error.code, error.msg) from error
-    except TwilioServiceException as error:
-        raise _ours(error.status, error.code, error.detail or error.title) from error
-    except TwilioException as error:
-        refused = next((part for part in error.args if isinstance(part, Response)), None)
-        if refused is None:
-            raise Unavailable("Twilio gave an answer that is not understood") from error
-        # Lists raise this one, with the response for its second argument (twilio.base.page).
-        raise _ours(refused.status_code, None, "the list was refused") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise Unavailable(f"Twilio gave an answer that is not understood: {type(error).__name__}") from error
-
-
-def _ours(status: int, code: int | None, message: str) -> CarrierError:
-    if code == _CALL_NOT_IN_PROGRESS:
-        return NotInProgress(f"Twilio {code}: the call is not in progress", code=code)
-    if code in _NO_SUCH_NUMBER:
-        return NoSuchNumber(f"Twilio {code}: the number cannot be called", code=code)
-    if code in _BARRED:
-        return Barred(f"Twilio {code}: {_without_numbers(message)}", code=code)
-    if status == 404:
-        return Gone(f"Twilio {code}: no such resource in this account", code=code)
-    if status in (401, 403):
-        return NotAuthorised("Twilio does not accept the account id or the auth token", code=code)
-    if status == 429 or code in _LIMITS:
-        return LimitReached(f"Twilio {code}: too many requests for this account", code=code)
-    if status >= 500:
-        return Unavailable(f"Twilio answered {status}", code=code)
-    return Rejected(f"Twilio {code}: {message}", code=code)
-
-
-def _without_numbers(message: str) -> str:
-    """A refusal without the phone numbers that Twilio quotes in it."""
-    return re.sub(r"\+?\d{6,}", "…", message)
-
-
 def _number(found: IncomingPhoneNumberInstance) -> CarrierNumber:
     able: Mapping[str, Any] = found.capabilities or {}
     return CarrierNumber(
@@ -455,6 +427,7 @@ def _number(found: IncomingPhoneNumberInstance) -> CarrierNumber:
         voice_url=found.voice_url or "",
         voice_fallback_url=found.voice_fallback_url or "",
         status_url=found.status_callback or "",
+        sms_url=found.sms_url or "",
         is_diverted=bool(found.voice_application_sid or found.trunk_sid),
     )
 

@@ -9,9 +9,10 @@ from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from turncall_control.db.base import Id, Row, Word, created_at
+from turncall_control.db.base import Id, Row, StructJson, Word, created_at
 from turncall_proto import ids
-from turncall_proto.ids import AgentId, JobId, MessageId, ProjectId, SessionId, VersionId
+from turncall_proto.agent import AgentSpec
+from turncall_proto.ids import AgentId, JobId, MessageId, NumberId, ProjectId, SessionId, VersionId
 
 
 class SessionState(StrEnum):
@@ -31,8 +32,10 @@ class Author(StrEnum):
 
 
 class SessionRow(Row):
-    """A conversation with one contact.
+    """A conversation of one contact with one agent, on whatever channels; what a user's server defines has no agent.
 
+    ``channel`` is the one on which the contact wrote last, and ``number_id`` our number there, if it has one: answers
+    go that way. ``variant`` is the one of the number's routing that the contact fell to.
     ``message_count`` numbers its messages; ``summary`` stands for those up to ``summarised_through``, and the agent
     knew those up to ``answered_through`` when it answered last. While it ``is_taken_over`` the agent is silent.
     """
@@ -40,19 +43,24 @@ class SessionRow(Row):
     __tablename__ = "sessions"
     __table_args__ = (
         Index("ix_sessions_project_id_id", "project_id", "id"),
+        Index("ix_sessions_project_id_contact", "project_id", "contact", postgresql_where=sql("state = 'active'")),
         Index("ix_sessions_expires_at", "expires_at", postgresql_where=sql("state = 'active'")),
     )
 
     id: Mapped[SessionId] = mapped_column(Id(ids.SESSION), primary_key=True)
     project_id: Mapped[ProjectId] = mapped_column(Id(ids.PROJECT), ForeignKey("projects.id"))
-    agent_id: Mapped[AgentId] = mapped_column(Id(ids.AGENT))
-    version_id: Mapped[VersionId] = mapped_column(Id(ids.VERSION))
+    agent_id: Mapped[AgentId | None] = mapped_column(Id(ids.AGENT))
+    version_id: Mapped[VersionId | None] = mapped_column(Id(ids.VERSION))
+    inline_agent: Mapped[AgentSpec | None] = mapped_column(StructJson(AgentSpec))
+    variant: Mapped[str | None]
     channel: Mapped[str]
+    number_id: Mapped[NumberId | None] = mapped_column(Id(ids.NUMBER))
     contact: Mapped[str]
     state: Mapped[SessionState] = mapped_column(Word(SessionState), server_default=sql("'active'"))
     is_taken_over: Mapped[bool] = mapped_column(server_default=sql("false"))
     variables: Mapped[dict[str, str]] = mapped_column(JSONB, server_default=sql("'{}'"))
     metadata_: Mapped[dict[str, str]] = mapped_column("metadata", JSONB, server_default=sql("'{}'"))
+    knowledge_context: Mapped[str] = mapped_column(server_default=sql("''"))
     summary: Mapped[str] = mapped_column(server_default=sql("''"))
     summarised_through: Mapped[int] = mapped_column(server_default=sql("0"))
     answered_through: Mapped[int] = mapped_column(server_default=sql("0"))
@@ -66,10 +74,21 @@ class MessageRow(Row):
     """One message. ``tools`` and ``used`` are what the agent's answer took; ``failure`` is why nobody answered it.
 
     ``job_id`` is the turn that wrote it: an answer that comes twice is one message. ``answers`` is the last message
-    that the agent knew of then.
+    that the agent knew of then. ``channel`` and ``number_id``, a number of ours, are the way it went;
+    ``origin_id`` is the carrier's id of one that the contact sent. ``delivery`` is how far one that went to a
+    phone has come, and ``delivery_failure`` why it did not arrive.
     """
 
     __tablename__ = "messages"
+    __table_args__ = (
+        Index(
+            "ux_messages_project_id_origin_id",
+            "project_id",
+            "origin_id",
+            unique=True,
+            postgresql_where=sql("origin_id is not null"),
+        ),
+    )
 
     session_id: Mapped[SessionId] = mapped_column(Id(ids.SESSION), ForeignKey("sessions.id"), primary_key=True)
     seq: Mapped[int] = mapped_column(primary_key=True)
@@ -82,4 +101,9 @@ class MessageRow(Row):
     job_id: Mapped[JobId | None] = mapped_column(Id(ids.JOB), unique=True)
     answers: Mapped[int | None]
     failure: Mapped[str] = mapped_column(server_default=sql("''"))
+    channel: Mapped[str] = mapped_column(server_default=sql("'chat'"))
+    number_id: Mapped[NumberId | None] = mapped_column(Id(ids.NUMBER))
+    origin_id: Mapped[str | None]
+    delivery: Mapped[str | None]
+    delivery_failure: Mapped[str] = mapped_column(server_default=sql("''"))
     created_at: Mapped[datetime] = created_at()

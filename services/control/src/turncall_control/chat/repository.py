@@ -10,8 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.chat.model import Author, MessageRow, SessionRow, SessionState
 from turncall_control.db.base import owned
+from turncall_control.db.engine import bare
 from turncall_control.errors import NotFound
 from turncall_control.http.paging import PageAsked, newest_first
+from turncall_control.texts import queue
 from turncall_proto import ids
 from turncall_proto.ids import AgentId, MessageId, ProjectId, SessionId
 
@@ -28,6 +30,33 @@ async def get(
     if row is None:
         raise NotFound
     return row
+
+
+async def active(session: AsyncSession, project_id: ProjectId, agent_id: AgentId, contact: str) -> SessionRow | None:
+    """The living session of an agent and a contact, for this transaction alone: the one of which was last heard."""
+    found: SessionRow | None = await session.scalar(
+        select(SessionRow)
+        .where(
+            owned(SessionRow.project_id, project_id),
+            SessionRow.contact == contact,
+            SessionRow.agent_id == agent_id,
+            SessionRow.state == SessionState.ACTIVE,
+            SessionRow.expires_at > func.now(),
+        )
+        .order_by(SessionRow.expires_at.desc())
+        .limit(1)
+        .with_for_update()
+    )
+    return found
+
+
+async def begin(session: AsyncSession, row: SessionRow) -> None:
+    """Stores a new session, in which nothing was said yet."""
+    row.state, row.is_taken_over, row.summary = SessionState.ACTIVE, False, ""
+    row.message_count = row.summarised_through = row.answered_through = 0
+    session.add(row)
+    await session.flush()
+    await session.refresh(row)
 
 
 async def page(
@@ -63,7 +92,7 @@ async def messages(
 
 
 async def write(session: AsyncSession, row: SessionRow, author: Author, words: str, **more: Any) -> MessageRow:
-    """Adds a message to a locked session, which lives on from here."""
+    """Adds a message to a locked session, which lives on from here; it went the session's way unless ``more`` says."""
     row.message_count += 1
     row.expires_at = datetime.now(UTC) + LASTS
     message = MessageRow(
@@ -73,11 +102,34 @@ async def write(session: AsyncSession, row: SessionRow, author: Author, words: s
         seq=row.message_count,
         author=author,
         text=words,
-        **more,
+        **{"channel": row.channel, "number_id": row.number_id, **more},
     )
     session.add(message)
     await session.flush()
     await session.refresh(message)
+    return message
+
+
+async def answer(
+    session: AsyncSession, row: SessionRow, author: Author, words: str, *, installation: str, **more: Any
+) -> MessageRow:
+    """Adds what the agent, or a person in its place, says: it goes to the contact's phone if that is where they write.
+
+    ``installation`` is the carrier account of numbers that name none.
+    """
+    message = await write(session, row, author, words, **more)
+    if message.number_id is not None:
+        await queue.post(
+            await bare(session),
+            row.project_id,
+            row.id,
+            message.seq,
+            message.number_id,
+            row.contact,
+            words,
+            installation=installation,
+        )
+        await session.refresh(message)
     return message
 
 
@@ -148,12 +200,12 @@ async def notify(session: AsyncSession, row: SessionRow, kind: str, data: msgspe
             "insert into webhook_deliveries (project_id, webhook_id, type, at, data)"
             " select project_id, id, cast(:kind as text), now(), cast(:data as jsonb) from webhooks"
             " where project_id = :project and is_enabled and (event_types = '{}' or :kind = any(event_types))"
-            " and (agent_id is null or agent_id = :agent)"
+            " and (agent_id is null or agent_id = cast(:agent as uuid))"
         ),
         {
             "kind": kind,
             "data": msgspec.json.encode(data).decode(),
             "project": ids.parsed(ids.PROJECT, row.project_id),
-            "agent": ids.parsed(ids.AGENT, row.agent_id),
+            "agent": None if row.agent_id is None else ids.parsed(ids.AGENT, row.agent_id),
         },
     )

@@ -34,6 +34,7 @@ from turncall_proto.template import filled
 
 EXPIRE_EVERY_S: Final = 10.0
 EXPIRED_AT_ONCE: Final = 100
+CHANNEL: Final = "chat"
 _SESSION: Final = in_path("session_id", ids.SESSION)
 
 
@@ -70,21 +71,13 @@ async def create_session(
         project_id=caller.project_id,
         agent_id=version.agent_id,
         version_id=version.id,
-        channel="chat",
+        channel=CHANNEL,
         contact=data.contact,
         variables=data.variables,
         metadata_=data.metadata,
         expires_at=datetime.now(UTC) + repository.LASTS,
-        message_count=0,
-        summarised_through=0,
-        answered_through=0,
-        summary="",
-        is_taken_over=False,
-        state=SessionState.ACTIVE,
     )
-    session.add(row)
-    await session.flush()
-    await session.refresh(row)
+    await repository.begin(session, row)
     await repository.notify(session, row, CREATED, session_view(row))
     greeting = filled(agent.first_message, agent.variables | data.variables).strip()
     if greeting:
@@ -145,7 +138,7 @@ async def write_message(
     """Writes a message and waits for the agent's answer, a minute at most; one that comes later is in the messages.
 
     Messages that are written before the agent answers are answered together. What an operator writes takes the session
-    over: the agent is silent until it is released.
+    over: the agent is silent until it is released; it goes to the contact's phone if that is where they wrote last.
     """
     identity = SessionId(session_id)
     async with Following(plane, caller.project_id, identity) as following:
@@ -268,11 +261,15 @@ async def _written(plane: Plane, caller: Caller, session_id: SessionId, data: Me
     async with in_project(plane.database, caller.project_id) as session:
         row = await _living(session, caller, session_id)
         author = Author(data.author)
-        message = await repository.write(session, row, author, data.text)
         if author is Author.OPERATOR:
             row.is_taken_over = True
-        elif not row.is_taken_over:
-            await repository.order_turn(session, row)
+            account = plane.accounts.installation
+            message = await repository.answer(session, row, author, data.text, installation=account)
+        else:
+            row.channel, row.number_id = CHANNEL, None
+            message = await repository.write(session, row, author, data.text)
+            if not row.is_taken_over:
+                await repository.order_turn(session, row)
         kind = RECEIVED if author is Author.CONTACT else SENT
         await repository.notify(session, row, kind, message_view(message))
     await news.tell(plane.bus, caller.project_id, session_id)

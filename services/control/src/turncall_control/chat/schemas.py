@@ -7,7 +7,7 @@ from msgspec import Meta, Struct, field
 from turncall_control.chat.model import Author, SessionState
 from turncall_control.http.fields import Moment
 from turncall_proto.call import TextChannel
-from turncall_proto.ids import AgentId, MessageId, ProjectId, SessionId, VersionId
+from turncall_proto.ids import AgentId, MessageId, NumberId, ProjectId, SessionId, VersionId
 from turncall_proto.job import ModelUse, ToolUsed
 from turncall_proto.marks import PERSONAL
 from turncall_proto.variables import Metadata, Variables
@@ -37,13 +37,18 @@ class SessionNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class SessionView(Struct, frozen=True, kw_only=True):
-    """A conversation in writing."""
+    """A conversation of one contact with one agent, on whatever channels the contact uses."""
 
     id: SessionId
     project_id: ProjectId
-    agent_id: Annotated[AgentId, Meta(description="Who answers; another one than at first after a handoff.")]
-    version_id: VersionId
-    channel: TextChannel
+    agent_id: Annotated[
+        AgentId | None,
+        Meta(description="Another one than at first after a handoff. Null: the project's server defined who answers."),
+    ]
+    version_id: VersionId | None
+    variant: Annotated[str | None, Meta(description="The variant of the number's routing that the contact fell to.")]
+    channel: Annotated[TextChannel, Meta(description="On which the contact wrote last; answers go there.")]
+    number_id: Annotated[NumberId | None, Meta(description="The project's number on that channel.")]
     contact: Contact
     state: SessionState
     is_taken_over: Annotated[bool, Meta(description="A person writes in the agent's place.")]
@@ -79,6 +84,29 @@ class MessageView(Struct, frozen=True, kw_only=True):
         int | None, Meta(description="Of the agent's: the last message that it knew of; null for the others.")
     ]
     failure: Annotated[str, Meta(description="Why the agent could not answer it.")]
+    channel: TextChannel
+    number_id: Annotated[NumberId | None, Meta(description="The project's number that it came to, or went from.")]
+    delivery: Annotated[
+        Literal["queued", "accepted", "sent", "delivered", "read", "failed"] | None,
+        Meta(description="How far it has come on its way to a phone, as far as the carrier says; null for the others."),
+    ]
+    delivery_failure: Annotated[
+        Literal[
+            "",
+            "opted_out",
+            "invalid_number",
+            "unreachable",
+            "blocked",
+            "not_allowed",
+            "window_closed",
+            "carrier_limit",
+            "refused",
+            "lost",
+            "no_account",
+            "unknown",
+        ],
+        Meta(description="Why it did not arrive."),
+    ]
     created_at: Moment
 
 

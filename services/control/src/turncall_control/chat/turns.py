@@ -4,7 +4,7 @@ import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 from sqlalchemy import select
@@ -17,11 +17,12 @@ from turncall_control.chat import news, repository
 from turncall_control.chat.model import Author, MessageRow, SessionRow, SessionState
 from turncall_control.chat.views import message_view
 from turncall_control.jobs.lane import Connection, Due, Kind
+from turncall_control.numbers.model import NumberRow
 from turncall_control.plane import Plane
 from turncall_control.webhooks.sessions import SENT
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec
-from turncall_proto.call import CallStart
+from turncall_proto.call import CallStart, TextChannel
 from turncall_proto.ids import CallId, ProjectId, SessionId
 from turncall_proto.job import JobFailed, TextTurnDone, TextTurnJob, Wrote
 
@@ -39,13 +40,13 @@ async def plan(connection: Connection, plane: Plane, due: Due) -> TextTurnJob | 
         row = await session.get(SessionRow, session_id)
         if row is None or row.state != SessionState.ACTIVE or row.is_taken_over:
             return None
-        version = await session.get(VersionRow, row.version_id)
-        if version is None:
+        agent = await _agent(session, row)
+        if agent is None:
             return None
+        number = None if row.number_id is None else await session.get(NumberRow, row.number_id)
         wrote = (await repository.messages(session, row, after=row.summarised_through))[-MOST_MESSAGES:]
     if not wrote:
         return None
-    agent = msgspec.convert(version.config, AgentSpec)
     wallet = await plane.wallets.open(row.project_id, connection)
     start = CallStart(
         call_id=CallId(row.id),
@@ -54,15 +55,16 @@ async def plan(connection: Connection, plane: Plane, due: Due) -> TextTurnJob | 
         agent_id=row.agent_id,
         version_id=row.version_id,
         agent=agent,
-        channel="chat",
+        channel=cast(TextChannel, row.channel),
         direction="inbound",
         from_number=row.contact,
-        to_number="",
-        provider=row.channel,
+        to_number="" if number is None else number.e164,
+        provider=row.channel if number is None else number.carrier,
         provider_call_id="",
         called_at=row.created_at,
         variables=row.variables,
         metadata=row.metadata_,
+        knowledge_context=row.knowledge_context,
         **plans.sealed(plane, row.project_id, wallet, agent),
     )
     return TextTurnJob(
@@ -74,6 +76,14 @@ async def plan(connection: Connection, plane: Plane, due: Due) -> TextTurnJob | 
         wrote=tuple(_wrote(message) for message in wrote),
         summary=row.summary,
     )
+
+
+async def _agent(session: AsyncSession, row: SessionRow) -> AgentSpec | None:
+    """Who answers: the session's version, or what the project's server defined for it."""
+    if row.version_id is None:
+        return row.inline_agent
+    version = await session.get(VersionRow, row.version_id)
+    return None if version is None else msgspec.convert(version.config, AgentSpec)
 
 
 def _wrote(row: MessageRow) -> Wrote:
@@ -95,7 +105,7 @@ async def take(
             if isinstance(answer, JobFailed):
                 await _failed(session, row, answer)
             else:
-                await _answered(session, row, answer)
+                await _answered(session, row, answer, plane.accounts.installation)
     return partial(_go_on, plane, project_id, session_id)
 
 
@@ -118,15 +128,16 @@ async def _failed(session: AsyncSession, row: SessionRow, answer: JobFailed) -> 
         last.failure = answer.detail
 
 
-async def _answered(session: AsyncSession, row: SessionRow, answer: TextTurnDone) -> None:
+async def _answered(session: AsyncSession, row: SessionRow, answer: TextTurnDone, installation: str) -> None:
     if answer.summarised_through:
         row.summary, row.summarised_through = answer.summary, answer.summarised_through
     if answer.text:
-        message = await repository.write(
+        message = await repository.answer(
             session,
             row,
             Author.AGENT,
             answer.text,
+            installation=installation,
             job_id=answer.job_id,
             answers=answer.through,
             tools=json.loads(msgspec.json.encode(answer.tools)),
@@ -145,6 +156,7 @@ async def _hand_over(session: AsyncSession, row: SessionRow, answer: TextTurnDon
     assert answer.handed_to is not None
     version = await in_service(session, row.project_id, answer.handed_to)
     if version is not None:
+        row.inline_agent = None
         row.agent_id, row.version_id = version.agent_id, version.id
         if not answer.text:
             row.answered_through = 0  # the new agent has the first word

@@ -1,6 +1,6 @@
 """From rows to what the API and webhooks show. Pure."""
 
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 
@@ -17,7 +17,9 @@ def session_view(row: SessionRow) -> SessionView:
         project_id=row.project_id,
         agent_id=row.agent_id,
         version_id=row.version_id,
+        variant=row.variant,
         channel=cast(TextChannel, row.channel),
+        number_id=row.number_id,
         contact=row.contact,
         state=row.state,
         is_taken_over=row.is_taken_over,
@@ -42,5 +44,9 @@ def message_view(row: MessageRow) -> MessageView:
         used=msgspec.convert(row.used, tuple[ModelUse, ...]),
         answers=row.answers,
         failure=row.failure,
+        channel=cast(TextChannel, row.channel),
+        number_id=row.number_id,
+        delivery=cast(Any, "queued" if row.delivery == "asked" else row.delivery),
+        delivery_failure=cast(Any, row.delivery_failure),
         created_at=row.created_at,
     )

@@ -4,19 +4,15 @@ Signed requests always get a document and never a problem: Twilio would read the
 """
 
 import asyncio
-import re
 from collections.abc import Awaitable
 from typing import Any, Final
 from uuid import UUID
 
 from litestar import Request, Response, post
 from litestar.background_tasks import BackgroundTask
-from litestar.datastructures import FormMultiDict
 from litestar.di import NamedDependency
 from litestar.params import FromPath
-from msgspec import Struct
 
-from turncall_control.auth import NOTHING, Permission, needs
 from turncall_control.calls import (
     admission,
     callbacks,
@@ -38,12 +34,11 @@ from turncall_control.calls.plans import REDIRECTED, resume_url
 from turncall_control.calls.ringing import Admitted, Ringing
 from turncall_control.calls.state import CARRIER_ENDS
 from turncall_control.carriers import twilio
-from turncall_control.carriers.accounts import Proof
 from turncall_control.db import failures
 from turncall_control.dials import answering
-from turncall_control.errors import ControlError
+from turncall_control.ingress.signed import OPT, Asked, asked_by, number_in
+from turncall_control.ingress.texts import take_text, take_text_status
 from turncall_control.plane import Plane, Slice
-from turncall_control.wallet import TwilioAccount
 from turncall_proto import ids
 from turncall_proto.call import CallStart, CallState, EndedReason
 from turncall_proto.ids import CallId
@@ -57,57 +52,39 @@ MAX_PARTY_LENGTH: Final = 64
 
 log = logs.logger(__name__)
 
-_OPT: Final = needs(Permission.SIGNED, NOTHING)
 
-
-_ACCOUNT_SID: Final = re.compile(r"AC[0-9a-f]{32}", re.ASCII)
-
-
-class Asked(Struct, frozen=True, kw_only=True):
-    """A signed request: its form, and what the signature proves."""
-
-    form: FormMultiDict
-    proof: Proof
-
-
-class SignatureRefused(ControlError):
-    """A webhook that is not signed with a token of its account that somebody here holds."""
-
-    status, name, title = 403, "signature-refused", "The request is not signed by the carrier"
-
-
-@post("/webhooks/twilio/voice/inbound", status_code=200, opt=_OPT, include_in_schema=False)
+@post("/webhooks/twilio/voice/inbound", status_code=200, opt=OPT, include_in_schema=False)
 async def answer_inbound(request: Request[Any, Any, Any], plane: NamedDependency[Plane]) -> Response[str]:
     """Twilio asks what to do with a call that rings."""
-    asked = await _asked_by(request, plane)
+    asked = await asked_by(request, plane)
     return await _document(plane, _answer(plane, asked, _since_s(request)))
 
 
-@post("/webhooks/twilio/voice/resume/{call_id:str}/{epoch:int}", status_code=200, opt=_OPT, include_in_schema=False)
+@post("/webhooks/twilio/voice/resume/{call_id:str}/{epoch:int}", status_code=200, opt=OPT, include_in_schema=False)
 async def answer_resume(
     request: Request[Any, Any, Any], plane: NamedDependency[Plane], call_id: FromPath[str], epoch: FromPath[int]
 ) -> Response[str]:
     """Twilio asks what comes next: the media socket of an epoch has ended."""
-    asked = await _asked_by(request, plane)
+    asked = await asked_by(request, plane)
     is_redirected = REDIRECTED in request.query_params
     return await _document(plane, _continue(plane, asked, call_id, epoch, _since_s(request), is_redirected))
 
 
-@post("/webhooks/twilio/voice/outbound/{call_id:str}", status_code=200, opt=_OPT, include_in_schema=False)
+@post("/webhooks/twilio/voice/outbound/{call_id:str}", status_code=200, opt=OPT, include_in_schema=False)
 async def answer_outbound(
     request: Request[Any, Any, Any], plane: NamedDependency[Plane], call_id: FromPath[str]
 ) -> Response[str]:
     """Somebody whom we called has picked up."""
-    asked = await _asked_by(request, plane)
+    asked = await asked_by(request, plane)
     return await _document(plane, _connect(plane, asked, call_id, _since_s(request)))
 
 
-@post("/webhooks/twilio/voice/forwarded/{call_id:str}", status_code=200, opt=_OPT, include_in_schema=False)
+@post("/webhooks/twilio/voice/forwarded/{call_id:str}", status_code=200, opt=OPT, include_in_schema=False)
 async def answer_forwarded(
     request: Request[Any, Any, Any], plane: NamedDependency[Plane], call_id: FromPath[str]
 ) -> Response[str]:
     """Twilio asks what comes next: the connection to a fallback phone was made and is over, or was not made."""
-    asked = await _asked_by(request, plane)
+    asked = await asked_by(request, plane)
     return await _document(plane, _after_forward(plane, asked, call_id))
 
 
@@ -117,32 +94,32 @@ async def answer_forwarded(
         for step in ("transfer", "transferred", "operator", "accept", "operator-status")
     ],
     status_code=200,
-    opt=_OPT,
+    opt=OPT,
     include_in_schema=False,
 )
 async def answer_transfer(
     request: Request[Any, Any, Any], plane: NamedDependency[Plane], transfer_id: FromPath[str]
 ) -> Response[str]:
     """Twilio asks, or tells, what concerns a caller who is being connected to a person, or that person."""
-    asked = await _asked_by(request, plane)
+    asked = await asked_by(request, plane)
     return await _document(plane, _transfer(plane, asked, request.scope["path"].split("/")[4], transfer_id))
 
 
-@post("/webhooks/twilio/voice/fallback", status_code=200, opt=_OPT, include_in_schema=False)
+@post("/webhooks/twilio/voice/fallback", status_code=200, opt=OPT, include_in_schema=False)
 async def answer_fallback(request: Request[Any, Any, Any], plane: NamedDependency[Plane]) -> Response[str]:
     """Twilio could not reach us, or could not use our answer."""
-    asked = await _asked_by(request, plane)
+    asked = await asked_by(request, plane)
     log.error("twilio.fallback", error_code=asked.form.get("ErrorCode"), provider_call_id=asked.form.get("CallSid"))
     return await _document(plane, _give_up(plane, asked))
 
 
-@post("/webhooks/twilio/voice/status", status_code=200, opt=_OPT, include_in_schema=False)
+@post("/webhooks/twilio/voice/status", status_code=200, opt=OPT, include_in_schema=False)
 async def take_status(request: Request[Any, Any, Any], plane: NamedDependency[Plane]) -> Response[str]:
     """Twilio says how a call stands; after a failure of ours it says so again, a few times within 15 s."""
     return await _noted(request, plane, None)
 
 
-@post("/webhooks/twilio/voice/status/{call_id:str}", status_code=200, opt=_OPT, include_in_schema=False)
+@post("/webhooks/twilio/voice/status/{call_id:str}", status_code=200, opt=OPT, include_in_schema=False)
 async def take_outbound_status(
     request: Request[Any, Any, Any], plane: NamedDependency[Plane], call_id: FromPath[str]
 ) -> Response[str]:
@@ -151,7 +128,7 @@ async def take_outbound_status(
 
 
 async def _noted(request: Request[Any, Any, Any], plane: Plane, call_id: str | None) -> Response[str]:
-    asked = await _asked_by(request, plane)
+    asked = await asked_by(request, plane)
     try:
         if not await callbacks.take(plane, _callback(asked, call_id)):
             log.info("twilio.status_ignored", provider_call_id=asked.form.get("CallSid"))
@@ -159,27 +136,6 @@ async def _noted(request: Request[Any, Any, Any], plane: Plane, call_id: str | N
         log.error("twilio.status_lost", provider_call_id=asked.form.get("CallSid"), exc_info=error)
         return Response("", status_code=503, media_type="text/xml")
     return Response("", status_code=204)
-
-
-async def _asked_by(request: Request[Any, Any, Any], plane: Plane) -> Asked:
-    """What a signed request says, and whose signature it is.
-
-    Raises `SignatureRefused` for everything else, garbage included; nothing that the form says is believed before.
-    """
-    path = request.scope.get("raw_path") or request.scope["path"].encode()
-    query = request.scope["query_string"]
-    asked = (path.partition(b"?")[0] + (b"?" + query if query else b"")).decode("latin-1")
-    url, signature = plane.config.public_url + asked, request.headers.get(twilio.SIGNATURE_HEADER, "")
-    form = twilio.form_of(await request.body())
-
-    def signed_with(account: TwilioAccount) -> bool:
-        return twilio.is_signed(form, url=url, signature=signature, auth_tokens=account.auth_tokens)
-
-    claimed = form.get("AccountSid", "")
-    proof = await plane.accounts.prove(claimed, signed_with) if _ACCOUNT_SID.fullmatch(claimed) else None
-    if proof is None:
-        raise SignatureRefused("no account here signed it; check the auth token and TURNCALL_PUBLIC_URL")
-    return Asked(form=form, proof=proof)
 
 
 async def _answer(plane: Plane, asked: Asked, since_s: float | None) -> Admitted:
@@ -264,7 +220,7 @@ async def _after_forward(plane: Plane, asked: Asked, call_id: str) -> Admitted:
         outcome=outcome,
         is_answered=outcome in ("completed", "answered"),
         is_over=asked.form.get("CallStatus") in CARRIER_ENDS,
-        duration_s=_number(asked.form.get("DialCallDuration")),
+        duration_s=number_in(asked.form.get("DialCallDuration")),
     )
     admitted = await closing.after_forward(plane, twilio, asked.proof, CallId(call_id), dialled)
     return admitted or Admitted(answer=twilio.hang_up(), plan=None)
@@ -283,7 +239,7 @@ async def _transfer(plane: Plane, asked: Asked, step: str, transfer: str) -> Adm
         case "accept":
             answer = await transfers.key_pressed(plane, twilio, transfer_id, form.get("Digits", ""))
         case "operator-status":
-            sip_code = _number(form.get("SipResponseCode"))
+            sip_code = number_in(form.get("SipResponseCode"))
             await transfers.leg_said(plane, transfer_id, form.get("CallStatus", ""), sip_code)
             answer = twilio.hang_up()
         case "transferred" if form.get("CallStatus") in CARRIER_ENDS:
@@ -301,7 +257,7 @@ async def _transfer(plane: Plane, asked: Asked, step: str, transfer: str) -> Adm
 
 def _since_s(request: Request[Any, Any, Any]) -> float | None:
     """Since when the caller has waited, in unix seconds, as an earlier answer of ours had the carrier tell us."""
-    return _number(request.query_params.get(unrecorded.SINCE), max_digits=12)
+    return number_in(request.query_params.get(unrecorded.SINCE), max_digits=12)
 
 
 async def _give_up(plane: Plane, asked: Asked) -> Admitted:
@@ -349,15 +305,10 @@ def _callback(asked: Asked, call_id: str | None = None) -> Callback:
         provider_call_id=asked.form.get("CallSid", ""),
         our_number=asked.form.get("To" if call_id is None else "From", "")[:MAX_PARTY_LENGTH],
         status=asked.form.get("CallStatus", ""),
-        sequence_number=_number(asked.form.get("SequenceNumber")),
-        duration_s=_number(asked.form.get("CallDuration")),
-        sip_code=_number(asked.form.get("SipResponseCode")),
+        sequence_number=number_in(asked.form.get("SequenceNumber")),
+        duration_s=number_in(asked.form.get("CallDuration")),
+        sip_code=number_in(asked.form.get("SipResponseCode")),
     )
-
-
-def _number(text: str | None, max_digits: int = 9) -> int | None:
-    """A count in a form; absent when it is blank or no count."""
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) <= max_digits else None
 
 
 INGRESS: Final = Slice(
@@ -371,5 +322,7 @@ INGRESS: Final = Slice(
         answer_fallback,
         take_status,
         take_outbound_status,
+        take_text,
+        take_text_status,
     ),
 )

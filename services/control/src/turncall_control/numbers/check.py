@@ -15,7 +15,7 @@ from turncall_control.errors import ControlError, NotFound
 from turncall_control.numbers import repository
 from turncall_control.numbers.model import NumberRow
 from turncall_control.numbers.schemas import Finding, NumberCheck
-from turncall_control.numbers.service import urls
+from turncall_control.numbers.service import wanted_urls
 from turncall_control.plane import Plane
 from turncall_control.vendors.catalogue import missing_keys
 from turncall_proto.ids import AgentId, NumberId, ProjectId
@@ -41,7 +41,7 @@ async def check(plane: Plane, project_id: ProjectId, number_id: NumberId) -> Num
         row = await repository.get(session, project_id, number_id)
         answering = [finding async for finding in _agents(plane, session, row)]
     account = await _asked(plane, row)
-    ours = urls(plane.config.public_url, row.carrier)
+    ours = wanted_urls(plane.config.public_url, row)
     findings = (
         public_address(plane.config.public_url, is_production=plane.config.env == "production"),
         *_carrier_findings(account, ours),
@@ -66,12 +66,14 @@ def public_address(public_url: str, *, is_production: bool) -> Finding:
 
 
 def addresses(number: CarrierNumber, ours: NumberUrls) -> Iterator[Finding]:
-    """Where the carrier sends a number's calls, against where they belong."""
-    pairs: tuple[tuple[Literal["voice_url", "voice_fallback_url", "status_url"], str, str], ...] = (
+    """Where the carrier sends a number's calls and messages, against where they belong."""
+    pairs: list[tuple[Literal["voice_url", "voice_fallback_url", "status_url", "sms_url"], str, str]] = [
         ("voice_url", number.voice_url, ours.voice_url),
         ("voice_fallback_url", number.voice_fallback_url, ours.voice_fallback_url),
         ("status_url", number.status_url, ours.status_url),
-    )
+    ]
+    if ours.sms_url is not None and number.can_sms:
+        pairs.append(("sms_url", number.sms_url, ours.sms_url))
     for name, found, expected in pairs:
         is_ok = found == expected
         yield Finding(check=name, is_ok=is_ok, found=found, expected=expected, what_to_do="" if is_ok else _CONFIGURE)

@@ -91,6 +91,7 @@ class Finding(Struct, frozen=True, kw_only=True):
         "voice_url",
         "voice_fallback_url",
         "status_url",
+        "sms_url",
         "not_diverted",
         "agent",
     ]

@@ -26,8 +26,8 @@ from turncall_proto.ids import NumberId, ProjectId
 
 CARRIER: Final = "twilio"
 RETRY_AFTER_S: Final = 5
-STATUS_RETRIES: Final = "rc=3&rp=ct,rt,5xx"
-"""Twilio's connection override: by itself it does not repeat a status callback that was answered with a 5xx."""
+RETRIES: Final = "rc=3&rp=ct,rt,5xx"
+"""Twilio's connection override: by itself it repeats neither a status callback nor a message answered with a 5xx."""
 _NOT_OWNED: Final = "The carrier's account does not own it"
 
 
@@ -44,13 +44,20 @@ class CredentialsRefused(Conflict):
 
 
 def urls(public_url: str, provider: str) -> NumberUrls:
-    """Where a carrier sends the calls of our numbers."""
+    """Where a carrier sends the calls of our numbers, and the messages."""
     voice = f"{public_url}/webhooks/{provider}/voice"
     return NumberUrls(
         voice_url=f"{voice}/inbound",
         voice_fallback_url=f"{voice}/fallback",
-        status_url=f"{voice}/status#{STATUS_RETRIES}",
+        status_url=f"{voice}/status#{RETRIES}",
+        sms_url=f"{public_url}/webhooks/{provider}/sms/inbound#{RETRIES}",
     )
+
+
+def wanted_urls(public_url: str, row: NumberRow) -> NumberUrls:
+    """Where the carrier is to send what happens on a number; messages only if the number takes them."""
+    every = urls(public_url, row.carrier)
+    return every if row.settings.channels.sms else replace(every, sms_url=None)
 
 
 async def bind(
@@ -66,7 +73,7 @@ async def bind(
         await check_url(plane, settings.routing.url, "routing.url")
     async with in_project(plane.database, project_id) as session:
         await _check(session, project_id, settings)
-    number = await _owned_number(carrier, wanted)
+    number = await _owned_number(carrier, wanted, settings)
     try:
         async with in_project(plane.database, project_id) as session:
             row = await repository.add(session, project_id, settings, carrier, number)
@@ -116,13 +123,13 @@ async def unbind(plane: Plane, project_id: ProjectId, number_id: NumberId) -> No
         row = await repository.get(session, project_id, number_id)
     carrier = await plane.carrier_of(project_id, row.carrier, row.account)
     with carrier_errors():
-        await carrier.release_number(row.carrier_sid)
+        await carrier.release_number(row.carrier_sid, urls(plane.config.public_url, row.carrier))
     await forget(plane, project_id, number_id)
 
 
 async def _configured(plane: Plane, carrier: Carrier, row: NumberRow) -> NumberRow:
     with carrier_errors():
-        await carrier.configure_number(row.carrier_sid, urls(plane.config.public_url, carrier.provider))
+        await carrier.configure_number(row.carrier_sid, wanted_urls(plane.config.public_url, row))
     async with in_project(plane.database, row.project_id) as session:
         fresh = await repository.get(session, row.project_id, row.id)
         repository.confirmed(fresh)
@@ -135,13 +142,13 @@ async def forget(plane: Plane, project_id: ProjectId, number_id: NumberId) -> No
         await session.delete(await repository.get(session, project_id, number_id))
 
 
-async def _owned_number(carrier: Carrier, wanted: str) -> CarrierNumber:
+async def _owned_number(carrier: Carrier, wanted: str, settings: Settings) -> CarrierNumber:
     try:
         with carrier_errors():
             number = await carrier.find_number(wanted)
     except NotFound as error:
         raise Invalid.at("number", _NOT_OWNED) from error
-    if not number.can_voice:
+    if settings.channels.voice and not number.can_voice:
         raise Invalid.at("number", "The carrier does not take calls on it")
     return number
 

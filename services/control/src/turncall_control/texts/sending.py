@@ -1,0 +1,182 @@
+"""Asks carriers to send the texts that are due, each once, and finds out about those whose answer was lost."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from turncall_control.carriers.base import (
+    Barred,
+    CarrierError,
+    LimitReached,
+    Messenger,
+    NoSuchNumber,
+    NotReached,
+    OptedOut,
+    TextOrder,
+    Unavailable,
+)
+from turncall_control.plane import Plane
+from turncall_control.texts import optouts, queue
+from turncall_control.texts.model import TextFailure
+from turncall_control.texts.queue import Letter
+from turncall_runtime import logs
+
+SEND_EVERY_S: Final = 0.25
+SWEEP_EVERY_S: Final = 1.0
+LOOK_AFTER_S: Final = 2.0
+"""How long after an answer was lost the carrier is first asked about the text: its list lags behind."""
+LOOK_AGAIN_S: Final = 5.0
+LOST_AFTER_S: Final = 60.0
+"""A text that the carrier does not list by then was never taken; it is asked for once more, and then given up."""
+CLOCKS_APART_S: Final = 5.0
+"""How far the carrier's clock may be behind ours, and how coarse its times are."""
+AGAIN_AFTER_S: Final = (2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+"""Between two tries of a text that the carrier refused for the moment, or could not be reached for."""
+MOST_REFUSALS: Final = 8
+MOST_TRIES_WHEN_LOST: Final = 2
+AT_ONCE: Final = 32
+"""Questions to carriers that one process has open."""
+STATUS_RETRIES: Final = "rc=3&rp=ct,rt,5xx"
+
+log = logs.logger(__name__)
+
+
+class Sender:
+    """One process's share of sending. ``asking`` is entered while it works; it owns the questions that are open."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+        self._open: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def asking(self) -> AsyncIterator[None]:
+        """At the end, open questions are given up: the next process finds out what became of them."""
+        try:
+            yield
+        finally:
+            for task in self._open:
+                task.cancel()
+            await asyncio.gather(*self._open, return_exceptions=True)
+
+    async def attend(self) -> None:
+        """Takes up texts that are due, and asks for them. Returns without waiting for the carriers."""
+        if len(self._open) >= AT_ONCE:
+            return
+        async with self._plane.database.pool.connection() as connection, connection.transaction():
+            letters = await queue.claim(connection)
+        for letter in letters:
+            task = asyncio.create_task(self._ask(letter), name=f"text {letter.text_id}")
+            self._open.add(task)
+            task.add_done_callback(self._asked)
+
+    def _asked(self, task: asyncio.Task[None]) -> None:
+        self._open.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # The row says `asked`: the sweep finds out what became of it.
+            log.error("text.broke", exc_info=error)
+
+    async def _ask(self, letter: Letter) -> None:
+        if letter.is_out:
+            await self._fail(letter, TextFailure.OPTED_OUT)
+            return
+        try:
+            messenger = await _messenger(self._plane, letter)
+            if messenger is None:
+                await self._fail(letter, TextFailure.NO_ACCOUNT)
+                return
+            taken = await messenger.send_text(self._order(letter))
+        except CarrierError as error:
+            await self._refused(letter, error)
+            return
+        async with self._plane.database.pool.connection() as connection, connection.transaction():
+            await queue.learn(connection, letter, taken)
+
+    def _order(self, letter: Letter) -> TextOrder:
+        url = f"{self._plane.config.public_url}/webhooks/{letter.provider}/sms/status/{letter.text_id}"
+        return TextOrder(
+            from_number=letter.from_number,
+            to_number=letter.to_number,
+            body=letter.body,
+            status_url=f"{url}#{STATUS_RETRIES}",
+        )
+
+    async def _refused(self, letter: Letter, error: CarrierError) -> None:
+        log.warning("text.refused", text_id=letter.text_id, tries=letter.tries, error=str(error), code=error.code)
+        match error:
+            case NotReached():
+                await self._put_off(letter)
+            case LimitReached() if letter.tries < MOST_REFUSALS:
+                await self._put_off(letter)
+            case Unavailable():
+                async with self._plane.database.pool.connection() as connection:
+                    await queue.look_soon(connection, letter, LOOK_AFTER_S)
+            case _:
+                await self._fail(letter, failure_of(error), error.code)
+
+    async def _put_off(self, letter: Letter) -> None:
+        async with self._plane.database.pool.connection() as connection:
+            await queue.put_off(connection, letter, AGAIN_AFTER_S[min(letter.tries, len(AGAIN_AFTER_S)) - 1])
+
+    async def _fail(self, letter: Letter, failure: TextFailure, code: int | None = None) -> None:
+        async with self._plane.database.pool.connection() as connection, connection.transaction():
+            if failure is TextFailure.OPTED_OUT and not letter.is_out:
+                await optouts.put_out(connection, letter.project_id, letter.number_id, letter.to_number)
+            await queue.fail(connection, letter, failure, code)
+
+
+def failure_of(error: CarrierError) -> TextFailure:
+    """The reason that a carrier's refusal stands for."""
+    match error:
+        case OptedOut():
+            return TextFailure.OPTED_OUT
+        case NoSuchNumber():
+            return TextFailure.INVALID_NUMBER
+        case Barred():
+            return TextFailure.NOT_ALLOWED
+        case LimitReached():
+            return TextFailure.CARRIER_LIMIT
+        case _:
+            return TextFailure.REFUSED
+
+
+async def find_lost(plane: Plane) -> None:
+    """Looks among the carrier's messages for texts whose answer was lost. Replicas may do this at once."""
+    async with plane.database.pool.connection() as connection, connection.transaction():
+        letters = await queue.unanswered(connection, LOOK_AGAIN_S)
+    for letter in letters:
+        try:
+            messenger = await _messenger(plane, letter)
+            if messenger is None:
+                log.error("text.helpless", text_id=letter.text_id, provider=letter.provider)
+            else:
+                await _search(plane, messenger, letter)
+        except CarrierError as error:
+            log.warning("text.carrier_failed", text_id=letter.text_id, error=str(error))
+
+
+async def _search(plane: Plane, messenger: Messenger, letter: Letter) -> None:
+    since = datetime.now(UTC) - timedelta(seconds=letter.asked_s + CLOCKS_APART_S)
+    listed = await messenger.sent_texts(letter.from_number, letter.to_number, since)
+    ours = [sent.provider_message_id for sent in listed if sent.body == letter.body]
+    async with plane.database.pool.connection() as connection, connection.transaction():
+        cursor = await connection.execute(
+            "select provider_message_id from texts where provider_message_id = any(%s)", (ours,)
+        )
+        claimed = {taken for (taken,) in await cursor.fetchall()}
+        free = [sid for sid in ours if sid not in claimed]
+        if free:
+            # The oldest: nothing else was asked for between these numbers since.
+            log.warning("text.found", text_id=letter.text_id)
+            await queue.learn(connection, letter, free[-1])
+        elif letter.asked_s >= LOST_AFTER_S and letter.tries < MOST_TRIES_WHEN_LOST:
+            log.warning("text.never_taken", text_id=letter.text_id)
+            await queue.put_off(connection, letter, 0.0)
+        elif letter.asked_s >= LOST_AFTER_S:
+            log.error("text.lost", text_id=letter.text_id)
+            await queue.fail(connection, letter, TextFailure.LOST)
+
+
+async def _messenger(plane: Plane, letter: Letter) -> Messenger | None:
+    return await plane.accounts.holding(letter.project, letter.provider, letter.account)

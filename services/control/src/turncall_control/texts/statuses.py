@@ -1,0 +1,68 @@
+"""What carriers call back with about a text: taken in whatever order it comes, and however often."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from turncall_control.carriers.accounts import Proof
+from turncall_control.plane import Plane
+from turncall_control.texts import optouts, queue
+from turncall_control.texts.model import TextFailure, TextState
+from turncall_proto import ids
+from turncall_proto.ids import ProjectId, TextId
+
+_STATES: Final[Mapping[str, TextState]] = {
+    "accepted": TextState.ACCEPTED,
+    "scheduled": TextState.ACCEPTED,
+    "queued": TextState.ACCEPTED,
+    "sending": TextState.ACCEPTED,
+    "sent": TextState.SENT,
+    "delivered": TextState.DELIVERED,
+    "read": TextState.READ,
+    "undelivered": TextState.FAILED,
+    "failed": TextState.FAILED,
+}
+_FAILURES: Final[Mapping[int, TextFailure]] = {
+    21211: TextFailure.INVALID_NUMBER,
+    21408: TextFailure.NOT_ALLOWED,
+    21606: TextFailure.NOT_ALLOWED,
+    21610: TextFailure.OPTED_OUT,
+    21614: TextFailure.INVALID_NUMBER,
+    30001: TextFailure.CARRIER_LIMIT,
+    30002: TextFailure.NOT_ALLOWED,
+    30003: TextFailure.UNREACHABLE,
+    30004: TextFailure.BLOCKED,
+    30005: TextFailure.INVALID_NUMBER,
+    30006: TextFailure.INVALID_NUMBER,
+    30007: TextFailure.BLOCKED,
+    30008: TextFailure.UNKNOWN,
+    30022: TextFailure.CARRIER_LIMIT,
+    30032: TextFailure.NOT_ALLOWED,
+    30034: TextFailure.NOT_ALLOWED,
+}
+"""Twilio's error codes of messages that were not delivered."""
+
+
+async def take(
+    plane: Plane, proof: Proof, text_id: TextId, provider_message_id: str, status: str, code: int | None
+) -> bool:
+    """Whether the statement is news of a text of ours. Raises what the database raises: it is to be said again."""
+    state = _STATES.get(status)
+    if state is None or not provider_message_id:
+        return False
+    text = ids.parsed(ids.TEXT, text_id)
+    async with plane.database.pool.connection() as connection, connection.transaction():
+        cursor = await connection.execute(
+            "select project_id, account, number_id, to_number from texts where id = %s for update", (text,)
+        )
+        row = await cursor.fetchone()
+        if row is None:
+            return False
+        project, account, number, to_number = row
+        if not proof.covers(ProjectId(ids.written(ids.PROJECT, project)), account):
+            return False
+        failure = _FAILURES.get(code or 0, TextFailure.UNKNOWN) if state is TextState.FAILED else None
+        if failure is TextFailure.OPTED_OUT:
+            await optouts.put_out(connection, project, number, to_number)
+        return await queue.move(
+            connection, text, state, provider_message_id=provider_message_id, failure=failure, code=code
+        )
