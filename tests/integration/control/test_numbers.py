@@ -227,7 +227,7 @@ async def test_check_finds_what_would_keep_a_number_from_working(tenant, carrier
 
     carrier.configure(owned.phone_number, voice_url="https://elsewhere.example.com/voice")
     moved = faults_of(await tenant.done("GET", f"{path}/check"))
-    assert set(moved) == {"voice_url", "voice_fallback_url", "status_url"}, "the others were cleared"
+    assert set(moved) == {"voice_url", "voice_fallback_url", "status_url", "sms_url"}, "the others were cleared"
     assert moved["voice_url"]["found"] == "https://elsewhere.example.com/voice"
     assert moved["voice_url"]["expected"] == f"{OURS}/inbound"
     await tenant.done("POST", f"{path}/configure")
