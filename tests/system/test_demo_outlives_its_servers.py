@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-from turncall_testkit.chaos import procfs
+from turncall import procfs
 
 PARTS = ("nats-server", "postgres", "valkey-server", "rclone")
 """A word of each one's command line, in the order in which they are killed."""

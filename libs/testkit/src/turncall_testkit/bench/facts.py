@@ -20,7 +20,7 @@ from turncall_proto.events import EpochOpened, Event, TranscriptFinal, Utterance
 from turncall_proto.ids import CallId
 from turncall_testkit.bench.plant import Plant
 from turncall_testkit.bench.spending import per_second, spent
-from turncall_testkit.chaos import procfs
+from turncall import procfs
 
 IN_FLIGHT: Final = 200
 LOOK_EVERY_S: Final = 0.02

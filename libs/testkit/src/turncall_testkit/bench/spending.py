@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from turncall_testkit.chaos import procfs
-from turncall_testkit.chaos.procfs import Pid
+from turncall import procfs
+from turncall.procfs import Pid
 
 LOOP_TURNS: Final = 200_000
 SAMPLES_PER_S: Final = 200

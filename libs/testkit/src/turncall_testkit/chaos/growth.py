@@ -8,7 +8,7 @@ from typing import Final, Self
 
 from msgspec import Struct
 
-from turncall_testkit.chaos import procfs
+from turncall import procfs
 
 SAMPLE_EVERY_S: Final = 2.0
 LEAST_SAMPLES: Final = 60

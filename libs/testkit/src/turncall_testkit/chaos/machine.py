@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from turncall_testkit.chaos import procfs
+from turncall import procfs
 
 LOOK_EVERY_S: Final = 2.0
 PROBE_EVERY_S: Final = 0.02
