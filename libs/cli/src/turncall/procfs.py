@@ -27,6 +27,12 @@ def times() -> Times:
     return Times(busy_s=(user + nice + system + irq + softirq) / _TICKS_PER_S, steal_s=steal / _TICKS_PER_S)
 
 
+def used_s(pid: Pid) -> float:
+    """Seconds of CPU that a process has used, its children left out. Raises `OSError` when it has ended."""
+    fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+
 def tree(root: Pid) -> dict[Pid, float]:
     """``root`` and all that descend from it, with the seconds of CPU each has used."""
     parents: dict[Pid, Pid] = {}

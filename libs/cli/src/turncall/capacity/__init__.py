@@ -1,0 +1,1 @@
+"""How many calls one worker of this machine bears."""

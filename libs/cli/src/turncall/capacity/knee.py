@@ -1,0 +1,113 @@
+"""More and more calls on one worker, until they suffer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from secrets import token_hex
+from typing import Final
+
+from msgspec import Struct
+
+from turncall import procfs
+from turncall.capacity.sample import Sample, heard
+from turncall_phone.crowd import Crowd, NotConnected
+
+FIRST: Final = 10
+JOIN_EVERY_S: Final = 0.25
+"""Setting a call up costs as much as some seconds of it."""
+SETTLES_S: Final = 3.0
+FULL_SHARE: Final = 0.95
+"""Of a core, at which no worker gives every call its turn."""
+PLACED_WITHIN_S: Final = 15.0
+AGAIN_S: Final = 0.5
+
+Place = Callable[[str], Awaitable[str | None]]
+"""Announces a call of that id; the media socket that it is to be connected to, or None while nobody takes it."""
+
+
+class NotTaken(Exception):
+    """A worker that seemed to bear its calls took no more of them; the message says which call."""
+
+
+class Subject(Struct, frozen=True, kw_only=True):
+    """Who serves the calls: how one is placed, whose CPU it costs, and what an answer has to take."""
+
+    place: Place
+    pid: procfs.Pid
+    takes_ms: float
+
+
+async def climb(subject: Subject, crowd: Crowd, lasts_s: float, told: Callable[[Sample], None]) -> list[Sample]:
+    """Samples of growing crowds, ``lasts_s`` each, until one suffers twice in a row; everybody hangs up then.
+
+    The last sample without a `Sample.fault` is the knee. Raises `NotTaken`.
+    """
+    samples, count = list[Sample](), FIRST
+    try:
+        while True:
+            await join(subject, crowd, count - len(crowd.members))
+            sample = await sampled(subject, crowd, lasts_s)
+            if sample.fault:
+                sample = await sampled(subject, crowd, lasts_s)
+            samples.append(sample)
+            told(sample)
+            if sample.fault:
+                return samples
+            count = following(sample)
+    finally:
+        await crowd.leave()
+
+
+def following(sample: Sample) -> int:
+    """How many calls to try next: most of the way to what the CPU seems to allow, a tenth more at the least."""
+    allows = FULL_SHARE * sample.calls / max(sample.cpu_share, 0.01)
+    return sample.calls + max(2, round(0.1 * sample.calls), round(0.6 * (allows - sample.calls)))
+
+
+def knee(samples: list[Sample]) -> Sample | None:
+    """The largest crowd that did not suffer."""
+    return next((sample for sample in reversed(samples) if not sample.fault), None)
+
+
+async def join(subject: Subject, crowd: Crowd, more: int) -> None:
+    """``more`` callers, one after another. Raises `NotTaken`."""
+    for _ in range(more):
+        await _join(subject, crowd)
+        await asyncio.sleep(JOIN_EVERY_S)
+
+
+async def sampled(subject: Subject, crowd: Crowd, lasts_s: float, settles_s: float = SETTLES_S) -> Sample:
+    """The ``lasts_s`` behind ``settles_s``, in which those who came last hear the greeting."""
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(settles_s)
+    began_s, used_s = loop.time(), procfs.used_s(subject.pid)
+    await asyncio.sleep(lasts_s)
+    ended_s, spent_s = loop.time(), procfs.used_s(subject.pid) - used_s
+    turns, added_ms, pieces = heard(crowd.members, began_s, ended_s, subject.takes_ms)
+    return Sample(
+        calls=len(crowd.members),
+        lasted_s=ended_s - began_s,
+        cpu_share=spent_s / (ended_s - began_s),
+        resident_bytes=procfs.resident_bytes(subject.pid),
+        turns=turns,
+        added_ms=added_ms,
+        lates=tuple((piece.late_ms, piece.samples) for piece in pieces),
+        gap_ms=sum(piece.gap_ms for piece in pieces),
+        cut_off=sum(caller.is_over.is_set() for caller in crowd.members),
+    )
+
+
+async def _join(subject: Subject, crowd: Crowd) -> None:
+    why = "nobody takes it"
+    try:
+        async with asyncio.timeout(PLACED_WITHIN_S):
+            while True:
+                sid = f"CA{token_hex(16)}"
+                try:
+                    if (url := await subject.place(sid)) is not None:
+                        await crowd.join(url, sid)
+                        return
+                except NotConnected as error:
+                    why = str(error)
+                await asyncio.sleep(AGAIN_S)
+    except TimeoutError as error:
+        raise NotTaken(f"call {len(crowd.members) + 1}: {why}") from error
