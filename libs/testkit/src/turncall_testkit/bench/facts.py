@@ -12,6 +12,7 @@ import msgspec
 import psycopg
 from msgspec import Struct
 
+from turncall import procfs
 from turncall_bus import nats
 from turncall_bus.bus import Bus
 from turncall_proto import subjects
@@ -20,7 +21,6 @@ from turncall_proto.events import EpochOpened, Event, TranscriptFinal, Utterance
 from turncall_proto.ids import CallId
 from turncall_testkit.bench.plant import Plant
 from turncall_testkit.bench.spending import per_second, spent
-from turncall import procfs
 
 IN_FLIGHT: Final = 200
 LOOK_EVERY_S: Final = 0.02

@@ -47,6 +47,7 @@ class Measured(Struct, frozen=True, kw_only=True):
     load: Load
     loops_ms: tuple[tuple[float, float], ...]
     counted: dict[str, int]
+    profiled: str = "the control process"
 
 
 def row(slug: str, measured: Measured, lasted_s: float) -> Row:
@@ -58,6 +59,7 @@ def row(slug: str, measured: Measured, lasted_s: float) -> Row:
         figures=measured.figures,
         capacity={name: median(one[name] for one in measured.capacities) for name in names},
         profile=measured.profile,
+        profiled=measured.profiled,
         counted=measured.counted,
         load=measured.load,
         loop_cpu_ms=round(median(cpu_ms for cpu_ms, _ in measured.loops_ms), 1),

@@ -45,8 +45,8 @@ class Figure(Struct, frozen=True, kw_only=True):
 
 class Row(Struct, frozen=True, kw_only=True):
     """One bench. ``capacity`` is how many units each process would manage in a second of a core's time, by rounds'
-    medians; ``profile`` the shares of the control process's Python by place, from a round of its own; ``counted`` what
-    the rounds did in all."""
+    medians; ``profile`` the shares of what ``profiled`` does by place, from a round of its own; ``counted`` what the
+    rounds did in all."""
 
     slug: str
     unit: str
@@ -58,6 +58,7 @@ class Row(Struct, frozen=True, kw_only=True):
     loop_cpu_ms: float
     loop_wall_ms: float
     lasted_s: float
+    profiled: str = "the control process"
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -97,7 +98,7 @@ def markdown(told: Report) -> str:
         lines += ["In all rounds: " + ", ".join(f"{count:,} {what}" for what, count in row.counted.items()) + "."]
         lines += [f"A fixed loop took {row.loop_cpu_ms:.0f} ms of CPU in {row.loop_wall_ms:.0f} ms; {row.load}."]
         if row.profile:
-            lines += ["", "Of the control process's Python:", ""]
+            lines += ["", f"Of what {row.profiled} does:", ""]
             lines += [f"- {100 * share:.0f} % {place}" for place, share in row.profile.items()]
     lines += ["", made_on(told)]
     return "\n".join(lines) + "\n"

@@ -44,14 +44,24 @@ def busiest(pid: Pid) -> Pid:
     return max(used_s, key=lambda one: used_s[one])
 
 
-async def sampled(pid: Pid, lasts_s: float, folder: Path) -> dict[str, float]:
-    """Where a Python process spends the time in which it holds the interpreter: shares by the innermost module of ours.
+async def sampled(pid: Pid, lasts_s: float, folder: Path, *, has_native: bool = False) -> dict[str, float]:
+    """Where a Python process spends the time in which it holds the interpreter, or, with ``has_native``, in which it
+    runs at all: shares by the innermost module of ours.
 
     Calls into libraries count for the module that made them, as ``module > library``. Raises `SamplerFailed`.
     """
     target = folder / f"samples-{pid}-{time.monotonic_ns()}.txt"
     sampler = await asyncio.create_subprocess_exec(
-        *("py-spy", "record", "--gil", "--full-filenames", "--format", "raw", "--rate", str(SAMPLES_PER_S)),
+        *(
+            "py-spy",
+            "record",
+            *(() if has_native else ("--gil",)),
+            "--full-filenames",
+            "--format",
+            "raw",
+            "--rate",
+            str(SAMPLES_PER_S),
+        ),
         *("--duration", str(max(1, round(lasts_s))), "--pid", str(pid), "--output", str(target)),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,

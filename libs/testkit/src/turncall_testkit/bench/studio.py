@@ -33,6 +33,8 @@ VOICE_MS: Final = 50
 SIMULATED_MS: Final = MODEL_MS + VOICE_MS
 """What vendors take of each reply. The transcript is there before the stop window ends."""
 REPLY_S: Final = 2.0
+CORES: Final = frozenset(os.sched_getaffinity(0))
+"""The first one is the worker's."""
 LINE_NOISE: Final = 200
 """Peak of a sample, of 32767, up to which a caller is silent."""
 
@@ -98,7 +100,7 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
             llm.manners = Manners(first_byte_after_s=MODEL_MS / 1000)
             tts.manners = Manners(first_byte_after_s=VOICE_MS / 1000)
             account = CarrierAccount(base_url=carrier.base_url, account_sid=ACCOUNT.sid, auth_token=ACCOUNT.auth_token)
-            extra = {"TURNCALL_MAX_CPU_SHARE": "1"}
+            extra = {"TURNCALL_MAX_CPU_SHARE": "64"}  # how much it bears is to be measured
             async with Installation(
                 folder, servers.urls, servers.keys, account, slots=SLOTS, extra=extra
             ) as installation:
@@ -110,11 +112,8 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
                     made = await api.create_agent("Bench", agent(vendors))
                     await api.publish_agent(made.id)
                     await api.bind_number(ACCOUNT.numbers[0], AgentTarget(agent_id=made.id))
-                pin(installation.workers[0].pid, {min(_CORES)})
+                pin(installation.workers[0].pid, {min(CORES)})
                 yield Studio(servers=servers, installation=installation, carrier=carrier, vendors=vendors)
-
-
-_CORES: Final = frozenset(os.sched_getaffinity(0))
 
 
 def pin(pid: int, cores: set[int]) -> None:
@@ -126,8 +125,8 @@ def pin(pid: int, cores: set[int]) -> None:
 @contextmanager
 def _beside_the_worker() -> Iterator[None]:
     """This process, and what it starts, keeps off the first core; a machine with one core has no other."""
-    pin(os.getpid(), set(_CORES - {min(_CORES)} or _CORES))
+    pin(os.getpid(), set(CORES - {min(CORES)} or CORES))
     try:
         yield
     finally:
-        pin(os.getpid(), set(_CORES))
+        pin(os.getpid(), set(CORES))

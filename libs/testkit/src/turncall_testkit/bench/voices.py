@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from turncall_testkit.bench.calls import calls
 from turncall_testkit.bench.measured import Measured, Size, figure
 from turncall_testkit.bench.report import percentile
 from turncall_testkit.bench.spending import loop_ms, per_second, spent
@@ -83,6 +84,7 @@ VOICES: Final[dict[str, Callable[[Studio, Size, Path], Awaitable[Measured]]]] = 
     "answer": answer,
     "turns": turns,
     "barge_in": barge_in,
+    "calls": calls,
 }
 
 

@@ -1,0 +1,232 @@
+"""The bench of density: how many calls one core bears, here and with a plain Pipecat bot before the same crowd."""
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from html import unescape
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import numpy as np
+from msgspec import Struct
+
+from turncall import procfs
+from turncall.capacity.knee import Place, Subject, climb, join, knee, sampled
+from turncall.capacity.sample import Sample
+from turncall.process import Process, free_port
+from turncall_phone import mulaw
+from turncall_phone.crowd import LISTENS_S, Crowd, CrowdCaller, words
+from turncall_phone.playout import RATE_HZ
+from turncall_testkit.arrivals import Carrier
+from turncall_testkit.bench import talk
+from turncall_testkit.bench.measured import Measured, Size, figure
+from turncall_testkit.bench.pace import Pace, pacing
+from turncall_testkit.bench.spending import loop_ms, per_second, spent
+from turncall_testkit.bench.spending import sampled as profiled
+from turncall_testkit.bench.studio import ACCOUNT, CALLER, CORES, REPLY_S, SIMULATED_MS, STOP_WINDOW_MS, Studio, pin
+from turncall_testkit.chaos.machine import watching
+from turncall_testkit.vendors.tones import tone
+
+CYCLE_S: Final = 7.0
+"""Between two times that a caller speaks: words, the stop window, a reply, and what is left to say nothing in."""
+WINDOW_S: Final = 7.0
+ROUNDS_EACH: Final = 5
+"""A ramp holds many measurements: one for so many rounds of other benches."""
+TINY: Final = 0.1
+"""From here down, one call is measured once."""
+TINY_S: Final = LISTENS_S + 5.0
+PROFILED_SHARE: Final = 0.7
+"""Of the knee: a worker that has to hurry does other things."""
+OVER_AFTER_S: Final = 1.0
+TONE_HZ: Final = 440.0
+READY_WITHIN_S: Final = 60.0
+_STREAM: Final = re.compile(r'<Stream [^>]*url="(ws://[^"]+)"')
+
+
+class Unsound(Exception):
+    """What a caller heard at the knee is not what the vendor said; the message says how it differs."""
+
+
+class Ramp(Struct, frozen=True, kw_only=True):
+    """One contestant's climb. ``slowness`` of the core meanwhile; ``first_bytes`` it held before the first call."""
+
+    samples: list[Sample]
+    slowness: float
+    first_bytes: int
+
+    @property
+    def knee(self) -> Sample | None:
+        """The largest crowd that did not suffer."""
+        return knee(self.samples)
+
+    @property
+    def bore(self) -> int:
+        """How many calls that is; 0 when even the first ones suffered."""
+        return self.knee.calls if self.knee is not None else 0
+
+
+async def calls(studio: Studio, size: Size, folder: Path) -> Measured:
+    """Ramps of three contestants, one after another on the same core: ours, Pipecat at its rates, Pipecat at 8 kHz.
+
+    Raises `Unsound`, and `NotTaken` when a contestant takes no calls.
+    """
+    ours, stock, lean = list[Ramp](), list[Ramp](), list[Ramp]()
+    capacities, loops_ms = list[dict[str, float]](), list[tuple[float, float]]()
+    profile: dict[str, float] = {}
+    async with watching() as watch, pacing(min(CORES)) as pace:
+        for _ in range(max(1, size.rounds // ROUNDS_EACH)):
+            loops_ms.append(loop_ms())
+            used = spent(studio.pids)
+            ours.append(await _ramp(_ours(studio), size, pace, _sound()))
+            served = sum(round(sample.calls * sample.lasted_s) for sample in ours[-1].samples)
+            capacities.append(per_second(served, used, spent(studio.pids)))
+            for ramps, rate_hz in ((stock, 0), (lean, 8000)):
+                async with _plain(studio, rate_hz, folder) as subject:
+                    ramps.append(await _ramp(subject, size, pace))
+        if size.has_profile:
+            profile = await _profile(studio, max(2, round(PROFILED_SHARE * ours[-1].bore)), folder)
+        load = watch.load()
+    last = [ramp.knee or ramp.samples[0] for ramp in ours]
+    return Measured(
+        unit="call seconds",
+        figures=(
+            figure("calls", "on one core", "calls", [ramp.bore for ramp in ours], 60),
+            figure("calls", "by a plain Pipecat bot at its own rates", "calls", [ramp.bore for ramp in stock], 1),
+            figure("calls", "by a plain Pipecat bot at 8 kHz", "calls", [ramp.bore for ramp in lean], 1),
+            figure(
+                "calls",
+                "as many as a plain bot at 8 kHz",
+                "times",
+                [one.bore / max(1, other.bore) for one, other in zip(ours, lean, strict=True)],
+                3,
+            ),
+            figure(
+                "calls",
+                "CPU for each second of a call, on a fast core",
+                "ms",
+                [sample.cpu_ms / ramp.slowness for sample, ramp in zip(last, ours, strict=True)],
+                10,
+                is_upward=False,
+            ),
+            figure("calls", "added to a reply, p50", "ms", [sample.added(0.5) for sample in last], 40, is_upward=False),
+            figure(
+                "calls",
+                "memory of a call",
+                "MB",
+                [
+                    (sample.resident_bytes - ramp.first_bytes) / sample.calls / 1e6
+                    for sample, ramp in zip(last, ours, strict=True)
+                ],
+                3,
+                is_upward=False,
+            ),
+        ),
+        capacities=tuple(capacities),
+        profile=profile,
+        profiled="the worker",
+        load=load,
+        loops_ms=tuple(loops_ms),
+        counted={
+            "turns asked": sum(sample.turns for ramp in ours for sample in ramp.samples),
+            "of them answered": sum(len(sample.added_ms) for ramp in ours for sample in ramp.samples),
+            "turns asked of plain bots": sum(sample.turns for ramp in (*stock, *lean) for sample in ramp.samples),
+            "of those answered": sum(len(sample.added_ms) for ramp in (*stock, *lean) for sample in ramp.samples),
+        },
+    )
+
+
+async def _ramp(subject: Subject, size: Size, pace: Pace, sound: bytes = b"") -> Ramp:
+    """With ``sound`` every utterance that is over by a sample without a fault has to be that one."""
+    mark, first_bytes = pace.mark(), procfs.resident_bytes(subject.pid)
+    async with Crowd(ACCOUNT.sid, words(talk.words(), CYCLE_S)) as crowd:
+
+        def tell(sample: Sample) -> None:
+            sys.stderr.write(f"  {told(sample)}, core {pace.slowness(mark):.2f} times as slow as a fast one\n")
+            if sound and not sample.fault:
+                check_sound(crowd.members, sound)
+
+        if size.share < TINY:
+            await join(subject, crowd, 1)
+            samples = [await sampled(subject, crowd, TINY_S, settles_s=0.0)]
+            tell(samples[0])
+        else:
+            samples = await climb(subject, crowd, WINDOW_S, tell)
+    return Ramp(samples=samples, slowness=pace.slowness(mark), first_bytes=first_bytes)
+
+
+def told(sample: Sample) -> str:
+    """One stretch in a line."""
+    return (
+        f"{sample.calls} calls: {sample.cpu_share:.0%} of a core, {sample.cpu_ms:.1f} ms of CPU a call second,"
+        f" {len(sample.added_ms)} of {sample.turns} turns answered, {sample.added(0.5):.0f} ms late at p50,"
+        f" {sample.added(0.99):.0f} at p99, jitter {sample.jitter_ms:.1f} ms, {sample.late_share:.1%} late,"
+        f" gaps {sample.gap_ms:.0f} ms{'; ' + sample.fault if sample.fault else ''}"
+    )
+
+
+def check_sound(callers: Sequence[CrowdCaller], sound: bytes) -> None:
+    """Whether all utterances that are over were ``sound``, to the byte of mu-law. Raises `Unsound`."""
+    until_s = asyncio.get_running_loop().time() - len(sound) / RATE_HZ - OVER_AFTER_S
+    for caller in callers:
+        for utterance in caller.handset.utterances:
+            if utterance.began_s < until_s and not utterance.is_cut and bytes(utterance.codes) != sound:
+                raise Unsound(
+                    f"call {caller.call_sid} heard {len(utterance.codes)} samples of {len(sound)},"
+                    f" {sum(a != b for a, b in zip(utterance.codes, sound, strict=False))} of them wrong"
+                )
+
+
+def _sound() -> bytes:
+    """What the simulated voice says, as a phone gets it."""
+    return mulaw.encode(np.frombuffer(tone(TONE_HZ, RATE_HZ, REPLY_S), "<i2"))
+
+
+def _ours(studio: Studio) -> Subject:
+    return Subject(place=_placing(studio), pid=studio.worker.pid, takes_ms=STOP_WINDOW_MS + SIMULATED_MS)
+
+
+def _placing(studio: Studio) -> Place:
+    carrier = Carrier(account=ACCOUNT, public_url=studio.installation.control_url)
+
+    async def place(sid: str) -> str | None:
+        async with aiohttp.ClientSession() as client:
+            document = await carrier.ring(
+                client, studio.installation.control_url, sid=sid, caller=CALLER, called=ACCOUNT.numbers[0]
+            )
+        found = _STREAM.search(document)
+        return unescape(found[1]) if found else None
+
+    return place
+
+
+@asynccontextmanager
+async def _plain(studio: Studio, rate_hz: int, folder: Path) -> AsyncIterator[Subject]:
+    """Pipecat's own bot in a process on the worker's core, at ``rate_hz`` or, for 0, at its own rates."""
+    port, vendors = free_port(), studio.vendors
+    where = ("--stt", vendors.stt.base_url, "--llm", vendors.llm.base_url, "--tts", vendors.tts.base_url)
+    window = ("--stop-window-s", str(STOP_WINDOW_MS / 1000))
+    rate = ("--rate-hz", str(rate_hz)) if rate_hz else ()
+    command = ("turncall_testkit.bench.plain_bot", "--port", str(port), *where, *window, *rate)
+    bot = Process("plain bot", command, os.environ, folder / f"plain-bot-{rate_hz}.log")
+    await bot.start()
+    try:
+        await bot.until_ready(f"http://127.0.0.1:{port}/ready", READY_WITHIN_S)
+        pin(bot.pid, {min(CORES)})
+
+        async def place(_: str) -> str:
+            return f"ws://127.0.0.1:{port}/ws"
+
+        yield Subject(place=place, pid=bot.pid, takes_ms=STOP_WINDOW_MS + SIMULATED_MS)
+    finally:
+        await bot.stop()
+
+
+async def _profile(studio: Studio, count: int, folder: Path) -> dict[str, float]:
+    """What the worker does with ``count`` calls."""
+    async with Crowd(ACCOUNT.sid, words(talk.words(), CYCLE_S)) as crowd:
+        await join(_ours(studio), crowd, count)
+        return await profiled(studio.worker.pid, 2 * WINDOW_S, folder, has_native=True)
