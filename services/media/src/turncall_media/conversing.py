@@ -113,7 +113,9 @@ class ConversingService(LLMService[Any]):
     async def _heed(self, frame: Frame) -> None:
         match frame:
             case VADUserStartedSpeakingFrame():
-                if not self._turn.is_open:
+                if self._turn.is_open:
+                    self._resume_turn()
+                else:
                     await self._begin_turn(self._turn.begin())
             case InterruptionFrame():
                 await self._abandon()
@@ -149,6 +151,9 @@ class ConversingService(LLMService[Any]):
     @abstractmethod
     def _forget(self) -> None:
         """The session is gone, and what was known of it."""
+
+    def _resume_turn(self) -> None:
+        """The caller goes on after a pause in the turn."""
 
     async def _give_up(self, reply: Reply) -> None:
         """Nobody waits for the reply any more."""

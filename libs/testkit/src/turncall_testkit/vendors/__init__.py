@@ -20,6 +20,7 @@ from turncall_testkit.vendors.realtime import RealtimeFake, realtime_fake
 from turncall_testkit.vendors.replies import Call, Reply
 from turncall_testkit.vendors.serving import UNKNOWN
 from turncall_testkit.vendors.tones import pitch_hz, tone
+from turncall_testkit.vendors.ultravox import UltravoxFake, ultravox_fake
 
 FAKES: Final[dict[tuple[str, Kind], StartFake]] = {
     ("anthropic", "llm"): anthropic_fake,
@@ -44,6 +45,7 @@ FAKES: Final[dict[tuple[str, Kind], StartFake]] = {
     ("openai", "stt"): openai_fake,
     ("openai", "tts"): openai_fake,
     ("openrouter", "llm"): openai_fake,
+    ("ultravox", "speech"): ultravox_fake,
 }
 
 __all__ = [
@@ -68,6 +70,7 @@ __all__ = [
     "RealtimeFake",
     "Reply",
     "StartFake",
+    "UltravoxFake",
     "anthropic_fake",
     "assemblyai_fake",
     "azure_fake",
@@ -81,4 +84,5 @@ __all__ = [
     "pitch_hz",
     "realtime_fake",
     "tone",
+    "ultravox_fake",
 ]

@@ -1,0 +1,1 @@
+"""Ultravox: models that hear for themselves."""
