@@ -43,6 +43,10 @@ class Noted(TurnCall):
         """One request."""
         self.asked.add((method, path.partition("?")[0]))
 
+    async def upload(self, path: str, answer: Any, name: str, data: bytes, **_: Any) -> Any:
+        """One file."""
+        self.asked.add(("POST", path))
+
     async def download(self, path: str, **_: Any) -> bytes:
         """One request."""
         self.asked.add(("GET", path))

@@ -19,5 +19,9 @@ def test_readme_holds_the_table_of_vendors() -> None:
 def test_every_vendor_has_its_row() -> None:
     """The hosted ones that the tests run against fakes, and the local ones."""
     rows = {tuple(line.split(" | ")[:2]) for line in table(registry.vendors_schema()).splitlines()[2:]}
-    here = {("whisper", "stt"), ("piper", "tts"), *(("local", kind) for kind in ("stt", "llm", "tts", "speech"))}
+    here = {
+        ("whisper", "stt"),
+        ("piper", "tts"),
+        *(("local", kind) for kind in ("stt", "llm", "tts", "speech", "embed")),
+    }
     assert rows == {(f"| `{vendor}`", kind) for vendor, kind in set(FAKES) | here}

@@ -19,8 +19,8 @@ Line = Annotated[str, Meta(min_length=1, max_length=500, description="One thing 
 Name = Annotated[
     str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$(?!\n)", description="Lower snake case, 64 characters at most.")
 ]
-Kind = Literal["stt", "llm", "tts", "speech"]
-"""What a vendor can do for a call."""
+Kind = Literal["stt", "llm", "tts", "speech", "embed"]
+"""What a vendor can do: for a call, or, as ``embed`` does, for what is known."""
 
 
 class VendorRef(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

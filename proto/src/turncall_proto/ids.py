@@ -20,6 +20,8 @@ JobId = NewType("JobId", str)
 SessionId = NewType("SessionId", str)
 MessageId = NewType("MessageId", str)
 TextId = NewType("TextId", str)
+KnowledgeBaseId = NewType("KnowledgeBaseId", str)
+DocumentId = NewType("DocumentId", str)
 WorkerId = NewType("WorkerId", str)
 WebhookId = NewType("WebhookId", str)
 DeliveryId = NewType("DeliveryId", str)
@@ -31,6 +33,7 @@ AUDIT = "aud"
 CREDENTIAL = "cred"
 JOB = "job"
 SESSION, MESSAGE, TEXT = "ses", "msg", "txt"
+KNOWLEDGE_BASE, DOCUMENT = "kb", "doc"
 
 _INBOUND_CALLS = UUID("6f1f8d0e-7a0a-5c51-9a55-0d6b8f3f7c11")
 

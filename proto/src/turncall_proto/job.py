@@ -11,7 +11,8 @@ from msgspec import Meta, Struct, field
 
 from turncall_proto.agent import Analysis, VendorRef
 from turncall_proto.call import CallStart
-from turncall_proto.ids import AgentId, JobId, ProjectId, SessionId
+from turncall_proto.ids import AgentId, DocumentId, JobId, KnowledgeBaseId, ProjectId, SessionId
+from turncall_proto.knowledge import Cutting
 from turncall_proto.marks import PERSONAL, CallMs, Instant, Milliseconds, Speech
 
 
@@ -83,6 +84,21 @@ class TextTurnJob(Job, frozen=True, kw_only=True, tag="text_turn"):
     summary: Speech = ""
 
 
+class IngestJob(Job, frozen=True, kw_only=True, tag="ingest"):
+    """Read a document: what lies under ``key`` or, without one, what ``url`` answers. Its text is cut, and each passage
+    embedded, unless there is no ``embedder``. ``content_type`` is what it was said to be.
+    """
+
+    base_id: KnowledgeBaseId
+    document_id: DocumentId
+    name: str
+    key: str = ""
+    url: str = ""
+    content_type: str = ""
+    cutting: Cutting
+    embedder: VendorRef | None = None
+
+
 class Parcel(Struct, frozen=True, kw_only=True, tag_field="type", tag="parcel"):
     """A job that is larger than a message may be: its JSON lies in the object store under ``key``."""
 
@@ -92,7 +108,7 @@ class Parcel(Struct, frozen=True, kw_only=True, tag_field="type", tag="parcel"):
     size_bytes: int
 
 
-ALL_JOBS: Final[tuple[type[Job], ...]] = (AnalysisJob, TextTurnJob)
+ALL_JOBS: Final[tuple[type[Job], ...]] = (AnalysisJob, TextTurnJob, IngestJob)
 """Every kind of job; its tag is the kind that subjects name."""
 
 
@@ -126,9 +142,11 @@ class JobAnswer(Struct, frozen=True, kw_only=True, tag_field="type"):
 
 
 class JobFailed(JobAnswer, frozen=True, kw_only=True, tag="failed"):
-    """The job cannot be done, or was tried often enough. ``detail`` is for the person who asked for it."""
+    """The job cannot be done, or was tried often enough. ``detail`` is for the person who asked for it, ``reason`` for
+    programs: a word such as ``encrypted``, where the kind of job has such words."""
 
     detail: Annotated[str, Meta(max_length=2000)]
+    reason: str = ""
 
 
 class AnalysisDone(JobAnswer, frozen=True, kw_only=True, tag="analysis"):
@@ -165,4 +183,21 @@ class TextTurnDone(JobAnswer, frozen=True, kw_only=True, tag="text_turn"):
     summarised_through: int = 0
 
 
-ALL_ANSWERS: Final[tuple[type[JobAnswer], ...]] = (AnalysisDone, TextTurnDone, JobFailed)
+class IngestDone(JobAnswer, frozen=True, kw_only=True, tag="ingest"):
+    """The document was read: a `CutDocument` lies under ``key`` until control has taken it.
+
+    ``embedder`` made its vectors, each ``dimensions`` long; null and 0 when there are none. ``size_bytes`` and
+    ``content_type`` are those of the document itself.
+    """
+
+    key: str
+    sha256: str
+    passages: int
+    characters: int
+    dimensions: int
+    embedder: VendorRef | None
+    size_bytes: int
+    content_type: str
+
+
+ALL_ANSWERS: Final[tuple[type[JobAnswer], ...]] = (AnalysisDone, TextTurnDone, IngestDone, JobFailed)

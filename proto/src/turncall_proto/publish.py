@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from turncall_proto import arrival, command, events, job, live, placement, subjects
+from turncall_proto import arrival, command, events, job, knowledge, live, placement, subjects
 from turncall_proto.call import CallStart, Claim
 
 SCHEMA_FOLDER: Final = Path(__file__).parent / "schema"
@@ -103,6 +103,18 @@ def channels() -> Mapping[str, Channel]:
             messages=(command.SettlementAsked,),
             reply=command.SettlementAnswered,
             summary="A worker asks which of its facts are safe.",
+        ),
+        "searches": Channel(
+            address=f"{root}.act.knowledge",
+            messages=(knowledge.KnowledgeAsked, knowledge.KnowledgeWanted),
+            reply=knowledge.KnowledgeAnswered,
+            summary="A worker asks what is known.",
+        ),
+        "questions": Channel(
+            address=subjects.EMBED,
+            messages=(knowledge.EmbedAsked,),
+            reply=knowledge.EmbedAnswered,
+            summary="Control has the pool text make vectors of questions.",
         ),
         "jobs": Channel(
             address=f"{root}.job.{{kind}}",

@@ -49,7 +49,7 @@ def command(call_id: CallId) -> str:
     return f"{ROOT}.cmd.{call_id}"
 
 
-def act(kind: Literal["hang_up", "handoff", "transfer", "settlement"]) -> str:
+def act(kind: Literal["hang_up", "handoff", "transfer", "settlement", "knowledge"]) -> str:
     """Carrier acts and questions that workers put to control; replicas share a queue group."""
     return f"{ROOT}.act.{kind}"
 
@@ -79,6 +79,9 @@ def answers(kind: str) -> str:
 
 ARRIVALS: Final = f"{ROOT}.job.arrival"
 """Messages that contacts wrote on their way into sessions, from control to control."""
+
+EMBED: Final = f"{ROOT}.embed"
+"""Questions to be made vectors, request and reply; the workers of the pool ``text`` share a queue group."""
 
 
 class StreamSpec(Struct, frozen=True, kw_only=True):
@@ -115,6 +118,8 @@ PROJECTOR: Final = "projector"
 """Durable name of the consumer that turns facts into rows; every control replica pulls from it."""
 CONTROL_QUEUE: Final = "control"
 """Queue group of control's replicas for acts."""
+TEXT_QUEUE: Final = "text"
+"""Queue group of the workers of the pool ``text``."""
 MAX_MESSAGE_BYTES: Final = 256 * 1024
 """Nothing larger travels; a larger body goes to the object store and the message holds its key."""
 

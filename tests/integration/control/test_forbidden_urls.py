@@ -26,7 +26,7 @@ HERE = {
     "AgentServer.call_end_url": "test_what_is_stored_is_looked_at_again_when_it_is_sent_to",
 }
 """Fields whose URLs this plane opens, and the test that does."""
-BY_WORKERS = {"WebhookTool.url", "McpHttp.url", "McpSse.url"}
+BY_WORKERS = {"WebhookTool.url", "McpHttp.url", "McpSse.url", "PageNew.url"}
 """Fields whose URLs workers open, through the client that tests/integration/egress holds to the same list."""
 
 

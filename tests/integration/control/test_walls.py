@@ -65,6 +65,10 @@ def bodies(a_config, agent_id):
         "create_message": {"to": "+14155550123", "from": "+15550100003", "text": "Hello.", "agent_id": agent_id},
         "write_message": {"text": "Hello.", "author": "operator"},
         "write_message_streamed": {"text": "Hello.", "author": "operator"},
+        "create_knowledge_base": {"name": "Handbook", "embedder": None},
+        "change_knowledge_base": {"description": "Other"},
+        "search_knowledge_base": {"question": "When do you open?"},
+        "add_page": {"url": "http://127.0.0.1:65000/page"},
         "delete_calls_of_number": {"number": "+15550109999"},
         "change_agent": {"name": "Other"},
         "put_draft": {"config": a_config()},
@@ -97,6 +101,10 @@ async def objects(control, carrier, a_config):
     ]
     delivery = await owner.done("POST", f"/v1/webhooks/{webhook['id']}/test")
     session = await owner.done("POST", "/v1/sessions", {"agent_id": agent["id"], "contact": "visitor-17"})
+    base = await owner.done("POST", "/v1/knowledge-bases", {"name": "Theirs", "embedder": None})
+    document = await owner.done(
+        "POST", f"/v1/knowledge-bases/{base['id']}/documents", files={"file": ("hours.txt", b"We open at nine.")}
+    )
     credential = await owner.done("PUT", "/v1/credentials", bodies(a_config, "")["put_credential"])
     sid = "CA" + "5" * 32
     form = {"CallSid": sid, "AccountSid": account.sid, "From": "+15550001111", "To": e164, "CallStatus": "ringing"}
@@ -114,6 +122,8 @@ async def objects(control, carrier, a_config):
         ids.DELIVERY: delivery["id"],
         ids.CREDENTIAL: credential["id"],
         ids.SESSION: session["id"],
+        ids.KNOWLEDGE_BASE: base["id"],
+        ids.DOCUMENT: document["id"],
         ids.CALL: ids.inbound_call_id("twilio", account.sid, sid),
     }
     for path in (f"/v1/calls/{found[ids.CALL]}", f"/v1/numbers/{number['id']}", f"/v1/agents/{agent['id']}"):

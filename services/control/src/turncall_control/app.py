@@ -37,6 +37,7 @@ from turncall_control.http.paging import page_asked
 from turncall_control.http.unread import answered_in_full
 from turncall_control.ingress.routes import INGRESS
 from turncall_control.keys.routes import KEYS
+from turncall_control.knowledge.routes import KNOWLEDGE
 from turncall_control.messaging.routes import MESSAGING
 from turncall_control.numbers.routes import NUMBERS
 from turncall_control.parked.routes import PARKED
@@ -65,6 +66,7 @@ SLICES: Final[tuple[Slice, ...]] = (
     TEXTS,
     CHAT,
     MESSAGING,
+    KNOWLEDGE,
     USAGE,
     CREDENTIALS,
     INGRESS,

@@ -46,6 +46,8 @@ class Permission(StrEnum):
     CALLS_WRITE = "calls:write"
     SESSIONS_READ = "sessions:read"
     SESSIONS_WRITE = "sessions:write"
+    KNOWLEDGE_READ = "knowledge:read"
+    KNOWLEDGE_WRITE = "knowledge:write"
     CREDENTIALS_READ = "credentials:read"
     CREDENTIALS_WRITE = "credentials:write"
     WEBHOOKS_READ = "webhooks:read"
@@ -56,6 +58,7 @@ class Permission(StrEnum):
 _P = Permission
 _VIEWER: Final = frozenset(
     {_P.PROJECT_READ, _P.AGENTS_READ, _P.NUMBERS_READ, _P.CALLS_READ, _P.SESSIONS_READ, _P.WEBHOOKS_READ}
+    | {_P.KNOWLEDGE_READ}
 )
 _DEVELOPER: Final = _VIEWER | {
     _P.KEYS_READ,
@@ -64,6 +67,7 @@ _DEVELOPER: Final = _VIEWER | {
     _P.NUMBERS_WRITE,
     _P.CALLS_WRITE,
     _P.SESSIONS_WRITE,
+    _P.KNOWLEDGE_WRITE,
     _P.CREDENTIALS_READ,
     _P.WEBHOOKS_WRITE,
 }
@@ -106,11 +110,13 @@ def needs(
     fails: Sequence[type[ControlError]] = (),
     idempotent: bool = False,
     audited: bool | None = None,
+    form: type[Struct] | None = None,
 ) -> dict[str, Any]:
     """A route's declaration, for Litestar's ``opt``; an application with a route that lacks one does not start.
 
     ``fails`` are the errors of its own that the reference shows, beside those that every such route has.
     ``idempotent``: it takes an Idempotency-Key; its successful answer is kept for a day, so it must show no secret.
+    ``form`` is what it takes as multipart/form-data, for the reference; its handler reads that itself.
     ``audited``: whether a success leaves an entry in the audit log; by default that of every method but GET does.
     """
     return {
@@ -119,6 +125,7 @@ def needs(
         "fails": tuple(fails),
         "idempotent": idempotent,
         "audited": audited,
+        "form": form,
     }
 
 

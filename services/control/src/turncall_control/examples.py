@@ -37,10 +37,14 @@ _WORDS: Final = {
 }
 """What stands in a field of this name, where its own schema has no better idea."""
 _ID: Final = re.compile(
-    r"(?:^|_)(agent|call|credential|delivery|job|key|message|number|project|session|version|webhook|worker)_id$"
+    r"(?:^|_)(agent|base|call|credential|delivery|document|job|key|message|number|project|session|version|webhook|worker)"
+    r"_id$"
 )
 _PREFIXES: Final = {
     "agent": "agt",
+    "base": "kb",
+    "document": "doc",
+    "knowledgebase": "kb",
     "call": "call",
     "message": "msg",
     "session": "ses",

@@ -69,7 +69,9 @@ def document(app: Litestar) -> bytes:
     idempotent = {handler.handler_name for handler in handlers if handler.opt["idempotent"]}
     bodies = {handler.handler_name: _kind(handler, "data") for handler in handlers}
     answers = {handler.handler_name: _answer(handler) for handler in handlers}
-    kinds = [kind for kind in [Problem, *bodies.values(), *answers.values()] if _is_described_by_msgspec(kind)]
+    forms = {handler.handler_name: handler.opt["form"] for handler in handlers if handler.opt["form"] is not None}
+    taken = [Problem, *bodies.values(), *answers.values(), *forms.values()]
+    kinds = [kind for kind in taken if _is_described_by_msgspec(kind)]
     (*schemas, facts), components = msgspec.json.schema_components([*kinds, Event], ref_template=_REF)
     components["StoredFact"]["properties"]["data"] |= {"anyOf": [facts, _FACT_OF_A_NEWER_RELEASE]}
     schema_of = dict(zip(map(str, kinds), schemas, strict=True))
@@ -79,6 +81,9 @@ def document(app: Litestar) -> bytes:
         _describe(operation, finds[name])
         operation |= _who(permissions[name]) | {"summary": name.replace("_", " ").capitalize()}
         _replace(operation.get("requestBody", {}), schema_of.get(str(bodies[name])))
+        if name in forms:
+            form = {"multipart/form-data": {"schema": schema_of[str(forms[name])]}}
+            operation["requestBody"] = {"required": True, "content": form}
         # Litestar adds a 400 of its own shape wherever there is a parameter; ours is a 422.
         told = {
             status: answer for status, answer in operation["responses"].items() if not _is_litestars(status, answer)

@@ -8,6 +8,7 @@ from turncall_control.dials.model import DialPaceRow, DialRow
 from turncall_control.idempotency import KeyUse
 from turncall_control.jobs.model import JobRow
 from turncall_control.keys.model import KeyRow
+from turncall_control.knowledge.model import DocumentRow, KnowledgeBaseRow, PassageRow
 from turncall_control.numbers.model import NumberRow
 from turncall_control.outbox import OutboxRow
 from turncall_control.projects.model import ProjectRow, SigningSecretRow
@@ -35,6 +36,9 @@ TABLES = (
     MessageRow,
     TextRow,
     OptOutRow,
+    KnowledgeBaseRow,
+    DocumentRow,
+    PassageRow,
     CallRow,
     CallEventRow,
     EpochRow,

@@ -40,7 +40,7 @@ def run() -> int:
     settings = config.read()
     logs.configure("media", settings.log_level, secrets_of(settings))
     ready = {kind: set(vendors) for kind, vendors in registry.installed().items()}
-    kinds: tuple[Kind, ...] = registry.KINDS if "calls" in settings.pools else ("llm",)
+    kinds: tuple[Kind, ...] = registry.KINDS if "calls" in settings.pools else ("llm", "embed")
     chore = partial(load_rest, ready, kinds)
     worker = app.run(settings, build, lambda plan: unfit(plan, ready), rehearsal(ready), chore)
     try:

@@ -34,6 +34,7 @@ from turncall_media.report.live import LiveFeed
 from turncall_media.report.recorder import keep_adopting
 from turncall_media.report.settlement import keep_settling
 from turncall_media.session import Build, Station
+from turncall_media.text.embedding import Embeddings
 from turncall_media.toolservers.doors import commands
 from turncall_media.workshop import Workshop
 from turncall_proto import ids, subjects
@@ -258,6 +259,10 @@ class Worker:
             mcp_programs=commands(self._config.mcp_commands),
             now=_now,
         )
+        embeddings = Embeddings(self._open_secret, self._config.egress_allow, _now)
+        stack.push_async_callback(embeddings.close)
+        serving = await bus.serve(subjects.EMBED, embeddings.answer, queue=subjects.TEXT_QUEUE)
+        stack.push_async_callback(serving.close)
         workshop = Workshop(desk, self._config.job_slots, self._counters.jobs)
         stack.push_async_callback(workshop.close, CUT_OFF_S)
         await workshop.open()

@@ -10,9 +10,8 @@ from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 from pipecat.processors.aggregators.llm_context import LLMContext
-from pipecat.processors.frame_processor import FrameProcessor
 
-Kind = Literal["stt", "llm", "tts", "speech"]
+Kind = Literal["stt", "llm", "tts", "speech", "embed"]
 
 
 class Capabilities(Struct, frozen=True, kw_only=True):
@@ -59,8 +58,9 @@ class VendorModule(Protocol):
     CAPABILITIES: Capabilities
     Options: type[Struct]
 
-    def build(self, options: Any, context: BuildContext) -> FrameProcessor:
-        """A Pipecat service for one call. Must not block: what loads slowly is shared and loaded before."""
+    def build(self, options: Any, context: BuildContext) -> Any:
+        """A Pipecat service for one call; of the kind ``embed`` an `Embedder`. Must not block: what loads slowly is
+        shared and loaded before."""
         ...
 
 

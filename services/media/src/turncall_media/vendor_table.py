@@ -19,12 +19,12 @@ def _row(vendor: str, kind: str, capabilities: dict[str, Any], options: dict[str
     tells = [
         name for field, name in (("word_times", "word times"), ("interim_results", "partials")) if capabilities[field]
     ]
-    named = ", ".join(f"`{name}`" for name in options["properties"])
+    named = ", ".join(f"`{name}`" for name in options["properties"]) or "–"
     cells = [
         f"`{vendor}`",
         kind,
         _key(vendor, capabilities),
-        "–" if kind == "llm" else rates,
+        "–" if kind in ("llm", "embed") else rates,
         ", ".join(tells) or "–",
         named,
         _run_against(vendor, capabilities),

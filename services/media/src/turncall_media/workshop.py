@@ -21,6 +21,7 @@ PAUSES_S: Final = (2.0, 15.0, 60.0, 300.0)
 """Between the tries of a job; after the last one it has failed. A vendor's bad minute is waited out, no bad hour."""
 LOOK_AGAIN_S: Final = 0.5
 JOB_WITHIN_S: Final = 600.0
+LONGEST_DETAIL: Final = 2000
 
 _log = logs.logger(__name__)
 
@@ -83,7 +84,7 @@ class Workshop:
         except MalformedMessage:
             raise  # nobody can be answered: it is parked
         except JobRefused as refusal:
-            answer = self._failed(job, tally, str(refusal))
+            answer = self._failed(job, tally, str(refusal), refusal.reason)
         except Exception as error:
             why = str(error) if isinstance(error, JobPostponed) else type(error).__name__
             if not isinstance(error, JobPostponed):
@@ -97,10 +98,15 @@ class Workshop:
             self.busy -= 1
         await self._answer(kind, answer)
 
-    def _failed(self, job: Job | None, tally: Tally, detail: str) -> JobFailed:
+    def _failed(self, job: Job | None, tally: Tally, detail: str, reason: str = "") -> JobFailed:
         assert job is not None  # only a job that was read can be refused
         return JobFailed(
-            job_id=job.job_id, project_id=job.project_id, at=self._desk.now(), used=tally.used, detail=detail
+            job_id=job.job_id,
+            project_id=job.project_id,
+            at=self._desk.now(),
+            used=tally.used,
+            detail=detail[:LONGEST_DETAIL],
+            reason=reason,
         )
 
     async def _answer(self, kind: type[Job], answer: JobAnswer) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from turncall.client.access import Access
+from turncall.client.knowledge import Knowledge
 from turncall.client.shapes import (
     AgentApplied,
     AgentFile,
@@ -74,7 +75,7 @@ from turncall_proto.ids import (
 Config = AgentSpec | Mapping[str, Any]
 
 
-class TurnCall(Access, Versions):
+class TurnCall(Access, Knowledge, Versions):
     """``async with TurnCall(url, key=…) as api``: one installation seen with one credential.
 
     ``platform_key`` opens the operator's requests (projects and their first keys), ``key`` a project's own.

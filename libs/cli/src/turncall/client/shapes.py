@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from turncall_proto.agent import AgentSpec
+from turncall_proto.agent import AgentSpec, VendorRef
 from turncall_proto.call import CallState, Channel, Direction, EndedReason
 from turncall_proto.changes import ConfigChange
 from turncall_proto.ids import (
@@ -13,8 +13,10 @@ from turncall_proto.ids import (
     CallId,
     CredentialId,
     DeliveryId,
+    DocumentId,
     JobId,
     KeyId,
+    KnowledgeBaseId,
     MessageId,
     NumberId,
     ProjectId,
@@ -24,6 +26,7 @@ from turncall_proto.ids import (
     WorkerId,
 )
 from turncall_proto.job import Findings, ModelUse, ToolUsed
+from turncall_proto.knowledge import Cutting, Passage
 
 Role = Literal["admin", "developer", "viewer"]
 
@@ -741,3 +744,60 @@ class UsageSummary(Struct, frozen=True, kw_only=True):
     rows: tuple[UsageRow, ...]
     currency: str | None
     cost_micros: int | None
+
+
+class KnowledgeBaseView(Struct, frozen=True, kw_only=True):
+    """A base, and how much there is in it."""
+
+    id: KnowledgeBaseId
+    project_id: ProjectId
+    name: str
+    description: str
+    language: str
+    embedder: VendorRef | None
+    cutting: Cutting
+    documents: int
+    passages: int
+    created_at: datetime
+
+
+class DocumentView(Struct, frozen=True, kw_only=True):
+    """A document of a base; ``state`` is processing, ready or failed."""
+
+    id: DocumentId
+    base_id: KnowledgeBaseId
+    name: str
+    url: str
+    content_type: str
+    size_bytes: int | None
+    state: str
+    is_being_read: bool
+    reason: str
+    failure: str
+    characters: int
+    passages: int
+    dimensions: int
+    read_at: datetime | None
+    created_at: datetime
+
+
+class PassageView(Struct, frozen=True, kw_only=True):
+    """What a document was cut into."""
+
+    passage: int
+    heading: str
+    page: int | None
+    text: str
+
+
+class SearchAnswer(Struct, frozen=True, kw_only=True):
+    """The passages that answer a question, the best one first."""
+
+    passages: tuple[Passage, ...]
+    detail: str
+
+
+class Reindexing(Struct, frozen=True, kw_only=True):
+    """How many documents are read anew."""
+
+    documents: int

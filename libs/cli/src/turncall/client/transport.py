@@ -92,6 +92,19 @@ class Transport:
         """A request whose answer holds nothing. Raises like `request`."""
         await self._content(method, path, body, None)
 
+    async def upload[T](
+        self, path: str, answer: type[T], name: str, data: bytes, *, content_type: str = "", key: str = ""
+    ) -> T:
+        """The answer to a file sent as the form field ``file``. Raises like `request`."""
+        file = (name, data, content_type) if content_type else (name, data)
+        headers = {"Idempotency-Key": key} if key else {}
+        try:
+            response = await self._http.post(path, files={"file": file}, headers=headers)
+        except httpx.TransportError as error:
+            raise Unreachable(f"POST {path}: {error or type(error).__name__}") from error
+        _raise_for(response, response.content)
+        return msgspec.json.decode(response.content, type=answer)
+
     async def _content(self, method: str, path: str, body: object, query: Query | None, key: str = "") -> bytes:
         content = None if body is None else msgspec.json.encode(body)
         headers = {"Content-Type": "application/json"} if content is not None else {}

@@ -40,6 +40,7 @@ FAKES: Final[dict[tuple[str, Kind], StartFake]] = {
     ("groq", "llm"): openai_fake,
     ("groq", "stt"): openai_fake,
     ("ollama", "llm"): openai_fake,
+    ("openai", "embed"): openai_fake,
     ("openai", "llm"): openai_fake,
     ("openai", "speech"): realtime_fake,
     ("openai", "stt"): openai_fake,

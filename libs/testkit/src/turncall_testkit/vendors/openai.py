@@ -1,7 +1,9 @@
-"""OpenAI's HTTP API as its streaming clients see it: chat completions, transcriptions, speech."""
+"""OpenAI's HTTP API as its streaming clients see it: chat completions, transcriptions, speech, embeddings."""
 
 import io
+import re
 import wave
+import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -17,6 +19,8 @@ from turncall_testkit.vendors.tones import tone
 RATE_HZ: Final = 24_000
 """Of the API's raw PCM."""
 _MODEL: Final = "fake-1"
+DIMENSIONS: Final = 96
+"""Of a vector, unless others are asked for."""
 
 
 class OpenAIFake(Desk):
@@ -78,6 +82,21 @@ class OpenAIFake(Desk):
         pieces = [self._speech[start : start + 1201] for start in range(0, len(self._speech), 1201)]
         return await self.stream(request, "audio/pcm", pieces, b"")
 
+    async def embed(self, request: web.Request) -> web.StreamResponse:
+        """POST /v1/embeddings: what shares words is near to each other."""
+        asked = msgspec.json.decode(await request.read(), type=dict[str, Any])
+        if (refusal := self._refusal(request, asked)) is not None:
+            return refusal
+        texts = asked["input"]
+        data = [
+            {"object": "embedding", "index": index, "embedding": _hashed(text, asked.get("dimensions", DIMENSIONS))}
+            for index, text in enumerate(texts)
+        ]
+        used = sum(len(text.split()) for text in texts)
+        usage = {"prompt_tokens": used, "total_tokens": used}
+        body = {"object": "list", "model": asked["model"], "data": data, "usage": usage}
+        return await self.stream(request, "application/json", [msgspec.json.encode(body)], b"")
+
     async def models(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/models."""
         if (refusal := self._refusal(request, {})) is not None:
@@ -104,6 +123,7 @@ async def openai_fake(**answers: Any) -> AsyncIterator[OpenAIFake]:
     app.router.add_post("/v1/chat/completions", fake.chat)
     app.router.add_post("/v1/audio/transcriptions", fake.transcribe)
     app.router.add_post("/v1/audio/speech", fake.speak)
+    app.router.add_post("/v1/embeddings", fake.embed)
     app.router.add_get("/v1/models", fake.models)
     async with serving(app, fake.stalls) as address:
         fake.base_url = f"http://{address}/v1"
@@ -132,6 +152,14 @@ def _chunks(reply: Reply, has_usage: bool) -> Iterator[dict[str, Any]]:
 def _chunk(delta: Mapping[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
     choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
     return {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 0, "model": _MODEL, "choices": [choice]}
+
+
+def _hashed(text: str, dimensions: int) -> list[float]:
+    """One place for each word."""
+    vector = [0.001] * dimensions
+    for word in re.findall(r"\w+", text.lower()):
+        vector[zlib.crc32(word.encode()) % dimensions] += 1.0
+    return vector
 
 
 def _error(status: int, kind: str, message: str) -> web.Response:

@@ -20,6 +20,8 @@ _SECURITY: Final[dict[Permission, dict[str, list[str]]]] = {
 }
 _BODY: Final = {400: "Not JSON.", 413: "Too large.", 415: "Not application/json.", 422: "A field is not valid."}
 
+_FORM: Final = {400: "No form.", 413: "Too large.", 415: "Not multipart/form-data.", 422: "A field is not valid."}
+
 
 class Contract(ReceiveRoutePlugin):
     """Refuses a route that does not declare who may call it; completes those that do."""
@@ -44,6 +46,8 @@ class Contract(ReceiveRoutePlugin):
             )
             handler.security = [_SECURITY.get(permission, {"key": []})]
             described = _errors(permission, finds, has_data="data" in handler.parsed_fn_signature.parameters)
+            if handler.opt["form"] is not None:
+                described |= _FORM
             kept = (idempotency.KeyReused, idempotency.StillRunning, idempotency.AnswerLost)
             for failure in (*handler.opt["fails"], *(kept if handler.opt["idempotent"] else ())):
                 described[failure.status] = " ".join(filter(None, [described.get(failure.status), f"{failure.title}."]))

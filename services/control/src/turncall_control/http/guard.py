@@ -74,12 +74,18 @@ async def _claim(act: Act, request: Request[Any, Any, Any], handler: BaseRouteHa
         raise Invalid.at("Idempotency-Key", "This operation takes none: its answer is not kept")
     if not _IDEMPOTENCY_KEY.fullmatch(key):
         raise Invalid.at("Idempotency-Key", "It needs 1 to 255 visible ASCII characters")
-    body = sha256(await request.body()).digest()
+    body = sha256(_comparable(await request.body(), request.content_type[1])).digest()
     asked = f"{request.method} {request.scope['path']}\n".encode()
     found = await idempotency.claim(act.database, act.project_id, key, sha256(asked + body).digest())
     if isinstance(found, Answer):
         raise Replayed(found)
     act.claim = found
+
+
+def _comparable(body: bytes, options: Mapping[str, str]) -> bytes:
+    """The body as it is each time it is sent: clients make up the boundary of a form anew."""
+    boundary = options.get("boundary", "").encode()
+    return body.replace(boundary, b"") if boundary else body
 
 
 async def _recognised(plane: Plane, connection: Connection, permission: Permission, neighbours: str) -> Caller | None:

@@ -38,6 +38,7 @@ class Due(Struct, frozen=True, kw_only=True):
     project_id: UUID
     call_id: UUID | None
     session_id: UUID | None
+    document_id: UUID | None
     tries: int
     parcel_key: str | None
 
@@ -94,8 +95,8 @@ class Lane[A: JobAnswer]:
         async with self._plane.database.pool.connection() as connection, connection.transaction():
             async with connection.cursor(row_factory=class_row(Due)) as cursor:
                 await cursor.execute(
-                    "select id, project_id, call_id, session_id, tries, parcel_key from jobs where kind = %s"
-                    f" and state in ('due', 'sent') and due_at <= now() order by due_at limit {AT_ONCE}"
+                    "select id, project_id, call_id, session_id, document_id, tries, parcel_key from jobs"
+                    f" where kind = %s and state in ('due', 'sent') and due_at <= now() order by due_at limit {AT_ONCE}"
                     " for update skip locked",
                     (self._kind.name,),
                 )
@@ -161,7 +162,7 @@ class Lane[A: JobAnswer]:
             await cursor.execute(
                 "update jobs set state = %s, ended_at = now(), detail = %s, answer = %s::jsonb"
                 " where id = %s and kind = %s and state in ('due', 'sent')"
-                " returning id, project_id, call_id, session_id, tries, parcel_key",
+                " returning id, project_id, call_id, session_id, document_id, tries, parcel_key",
                 (
                     "failed" if failed else "done",
                     answer.detail if isinstance(answer, JobFailed) else "",

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from turncall_control.db.base import Id, Row, Word, created_at
 from turncall_proto import ids
-from turncall_proto.ids import CallId, JobId, ProjectId, SessionId
+from turncall_proto.ids import CallId, DocumentId, JobId, ProjectId, SessionId
 
 
 class JobState(StrEnum):
@@ -42,6 +42,13 @@ class JobRow(Row):
             postgresql_where=text("state in ('due', 'sent')"),
         ),
         Index(
+            "ux_jobs_kind_document_id_open",
+            "kind",
+            "document_id",
+            unique=True,
+            postgresql_where=text("state in ('due', 'sent')"),
+        ),
+        Index(
             "ux_jobs_kind_call_id_open",
             "kind",
             "call_id",
@@ -55,6 +62,7 @@ class JobRow(Row):
     kind: Mapped[str]
     call_id: Mapped[CallId | None] = mapped_column(Id(ids.CALL))
     session_id: Mapped[SessionId | None] = mapped_column(Id(ids.SESSION))
+    document_id: Mapped[DocumentId | None] = mapped_column(Id(ids.DOCUMENT))
     state: Mapped[JobState] = mapped_column(Word(JobState), server_default=text("'due'"))
     tries: Mapped[int] = mapped_column(server_default=text("0"))
     due_at: Mapped[datetime] = mapped_column(server_default=text("now()"))

@@ -4,9 +4,10 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from turncall_proto import ids
-from turncall_proto.ids import CallId, JobId
+from turncall_proto.ids import CallId, DocumentId, JobId
 
 ANALYSIS = "analysis"
+INGEST = "ingest"
 
 
 async def analysis(connection: AsyncConnection[TupleRow], call_id: CallId) -> JobId | None:
@@ -34,3 +35,13 @@ async def analysis(connection: AsyncConnection[TupleRow], call_id: CallId) -> Jo
     )
     row = await cursor.fetchone()
     return None if row is None else JobId(ids.written(ids.JOB, row[0]))
+
+
+async def ingest(connection: AsyncConnection[TupleRow], document_id: DocumentId) -> None:
+    """Orders that a document be read, unless it is being read already."""
+    await connection.execute(
+        "insert into jobs (id, project_id, kind, document_id)"
+        " select %s, project_id, 'ingest', id from knowledge_documents where id = %s"
+        " on conflict (kind, document_id) where state in ('due', 'sent') do nothing",
+        (ids.parsed(ids.JOB, ids.mint(ids.JOB)), ids.parsed(ids.DOCUMENT, document_id)),
+    )

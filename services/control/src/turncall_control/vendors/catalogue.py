@@ -68,14 +68,18 @@ def parsed(data: bytes) -> Catalogue:
 def faults(catalogue: Catalogue, spec: AgentSpec, root: str) -> Iterator[Fault]:
     """What is wrong with the vendors of an agent and with their options; paths begin with ``root``."""
     for kind, ref, path in _stages(spec):
-        at = f"{root}.{path}"
-        vendor = catalogue.get(kind, {}).get(ref.vendor)
-        if vendor is None:
-            known = ", ".join(sorted(catalogue.get(kind, {})))
-            yield Fault(field=f"{at}.vendor", message=f"There is no {kind} vendor `{ref.vendor}`; known are {known}")
-        else:
-            for error in vendor.validator.iter_errors(ref.options):
-                yield from described(error, f"{at}.options")
+        yield from faults_of(catalogue, kind, ref, f"{root}.{path}")
+
+
+def faults_of(catalogue: Catalogue, kind: Kind, ref: VendorRef, at: str) -> Iterator[Fault]:
+    """What is wrong with one vendor that stands at the path ``at``, and with its options."""
+    vendor = catalogue.get(kind, {}).get(ref.vendor)
+    if vendor is None:
+        known = ", ".join(sorted(catalogue.get(kind, {})))
+        yield Fault(field=f"{at}.vendor", message=f"There is no {kind} vendor `{ref.vendor}`; known are {known}")
+    else:
+        for error in vendor.validator.iter_errors(ref.options):
+            yield from described(error, f"{at}.options")
 
 
 def missing_keys(catalogue: Catalogue, spec: AgentSpec, held: Collection[str]) -> list[str]:

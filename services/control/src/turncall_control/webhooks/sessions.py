@@ -1,4 +1,4 @@
-"""Events of conversations in writing, which belong to no call."""
+"""Events that belong to no call: of conversations in writing, and of documents."""
 
 from typing import Final
 
@@ -14,3 +14,12 @@ SESSION_EVENTS: Final[dict[str, str]] = {
     EXPIRED: "Nobody wrote for 24 hours.",
 }
 """What each says; their data is the session or the message as the API shows it."""
+
+DOCUMENT_READY: Final = "document.ready"
+DOCUMENT_FAILED: Final = "document.failed"
+
+DOCUMENT_EVENTS: Final[dict[str, str]] = {
+    DOCUMENT_READY: "A document was read: what it says can be found.",
+    DOCUMENT_FAILED: "A document cannot be read; it says why.",
+}
+"""What each says; their data is the document as the API shows it."""

@@ -14,7 +14,14 @@ from turncall_proto.job import Job, JobAnswer
 
 
 class JobRefused(Exception):
-    """The job can never be done, or not by this installation. The message is for whoever asked for it: no internals."""
+    """The job can never be done, or not by this installation. The message is for whoever asked for it: no internals.
+
+    ``reason`` says the same to programs, where the kind of job has words for it.
+    """
+
+    def __init__(self, detail: str, reason: str = "") -> None:
+        super().__init__(detail)
+        self.reason = reason
 
 
 class JobPostponed(Exception):

@@ -111,7 +111,7 @@ def _stage(
     return service
 
 
-def _circuit(kind: Kind, ref: VendorRef) -> Circuit:
+def _circuit(kind: Stage, ref: VendorRef) -> Circuit:
     """A server that users name fails for itself, not for the vendor."""
     try:
         named = registry.load(kind, ref.vendor).CAPABILITIES.secret_optional_with
@@ -161,7 +161,8 @@ def _built(
         conversation=conversation if kind == "speech" else None,
         models_dir=resources.models_dir,
     )
-    return module.build(options_of(module, kind, ref), context)
+    service: FrameProcessor = module.build(options_of(module, kind, ref), context)
+    return service
 
 
 def _expected_phrases(plan: CallStart) -> tuple[str, ...]:
