@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from turncall_proto import arrival, command, events, job, knowledge, live, placement, subjects
+from turncall_proto import arrival, command, events, job, knowledge, live, placement, subjects, webrtc
 from turncall_proto.call import CallStart, Claim
 
 SCHEMA_FOLDER: Final = Path(__file__).parent / "schema"
@@ -44,6 +44,12 @@ def channels() -> Mapping[str, Channel]:
             messages=(placement.CallOffer,),
             reply=placement.OfferReply,
             summary="Control asks one worker to reserve a slot.",
+        ),
+        "browsers": Channel(
+            address=f"{root}.sdp.{{worker}}",
+            messages=(webrtc.SdpOffered, webrtc.CandidatesTold),
+            reply=webrtc.SdpReply,
+            summary="A browser's offer of sound, and its addresses, for the worker that holds a slot for its call.",
         ),
         "starts": Channel(
             address=f"{root}.call.{{project}}.{{call}}.start",

@@ -39,6 +39,11 @@ def offer(worker: WorkerId) -> str:
     return f"{ROOT}.offer.{worker}"
 
 
+def sdp(worker: WorkerId) -> str:
+    """Browsers' offers of sound to the worker that holds a slot for their call, request and reply."""
+    return f"{ROOT}.sdp.{worker}"
+
+
 def worker(worker: WorkerId) -> str:
     """What an operator asks of a worker itself, request and reply."""
     return f"{ROOT}.worker.{worker}"

@@ -19,7 +19,7 @@ from turncall_media.kinds import Kind
 from turncall_media.loading import Ready, load_for, load_rest
 from turncall_media.pipelines.build import build_conversation
 from turncall_media.seams import Conversation, Past, Reporter, Resources
-from turncall_media.wire.twilio import TwilioWire
+from turncall_media.wire.stream import Wire
 from turncall_proto.agent import AgentSpec, Cascade, SpeechToSpeech, VendorRef
 from turncall_proto.call import CallStart
 from turncall_runtime import logs
@@ -51,7 +51,7 @@ def run() -> int:
 
 
 async def build(
-    plan: CallStart, wire: TwilioWire, reporter: Reporter, resources: Resources, past: Past | None
+    plan: CallStart, wire: Wire, reporter: Reporter, resources: Resources, past: Past | None
 ) -> Conversation:
     """As `build_conversation`, once the code of the plan's vendors is loaded."""
     await load_for(plan.agent)

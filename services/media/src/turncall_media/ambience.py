@@ -10,24 +10,25 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from turncall_media.sound import RATE_HZ
+from turncall_media.sound import TELEPHONE, Sound
 
 Room = Literal["office", "cafe"]
 LOOP: Final = 1 << 16
-"""Samples until it repeats: 8.2 s."""
+"""Samples at 8 kHz until it repeats: 8.2 s."""
 LOUDEST: Final = 0.1 * 32767
 """The mean level at volume 1: -20 dBFS, as loud as a voice."""
 _SEED: Final = 8000
-_HZ: Final = np.fft.rfftfreq(LOOP, 1 / RATE_HZ)
+_RATE_HZ: Final = TELEPHONE.rate_hz
+_HZ: Final = np.fft.rfftfreq(LOOP, 1 / _RATE_HZ)
 _FORMANTS_HZ: Final = ((500, 1500), (700, 1100), (300, 2200), (450, 900), (600, 1800))
 _Samples = NDArray[np.float64]
 
 
 class Ambience:
-    """One call's place in a room. What it returns follows on what it returned before; mono s16le at 8 kHz."""
+    """One call's place in a room. What it returns follows on what it returned before; mono s16le."""
 
-    def __init__(self, room: Room, volume: float) -> None:
-        self._loop = np.round(loop(room) * (volume * LOUDEST)).astype(np.int32)
+    def __init__(self, room: Room, volume: float, sound: Sound = TELEPHONE) -> None:
+        self._loop = np.round(_widened(loop(room), sound) * (volume * LOUDEST)).astype(np.int32)
         self._at = 0
 
     def alone(self, samples: int) -> bytes:
@@ -40,7 +41,7 @@ class Ambience:
 
     def _mixed(self, sound: NDArray[np.int32]) -> bytes:
         sound += self._loop.take(np.arange(self._at, self._at + len(sound)), mode="wrap")
-        self._at = (self._at + len(sound)) % LOOP
+        self._at = (self._at + len(sound)) % len(self._loop)
         return np.clip(sound, -32768, 32767).astype("<i2").tobytes()
 
 
@@ -50,6 +51,12 @@ def loop(room: Room) -> _Samples:
     sound = _level(_ROOMS[room](np.random.default_rng(_SEED)))
     sound.flags.writeable = False
     return sound
+
+
+def _widened(samples: _Samples, sound: Sound) -> _Samples:
+    """The same loop, as long, at another rate: made of its spectrum, so that there is still no seam."""
+    times = sound.rate_hz // TELEPHONE.rate_hz
+    return samples if times == 1 else np.fft.irfft(np.fft.rfft(samples), times * LOOP) * times
 
 
 def _level(sound: _Samples) -> _Samples:
@@ -84,10 +91,10 @@ def _noise(chance: np.random.Generator, gain: Callable[[_Samples], _Samples]) ->
 
 def _strokes(chance: np.random.Generator, *, every_s: float, hz: float, fades_s: float) -> _Samples:
     """Short knocks of this pitch at random times, of different strength."""
-    seconds = np.arange(round(6 * fades_s * RATE_HZ)) / RATE_HZ
+    seconds = np.arange(round(6 * fades_s * _RATE_HZ)) / _RATE_HZ
     knock = np.sin(2 * np.pi * hz * seconds) * np.exp(-seconds / fades_s)
     sound = np.zeros(LOOP)
-    for start in chance.integers(0, LOOP, round(LOOP / RATE_HZ / every_s)):
+    for start in chance.integers(0, LOOP, round(LOOP / _RATE_HZ / every_s)):
         sound[(start + np.arange(len(knock))) % LOOP] += chance.uniform(0.2, 1) * knock
     return sound
 
@@ -97,7 +104,7 @@ def _people(chance: np.random.Generator, count: int) -> _Samples:
     sound = np.zeros(LOOP)
     for low_hz, high_hz in _FORMANTS_HZ[:count]:
         pitch_hz = chance.uniform(95, 220)
-        phase = np.cumsum(pitch_hz * (1 + 0.06 * _noise(chance, lambda hz: (hz < 2).astype(float)))) / RATE_HZ
+        phase = np.cumsum(pitch_hz * (1 + 0.06 * _noise(chance, lambda hz: (hz < 2).astype(float)))) / _RATE_HZ
         phase *= round(phase[-1]) / phase[-1]  # whole periods: no seam
         syllables = np.maximum(0, _noise(chance, lambda hz: (hz < 5).astype(float)))
         sound += syllables * _vowel(pitch_hz, low_hz, high_hz)[(phase * 1024).astype(int) % 1024]

@@ -26,6 +26,7 @@ from turncall_media.ingress.beats import Beats
 from turncall_media.ingress.capacity import Capacity
 from turncall_media.ingress.lag import LagProbe
 from turncall_media.ingress.load import CpuShare, Load
+from turncall_media.ingress.offers import Offers
 from turncall_media.ingress.sockets import MAX_STRANGERS, Answer, Door, Pages
 from turncall_media.jobs.shape import Desk
 from turncall_media.reception import Reception
@@ -149,6 +150,7 @@ class Worker:
         self._reception = await self._open_door(stack, station)
         for subject, answer in (
             (subjects.offer(self.id), self._capacity.answer),
+            (subjects.sdp(self.id), Offers(self._capacity, self._reception.serve, _now).answer),
             (subjects.worker(self.id), self._told),
         ):
             serving = await bus.serve(subject, answer)

@@ -37,6 +37,7 @@ from turncall_media.exchange import AnswerFrame, CallerTurn, CallerWordsFrame, H
 from turncall_media.kinds import BuildContext
 from turncall_media.lines import CLOSE_WITHIN_S, Line
 from turncall_media.replying import Reply, Wish
+from turncall_media.sound import Sound
 from turncall_runtime import logs
 
 LARGEST_MESSAGE: Final = 16 * 1024 * 1024
@@ -63,7 +64,7 @@ class ConversingService(LLMService[Any]):
         self._line = line
         self._rate_hz = context.rate_hz
         self._conversation = context.conversation or LLMContext()
-        self._turn = CallerTurn()
+        self._turn = CallerTurn(Sound(context.rate_hz))
         self._socket: ClientConnection | None = None
         self._is_outdated = False
         self._wishes: deque[Wish] = deque()

@@ -24,6 +24,10 @@ class WireError(MediaError):
     outcome = Outcome(state=CallState.FAILED, reason=EndedReason.TELEPHONY_FAILED)
 
 
+class NeverConnected(WireError):
+    """No sound could flow between a browser and this worker: no network path, or nobody at the other end any more."""
+
+
 class PlanMissing(MediaError):
     """Nobody told this worker what to do with a call, and the bus does not know either."""
 

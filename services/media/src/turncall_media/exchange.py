@@ -14,7 +14,7 @@ from typing import Final
 
 from pipecat.frames.frames import ControlFrame, DataFrame, SystemFrame
 
-from turncall_media.sound import BYTES_PER_MS
+from turncall_media.sound import TELEPHONE, Sound
 
 BEFORE_SPEECH_MS: Final = 600
 """Of audio before the voice was noticed; its beginning lies in it."""
@@ -66,7 +66,8 @@ class HeardUntilFrame(SystemFrame):
 class CallerTurn:
     """The caller's audio of one turn, from a little before the voice was noticed until the turn is answered."""
 
-    def __init__(self) -> None:
+    def __init__(self, sound: Sound = TELEPHONE) -> None:
+        self._bytes_per_ms = sound.bytes_per_ms
         self._pieces: deque[bytes] = deque()
         self._size = 0
         self.is_open = False
@@ -81,7 +82,7 @@ class CallerTurn:
         self._pieces.append(pcm)
         self._size += len(pcm)
         longest = LONGEST_UTTERANCE_MS if self.is_open else BEFORE_SPEECH_MS
-        while self._size - len(self._pieces[0]) >= longest * BYTES_PER_MS:
+        while self._size - len(self._pieces[0]) >= longest * self._bytes_per_ms:
             self._size -= len(self._pieces.popleft())
 
     def begin(self) -> bytes:

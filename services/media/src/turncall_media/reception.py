@@ -3,9 +3,11 @@
 import asyncio
 from typing import Final
 
-from turncall_media.ingress.capacity import Capacity
+from turncall_media.ingress.capacity import Capacity, Seat
 from turncall_media.seams import MediaSocket
 from turncall_media.session import CallSession, Leaving, Station
+from turncall_media.wire.stream import Wire
+from turncall_media.wire.twilio import TwilioWire
 from turncall_proto.ids import CallId
 
 _LOOK_AGAIN_S: Final = 0.05
@@ -32,7 +34,11 @@ class Reception:
             self._station.counters.sockets.labels(fate).inc()
             await socket.close(1012, fate)
             return
-        session = CallSession(socket, call_id, epoch, seat.plan, self._station)
+        await self.serve(TwilioWire(socket), seat)
+
+    async def serve(self, wire: Wire, seat: Seat) -> None:
+        """Serves one wire to its end, and gives the seat back."""
+        session = CallSession(wire, seat.call_id, seat.epoch, seat.plan, self._station)
         self._live[session] = asyncio.current_task()
         if self._leaves != "stays":
             session.hand_over(at_once=self._leaves == "at_once")

@@ -11,6 +11,12 @@ LONGEST_HOLD_MS: Final = 45
 -80 dB, where QQ, which holds nothing, folds everything back at full level."""
 
 
+def resampled(pcm: bytes, from_hz: int, to_hz: int) -> bytes:
+    """All of some mono s16le at another rate, of the same length in time."""
+    resampler = Resampler(from_hz, to_hz)
+    return resampler.take(pcm) + resampler.end()
+
+
 class Resampler:
     """One utterance of mono s16le from ``from_hz`` to ``to_hz``: `take` what arrives, then `end` it once.
 

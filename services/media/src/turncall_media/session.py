@@ -1,8 +1,7 @@
-"""One call on one media socket, from its first message to its one close."""
+"""One call on one wire, from its first message to its one close."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
@@ -15,12 +14,12 @@ from turncall_media.acts import HandOffs, HangUp, Transfers
 from turncall_media.circuits import Circuits
 from turncall_media.commands import Commands
 from turncall_media.counters import Counters
-from turncall_media.errors import MediaError, NotOurs, WireError
+from turncall_media.errors import MediaError, NeverConnected, NotOurs, WireError
 from turncall_media.ingress import claims, past
 from turncall_media.report.live import LiveFeed
 from turncall_media.report.reporter import EpochReporter
-from turncall_media.seams import Conversation, MediaSocket, Outcome, Past, Reporter, Resources, SocketClosed
-from turncall_media.wire.twilio import TwilioWire
+from turncall_media.seams import Conversation, Outcome, Past, Reporter, Resources, SocketClosed
+from turncall_media.wire.stream import StreamStart, Wire
 from turncall_proto import subjects
 from turncall_proto.call import CallStart, CallState, EndedReason
 from turncall_proto.events import Event
@@ -29,8 +28,6 @@ from turncall_runtime import logs
 
 _log = logs.logger(__name__)
 
-FIRST_MESSAGE_WITHIN_S: Final = 5.0
-"""From the handshake to the carrier's start message."""
 PLAN_WITHIN_S: Final = 2.0
 """How long a worker that was not offered the call looks for its plan; the caller hears silence meanwhile."""
 CLAIM_AGAIN_S: Final = 1.0
@@ -40,7 +37,7 @@ CARRIER_CLOSES_WITHIN_S: Final = 5.0
 Leaving = Literal["stays", "quietly", "at_once"]
 """Whether a call is to be handed over, and whether that may be heard."""
 
-Build = Callable[[CallStart, TwilioWire, Reporter, Resources, Past | None], Awaitable[Conversation]]
+Build = Callable[[CallStart, Wire, Reporter, Resources, Past | None], Awaitable[Conversation]]
 """The last one is what earlier workers said about the call; None when there was none."""
 
 FACTS_FIRST_S: Final = 0.5
@@ -81,10 +78,8 @@ class CallSession:
     goes on elsewhere, and the socket is closed.
     """
 
-    def __init__(
-        self, socket: MediaSocket, call_id: CallId, epoch: int, plan: CallStart | None, station: Station
-    ) -> None:
-        self._socket = socket
+    def __init__(self, wire: Wire, call_id: CallId, epoch: int, plan: CallStart | None, station: Station) -> None:
+        self._wire = wire
         self._call_id = call_id
         self._epoch = epoch
         self._plan = plan
@@ -119,7 +114,7 @@ class CallSession:
                 _log.warning("socket.turned_away", why=str(error), error=type(error).__name__)
             finally:
                 self._station.counters.sockets.labels(fate).inc()
-                await self._socket.close(code, why)
+                await self._wire.close(code, why)
 
     async def finish(self) -> None:
         """Returns when the last fact is stated, which waits for the recording. Call it after `run`, however that ended.
@@ -133,8 +128,8 @@ class CallSession:
             self._station.owned.difference_update(self._owned)
 
     async def _serve(self) -> Outcome:
-        wire = TwilioWire(self._socket)
-        start = await wire.open(FIRST_MESSAGE_WITHIN_S)
+        wire = self._wire
+        start = await self._opened(wire)
         self._enter(self._epoch)
         plan = self._plan or await claims.find_plan(
             self._station.bus, self._call_id, self._epoch, within_s=PLAN_WITHIN_S
@@ -150,6 +145,17 @@ class CallSession:
                 outcome, told = await self._tell(plan, wire, told)
         return outcome
 
+    async def _opened(self, wire: Wire) -> StreamStart:
+        """What the stream says first. Of a call that is over with its stream that is told: nobody else would."""
+        try:
+            return await wire.open()
+        except NeverConnected as error:
+            if self._plan is not None:
+                station = self._station
+                reporter = EpochReporter(self._plan, station.append, station.feed, station.now, station.counters)
+                reporter.close(error.outcome)
+            raise
+
     def _enter(self, epoch: int) -> None:
         """Of several sockets for one epoch on this worker, the first one to start wins. Raises `NotOurs`."""
         key = (self._call_id, epoch)
@@ -158,7 +164,7 @@ class CallSession:
         self._station.owned.add(key)
         self._owned.append(key)
 
-    async def _tell(self, plan: CallStart, wire: TwilioWire, known: Past | None) -> tuple[Outcome, Past]:
+    async def _tell(self, plan: CallStart, wire: Wire, known: Past | None) -> tuple[Outcome, Past]:
         """The epoch between its first and its last fact, and all that is known of the call by then."""
         station = self._station
         reporter = EpochReporter(plan, station.append, station.feed, station.now, station.counters)
@@ -171,7 +177,7 @@ class CallSession:
             outcome = await self._outcome(plan, wire, reporter, told)
             finishing = asyncio.create_task(self._close_epoch(self._conversation, reporter, outcome), name="last facts")
             self._finishing.append(finishing)
-            if outcome.reason not in (None, EndedReason.CUSTOMER_ENDED_CALL):
+            if wire.page is None and outcome.reason not in (None, EndedReason.CUSTOMER_ENDED_CALL):
                 is_taken = await hang_up(outcome.reason)
         except NotOurs:
             reporter.discard()
@@ -181,7 +187,7 @@ class CallSession:
                 reporter.close(outcome)
             station.counters.epochs.labels(outcome.reason or "goes_on").inc()
         if is_taken or outcome.is_transferred:
-            await self._see_off()
+            await wire.see_off(CARRIER_CLOSES_WITHIN_S)
         elif outcome.next_plan is None:
             await asyncio.wait({finishing}, timeout=FACTS_FIRST_S)
         return outcome, _extended(known, reporter)
@@ -201,7 +207,7 @@ class CallSession:
             self._station.counters.pasts.labels("known" if known.is_known else "unknown").inc()
         return known
 
-    async def _outcome(self, plan: CallStart, wire: TwilioWire, reporter: EpochReporter, known: Past | None) -> Outcome:
+    async def _outcome(self, plan: CallStart, wire: Wire, reporter: EpochReporter, known: Past | None) -> Outcome:
         """How the conversation ended, or why there was none. Raises `NotOurs`."""
         resources = Resources(
             worker=self._station.worker,
@@ -280,13 +286,6 @@ class CallSession:
             await asyncio.Event().wait()
         finally:
             await subscription.close()
-
-    async def _see_off(self) -> None:
-        """Waits for the carrier's close: closing first would raise an alert in the user's account (Twilio 31921)."""
-        with suppress(SocketClosed, TimeoutError):
-            async with asyncio.timeout(CARRIER_CLOSES_WITHIN_S):
-                while True:
-                    await self._socket.receive()
 
 
 def _extended(known: Past | None, reporter: EpochReporter) -> Past:

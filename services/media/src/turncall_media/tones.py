@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from turncall_media.sound import RATE_HZ
+from turncall_media.sound import TELEPHONE
 
 KEYS: Final = ("123A", "456B", "789C", "*0#D")
 ROWS_HZ: Final = (697, 770, 852, 941)
@@ -24,11 +24,11 @@ def tones(keys: str) -> bytes:
 
 def _tone(key: str) -> bytes:
     row = next(index for index, keys in enumerate(KEYS) if key in keys)
-    seconds = np.arange(RATE_HZ * TONE_MS // 1000) / RATE_HZ
+    seconds = np.arange(TONE_MS * TELEPHONE.samples_per_ms) / TELEPHONE.rate_hz
     pair = (ROWS_HZ[row], COLUMNS_HZ[KEYS[row].index(key)])
     wave = sum(np.sin(2 * np.pi * hz * seconds) for hz in pair) * _LOUDNESS
     return np.asarray(wave, "<i2").tobytes()
 
 
 def _silence(ms: int) -> bytes:
-    return bytes(2 * RATE_HZ * ms // 1000)
+    return bytes(ms * TELEPHONE.bytes_per_ms)

@@ -17,6 +17,7 @@ from turncall_media.counters import Counters
 from turncall_media.report.live import LiveFeed
 from turncall_media.seams import Outcome, SocketClosed
 from turncall_media.session import CallSession, Station
+from turncall_media.wire.twilio import TwilioWire
 from turncall_proto.agent import AgentSpec, Cascade, VendorRef
 from turncall_proto.call import CallStart, CallState, EndedReason
 from turncall_proto.command import AnyCommand, CommandReply, EndCall
@@ -181,7 +182,7 @@ class Edge:
         return self
 
     def session(self, socket, plan: CallStart | None, epoch: int = 1, station: Station | None = None) -> CallSession:
-        return CallSession(socket, CALL, epoch, plan, station or self.station)
+        return CallSession(TwilioWire(socket), CALL, epoch, plan, station or self.station)
 
     async def publish_plan(self, plan: CallStart) -> None:
         from turncall_proto.codec import encode

@@ -7,7 +7,8 @@ import pytest
 from turncall_media.errors import VendorUnusable
 from turncall_media.ingress.past import READ_WITHIN_S
 from turncall_media.seams import Outcome, SocketClosed
-from turncall_media.session import CARRIER_CLOSES_WITHIN_S, FIRST_MESSAGE_WITHIN_S, PLAN_WITHIN_S
+from turncall_media.session import CARRIER_CLOSES_WITHIN_S, PLAN_WITHIN_S
+from turncall_media.wire.twilio import FIRST_MESSAGE_WITHIN_S
 from turncall_proto.call import CallState, Claim, EndedReason, Handoff
 from turncall_proto.codec import decode, encode
 from turncall_proto.command import ActReply, CommandReply, EndCall, HangUpAsked, Say

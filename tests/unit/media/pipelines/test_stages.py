@@ -19,6 +19,7 @@ from turncall_media.kinds import Capabilities
 from turncall_media.pipelines.vendors import build_all
 from turncall_media.report.events import Narrator
 from turncall_media.seams import Reporter, Resources
+from turncall_media.sound import TELEPHONE
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec, Cascade, Fallbacks, SpeechToSpeech, VendorRef
 from turncall_proto.call import CallStart
@@ -124,7 +125,9 @@ def houses(tone: str, name: str = "house") -> dict[str, VendorRef]:
 async def test_each_stage_is_the_vendor_that_the_agent_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three vendors with their options are asked for, each in its own stage."""
     catalogue = Catalogue(monkeypatch)
-    made = build_all(a_plan(AgentSpec(pipeline=Cascade(**houses("warm")))), resources(), narrator(), LLMContext())
+    made = build_all(
+        a_plan(AgentSpec(pipeline=Cascade(**houses("warm")))), TELEPHONE, resources(), narrator(), LLMContext()
+    )
     assert made.refused == {}
     assert catalogue.built == [(kind, f"{kind}_house", "warm") for kind in ("stt", "llm", "tts")]
 
@@ -144,7 +147,7 @@ async def test_a_stage_falls_back_on_the_vendors_that_the_agent_names(monkeypatc
     fallbacks = Fallbacks(**{kind: tuple(refs[kind] for refs in names) for kind in ("stt", "llm", "tts")})
     spoken = narrator()
     pipeline = Cascade(**houses("broken"), fallbacks=fallbacks)
-    made = build_all(a_plan(AgentSpec(pipeline=pipeline)), resources(), spoken, LLMContext())
+    made = build_all(a_plan(AgentSpec(pipeline=pipeline)), TELEPHONE, resources(), spoken, LLMContext())
     assert made.refused == {}
     assert catalogue.built == [(kind, f"{kind}_third", "warm") for kind in ("stt", "llm", "tts")]
     assert {kind: usage.vendor for kind, usage in spoken.usage.items()} == {
@@ -178,6 +181,6 @@ async def test_one_model_serves_a_speech_pipeline(
     pipeline = SpeechToSpeech(
         model=ref("one", tones[0]), fallbacks=(ref("two", tones[1]),), apology_voice=ref("three", "soft")
     )
-    made = build_all(a_plan(AgentSpec(pipeline=pipeline)), resources(), narrator(), LLMContext())
+    made = build_all(a_plan(AgentSpec(pipeline=pipeline)), TELEPHONE, resources(), narrator(), LLMContext())
     assert catalogue.built == built
     assert set(made.refused) == refused

@@ -12,7 +12,7 @@ import numpy as np
 
 from turncall_blobs import MemoryStore
 from turncall_blobs.store import StoreUnavailable
-from turncall_media.report.recorder import PART_SAMPLES, Recorder, Recording, adopt, keep_adopting
+from turncall_media.report.recorder import PART_S, Recorder, Recording, adopt, keep_adopting
 
 
 class FlakyStore(MemoryStore):
@@ -161,7 +161,7 @@ async def test_agent_is_recorded_as_heard(tmp_path: Path) -> None:
 
 def test_part_is_ten_seconds() -> None:
     """320 kB: small enough to lose little, large enough for an object store."""
-    assert PART_SAMPLES * 4 == 320_000
+    assert PART_S * 8000 * 4 == 320_000
 
 
 async def test_nothing_is_kept_before_it_begins_and_while_it_is_paused(tmp_path: Path) -> None:

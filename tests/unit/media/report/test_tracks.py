@@ -5,7 +5,7 @@ import wave
 
 import numpy as np
 
-from turncall_media.report.tracks import LEAP, Tracks, wav
+from turncall_media.report.tracks import LEAP_S, Tracks, wav
 
 
 def tone(level: int, samples: int) -> bytes:
@@ -59,7 +59,7 @@ def test_leaping_clock_costs_no_memory() -> None:
     """A timestamp far in the future is not believed."""
     tracks = Tracks()
     tracks.place("caller", 0, tone(1, 2))
-    tracks.place("caller", 2 + LEAP + 1, tone(2, 2))
+    tracks.place("caller", 2 + 8000 * LEAP_S + 1, tone(2, 2))
     assert tracks.end == 4
 
 

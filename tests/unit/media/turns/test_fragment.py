@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 
-from turncall_media.sound import BYTES_PER_MS
+from turncall_media.sound import TELEPHONE
 from turncall_media.turns.fragment import AT_MOST_MS, Fragment
 from turncall_media.turns.voice import VoiceChange
 
 PIECE_MS = 20
-WORD = b"\x01\x02" * (PIECE_MS * BYTES_PER_MS // 2)
+WORD = b"\x01\x02" * (PIECE_MS * TELEPHONE.bytes_per_ms // 2)
 SILENCE = bytes(len(WORD))
 START_MS = 64
 

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from turncall_media.sound import TELEPHONE
 from turncall_media.turns import silero
-from turncall_media.turns.silero import WINDOW
+from turncall_media.turns.silero import WINDOW_MS
 from turncall_media.turns.voice import VoiceChange, VoiceDetector, VoiceSettings
+
+WINDOW = WINDOW_MS * TELEPHONE.samples_per_ms
 
 SETTINGS = VoiceSettings(confidence=0.7, start_ms=200, stop_ms=200)
 

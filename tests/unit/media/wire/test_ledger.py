@@ -2,7 +2,7 @@
 
 import pytest
 
-from turncall_media.wire.ledger import SAMPLES_PER_CHARACTER, Ledger, whole_words
+from turncall_media.wire.ledger import MS_PER_CHARACTER, Ledger, whole_words
 
 
 def two_sentences() -> Ledger:
@@ -52,7 +52,7 @@ def test_unfinished_audio_is_not_taken_for_the_whole() -> None:
     ledger = Ledger()
     text = "Aaa bbb ccc ddd eee."
     ledger.announce(text, 0)
-    so_far = 10 * SAMPLES_PER_CHARACTER
+    so_far = 10 * 8 * MS_PER_CHARACTER
     assert ledger.heard(so_far, so_far) == "Aaa bbb"
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from turncall_media.ambience import Ambience
-from turncall_media.wire.pacer import BACKGROUND_LEAD_S, LEAD_S, MARK_EVERY, Pacer
+from turncall_media.wire.pacer import BACKGROUND_LEAD_S, LEAD_S, MARK_EVERY_MS, Pacer
 from turncall_media.wire.playout import Playout
 
 MS = 16  # bytes
@@ -69,7 +69,7 @@ def test_marks_come_every_fifth_of_a_second_and_at_the_end() -> None:
             positions.append(position)
         else:
             position += len(item) // 2
-    assert positions == [MARK_EVERY, 2 * MARK_EVERY, 3600]
+    assert positions == [8 * MARK_EVERY_MS, 16 * MARK_EVERY_MS, 3600]
     assert len({item for item in items if isinstance(item, str)}) == 3
     assert pacer.due_at_s(0.2) is None
     assert playout.written == 3600

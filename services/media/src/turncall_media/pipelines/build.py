@@ -32,6 +32,7 @@ from turncall_media.pipelines.listening import CallerInput
 from turncall_media.pipelines.mute import Mute
 from turncall_media.pipelines.openings import after_consent, go_on
 from turncall_media.pipelines.orders import Orders
+from turncall_media.pipelines.rtvi import Rtvi
 from turncall_media.pipelines.speaking import AgentOutput
 from turncall_media.pipelines.speech import ModelSpeech, Speech
 from turncall_media.pipelines.story import UNKNOWN, Continuation, continuation, unheard
@@ -50,7 +51,7 @@ from turncall_media.turns.answered import Judge
 from turncall_media.turns.interruption import Protection, lifted
 from turncall_media.turns.smart import Words
 from turncall_media.turns.voice import VoiceDetector
-from turncall_media.wire.twilio import TwilioWire
+from turncall_media.wire.stream import Wire
 from turncall_proto.agent import AgentSpec, Cascade, SpeechToSpeech
 from turncall_proto.call import CallStart
 from turncall_proto.events import TranscriptFinal, VoicemailDetected
@@ -65,30 +66,31 @@ _log = logs.logger(__name__)
 
 
 def build_conversation(
-    plan: CallStart, wire: TwilioWire, reporter: Reporter, resources: Resources, past: Past | None
+    plan: CallStart, wire: Wire, reporter: Reporter, resources: Resources, past: Past | None
 ) -> Conversation:
     """The conversation that ``plan`` asks for, or what is left of it after ``past``.
 
     When a vendor, its options or its key are unusable, that is stated, and the conversation is an apology. Raises
     `MediaError` when there is no voice for it, and when the key for the user's own servers cannot be opened.
     """
+    page = Rtvi(wire.page, reporter, plan.call_id) if wire.page is not None else None
     texts = rendered(plan)
     plan = replace(plan, agent=texts.agent)
     narrator = Narrator(
-        reporter,
+        page or reporter,
         (plan.call_id, plan.epoch),
         asyncio.get_running_loop().time,
         wire.opened_at_s,
     )
     story = _story(plan, past, resources.now())
     context = _context(plan.agent, story)
-    built = build_all(plan, resources, narrator, context)
+    built = build_all(plan, wire.sound, resources, narrator, context)
     if texts.missing and plan.resume is None:
         narrator.variables_missing(texts.missing)
     ends = _ends(plan, wire, narrator, resources)
     if not built.refused:
         answering = _answering(plan, ends, past)
-        return _conversation(plan, ends, built, resources, story, context, answering)
+        return _conversation(plan, ends, built, resources, story, context, answering, page)
     for stage, why in built.refused.items():
         _log.error("vendor.refused", stage=stage, vendor=narrator.usage[stage].vendor, why=why)
         narrator.vendor_failed(stage, why, is_fatal=True)
@@ -113,14 +115,16 @@ class _Ends(Struct, frozen=True, kw_only=True):
     egress: EgressClient
 
 
-def _ends(plan: CallStart, wire: TwilioWire, narrator: Narrator, resources: Resources) -> _Ends:
+def _ends(plan: CallStart, wire: Wire, narrator: Narrator, resources: Resources) -> _Ends:
     ending = Ending()
-    recorder = _recorder(plan, resources) if plan.agent.recording != "off" else None
+    recorder = _recorder(plan, wire, resources) if plan.agent.recording != "off" else None
     room = plan.agent.background
-    ambience = Ambience(room.sound, room.volume) if room is not None else None
+    ambience = Ambience(room.sound, room.volume, wire.sound) if room is not None else None
     output = AgentOutput(wire, recorder, narrator, ending.stream_ended, ambience)
-    voice = VoiceDetector(policy.voice_settings(plan.agent.turn_taking), silero.Ear(silero.load()))
-    words = policy.words(plan.agent.turn_taking)
+    voice = VoiceDetector(
+        policy.voice_settings(plan.agent.turn_taking), silero.Ear(silero.load(), wire.sound), wire.sound
+    )
+    words = policy.words(plan.agent.turn_taking, wire.sound)
     mute = Mute()
     return _Ends(
         caller=CallerInput(
@@ -154,6 +158,7 @@ def _conversation(
     story: Continuation,
     context: LLMContext,
     answering: Answering | None,
+    page: Rtvi | None,
 ) -> Conversation:
     agent, narrator, speech = plan.agent, ends.narrator, ends.speech
     ends.mute.is_on = story.is_muted
@@ -206,6 +211,9 @@ def _conversation(
         giving=giving,
         recording=ends.recording,
     )
+    if page is not None:
+        page.follow(worker, ends.ending.because)
+        watches = (*watches, partial(page.attend, orders))
     parts = _parts(agent, ends, worker, built.stages(), lasts_s)
     return Conversation(replace(parts, kit=kit, orders=orders, giving=giving, watches=watches), opening)
 
@@ -246,7 +254,7 @@ def _worker(
                 ends.caller,
                 ends.output,
                 built.mind,
-                LastWords(partial(build_voice, pipeline.apology_voice, plan, resources)),
+                LastWords(partial(build_voice, pipeline.apology_voice, plan, ends.caller.sound, resources)),
                 policy.user_params(agent.turn_taking, protection, ends.words, waits_for_words=False),
                 context,
                 ends.narrator,
@@ -388,9 +396,9 @@ def _lasts_s(agent: AgentSpec, story: Continuation, now: datetime) -> float:
     return max(_LEAST_S, agent.max_duration_s - max(0.0, passed_s))
 
 
-def _recorder(plan: CallStart, resources: Resources) -> Recorder:
+def _recorder(plan: CallStart, wire: Wire, resources: Resources) -> Recorder:
     key = partial(recording_part, plan.project_id, plan.call_id, plan.epoch)
-    return Recorder(key, resources.blobs, resources.recordings_spool)
+    return Recorder(key, resources.blobs, resources.recordings_spool, wire.sound)
 
 
 def _signing_secrets(plan: CallStart, resources: Resources) -> tuple[str, ...]:

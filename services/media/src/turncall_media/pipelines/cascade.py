@@ -53,7 +53,7 @@ from turncall_media.pipelines.succession import Succession, each_service
 from turncall_media.pipelines.tap import Tap, by_class
 from turncall_media.pipelines.vendors import Vendors
 from turncall_media.report.events import Narrator
-from turncall_media.sound import BYTES_PER_MS, RATE_HZ
+from turncall_media.sound import duration_ms
 from turncall_proto.agent import Keypad
 
 CONNECT_WITHIN_S = 10.0
@@ -86,8 +86,8 @@ def build_worker(
     each_service(vendors.tts, partial(_count_characters, narrator))
     each_service(vendors.tts, partial(_read_aloud, pronounced(pronunciations)))
     return worker_of(
+        caller,
         [
-            caller,
             *([Tap("Beep", answering.hear)] if answering is not None else []),
             vendors.stt,
             Tap("Ear", _ear(narrator, faults), swallows=(InputAudioRawFrame,)),
@@ -106,7 +106,7 @@ def build_worker(
             vendors.tts,
             agent,
             LLMAssistantAggregator(context, enable_direct_mode=True),
-        ]
+        ],
     )
 
 
@@ -114,14 +114,15 @@ def build_excuse(caller: CallerInput, agent: AgentOutput, tts: FrameProcessor, s
     """A pipeline with a voice and nothing else, not started: what the caller says goes unheard."""
     mouth = Tap("Mouth", speech.notice, swallows=(InputAudioRawFrame,))
     speech.mouth = mouth
-    return worker_of([caller, mouth, tts, agent])
+    return worker_of(caller, [mouth, tts, agent])
 
 
-def worker_of(stages: list[FrameProcessor]) -> PipelineWorker:
-    """These processors as a pipeline at the phone's rate, without Pipecat's extras."""
+def worker_of(caller: CallerInput, stages: list[FrameProcessor]) -> PipelineWorker:
+    """The caller and these processors as a pipeline at the wire's rate, without Pipecat's extras."""
+    rate_hz = caller.sound.rate_hz
     return PipelineWorker(
-        Pipeline(stages),
-        params=PipelineParams(audio_in_sample_rate=RATE_HZ, audio_out_sample_rate=RATE_HZ, enable_usage_metrics=True),
+        Pipeline([caller, *stages]),
+        params=PipelineParams(audio_in_sample_rate=rate_hz, audio_out_sample_rate=rate_hz, enable_usage_metrics=True),
         enable_rtvi=False,
         enable_turn_tracking=False,
         idle_timeout_secs=None,
@@ -141,7 +142,7 @@ def keys(keypad: Keypad) -> DTMFAggregator:
 
 def _ear(narrator: Narrator, faults: Faults) -> Any:
     def audio(frame: InputAudioRawFrame) -> None:
-        narrator.usage["stt"].audio_ms += len(frame.audio) // BYTES_PER_MS
+        narrator.usage["stt"].audio_ms += duration_ms(frame.audio, frame.sample_rate)
 
     def final(frame: TranscriptionFrame) -> None:
         faults.worked("stt")

@@ -46,7 +46,7 @@ from turncall_media.pipelines.speaking import AgentOutput
 from turncall_media.pipelines.speech import ModelSpeech
 from turncall_media.pipelines.tap import Tap, by_class
 from turncall_media.report.events import Narrator
-from turncall_media.sound import BYTES_PER_MS
+from turncall_media.sound import duration_ms
 from turncall_proto.agent import Keypad
 
 
@@ -82,8 +82,8 @@ def build_duplex(
     if gate is not None:
         gate.before_model = floor
     return worker_of(
+        caller,
         [
-            caller,
             *([Tap("Beep", answering.hear)] if answering is not None else []),
             *([gate] if gate is not None else []),
             keys(keypad),
@@ -95,7 +95,7 @@ def build_duplex(
             last_words,
             agent,
             LLMAssistantAggregator(context, enable_direct_mode=True),
-        ]
+        ],
     )
 
 
@@ -239,7 +239,7 @@ def _mouth(
                 usage.output_audio_tokens += data.value.output_audio_tokens or 0
 
     def sounded(frame: TTSAudioRawFrame) -> None:
-        narrator.usage["speech"].audio_ms += len(frame.audio) // BYTES_PER_MS
+        narrator.usage["speech"].audio_ms += duration_ms(frame.audio, frame.sample_rate)
         spoke(frame)
 
     listed = by_class(

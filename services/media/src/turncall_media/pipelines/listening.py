@@ -22,7 +22,7 @@ from turncall_media.pipelines.ending import StreamEnd
 from turncall_media.report.events import Narrator
 from turncall_media.report.recorder import Recorder
 from turncall_media.seams import SocketClosed
-from turncall_media.sound import BYTES_PER_MS, RATE_HZ
+from turncall_media.sound import Sound
 from turncall_media.turns.fragment import Fragment
 from turncall_media.turns.smart import Words
 from turncall_media.turns.voice import VoiceChange, VoiceDetector
@@ -59,18 +59,24 @@ class CallerInput(FrameProcessor):
     ) -> None:
         super().__init__(name="CallerInput", enable_direct_mode=True)
         self._wire = wire
+        self._bytes_per_ms = wire.sound.bytes_per_ms
         self._voice = voice
         self._recorder = recorder
         self._narrator = narrator
         self._marks = marks
         self._ended = ended
-        self._fragment = Fragment(voice.settings.start_ms, is_midway=is_midway)
+        self._fragment = Fragment(voice.settings.start_ms, wire.sound, is_midway=is_midway)
         self._words = words
         self._joined = bytearray()
         self._fed_ms = 0.0
         self._offset_ms = 0.0  # the audio clock ahead of what was fed: gaps, and a stream that began with silence
         self._last_audio_s = 0.0
         self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def sound(self) -> Sound:
+        """What the wire carries."""
+        return self._wire.sound
 
     @property
     def is_cut_off(self) -> bool:
@@ -119,8 +125,8 @@ class CallerInput(FrameProcessor):
             self._recorder.caller(audio.timestamp_ms, audio.pcm)
         self._last_audio_s = self.get_event_loop().time()
         self._offset_ms = audio.timestamp_ms - self._fed_ms
-        self._fed_ms += len(audio.pcm) / BYTES_PER_MS
-        self._narrator.listened(audio.timestamp_ms + len(audio.pcm) / BYTES_PER_MS)
+        self._fed_ms += len(audio.pcm) / self._bytes_per_ms
+        self._narrator.listened(audio.timestamp_ms + len(audio.pcm) / self._bytes_per_ms)
         noticed = list(self._voice.feed(audio.pcm))
         for change in noticed:
             self._note(change)
@@ -128,7 +134,7 @@ class CallerInput(FrameProcessor):
         if self._words is not None:
             self._words.hear(pcm)
         self._joined += pcm
-        if changes or len(self._joined) >= JOIN_MS * BYTES_PER_MS:
+        if changes or len(self._joined) >= JOIN_MS * self._bytes_per_ms:
             await self._pass_on()
         for change in changes:
             await self._tell(change)
@@ -136,7 +142,7 @@ class CallerInput(FrameProcessor):
     async def _pass_on(self) -> None:
         pcm, self._joined = bytes(self._joined), bytearray()
         if pcm:
-            await self.push_frame(InputAudioRawFrame(audio=pcm, sample_rate=RATE_HZ, num_channels=1))
+            await self.push_frame(InputAudioRawFrame(audio=pcm, sample_rate=self.sound.rate_hz, num_channels=1))
 
     def _note(self, change: VoiceChange) -> None:
         at_ms = max(0, round(change.at_ms + self._offset_ms))

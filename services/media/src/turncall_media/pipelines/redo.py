@@ -32,7 +32,7 @@ from pipecat.processors.frame_processor import FrameDirection
 
 from turncall_media.exchange import BEFORE_SPEECH_MS, AnswerFrame, CallerTurn, SaidFrame, SayFrame
 from turncall_media.pipelines.speaking import SpeechCutFrame
-from turncall_media.sound import BYTES_PER_MS, RATE_HZ
+from turncall_media.sound import Sound, duration_ms
 
 LONGEST_UTTERANCE_MS: Final = 30_000
 Given = tuple[Frame, FrameDirection]
@@ -118,14 +118,14 @@ class Hearing:
     def _keep(self, frame: Frame) -> None:
         self._kept.append(frame)
         if isinstance(frame, InputAudioRawFrame):
-            self._audio_ms += len(frame.audio) // BYTES_PER_MS
+            self._audio_ms += duration_ms(frame.audio, frame.sample_rate)
             self._trim(LONGEST_UTTERANCE_MS if self._is_open else BEFORE_SPEECH_MS)
 
     def _trim(self, longest_ms: int) -> None:
         while self._kept and self._audio_ms > longest_ms:
             frame = self._kept.popleft()
             if isinstance(frame, InputAudioRawFrame):
-                self._audio_ms -= len(frame.audio) // BYTES_PER_MS
+                self._audio_ms -= duration_ms(frame.audio, frame.sample_rate)
 
 
 class Thinking:
@@ -283,6 +283,7 @@ class Conversing:
 
     def __init__(self) -> None:
         self._turn = CallerTurn()
+        self._rate_hz = 0  # known from the first sound on
         self._answered: list[Given] = []  # the turn that is being answered: its voice and its sound
         self._asked: list[Given] = []
         self._has_begun = False
@@ -295,10 +296,12 @@ class Conversing:
             case VADUserStartedSpeakingFrame():
                 self._turn.begin()
             case InputAudioRawFrame():
+                if self._rate_hz != frame.sample_rate:
+                    self._rate_hz, self._turn = frame.sample_rate, CallerTurn(Sound(frame.sample_rate))
                 self._turn.hear(frame.audio)
                 return True
             case AnswerFrame():
-                self._answered = _voiced(self._turn.end())
+                self._answered = self._voiced(self._turn.end())
                 if not frame.is_answered:
                     return False
         if not isinstance(frame, self.requests):
@@ -333,12 +336,11 @@ class Conversing:
         if self._asked and self._has_begun:
             return None
         answers = any(isinstance(frame, AnswerFrame) for frame, _ in self._asked)
-        speaking = _voiced(self._turn.sound) if self._turn.is_open else []
+        speaking = self._voiced(self._turn.sound) if self._turn.is_open else []
         return [*(self._answered if answers else ()), *self._asked, *speaking]
 
-
-def _voiced(sound: bytes) -> list[Given]:
-    return [(VADUserStartedSpeakingFrame(), DOWN), (InputAudioRawFrame(sound, RATE_HZ, 1), DOWN)]
+    def _voiced(self, sound: bytes) -> list[Given]:
+        return [(VADUserStartedSpeakingFrame(), DOWN), (InputAudioRawFrame(sound, self._rate_hz, 1), DOWN)]
 
 
 def _without_words(frames: list[Frame], count: int) -> list[Frame]:

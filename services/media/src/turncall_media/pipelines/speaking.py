@@ -38,17 +38,18 @@ from turncall_media.exchange import HeardUntilFrame, SaidFrame
 from turncall_media.pipelines.aloud import plain
 from turncall_media.report.events import Narrator
 from turncall_media.report.recorder import Recorder
+from turncall_media.resampling import resampled
 from turncall_media.seams import SocketClosed
-from turncall_media.sound import RATE_HZ, SAMPLES_PER_MS
+from turncall_media.sound import TELEPHONE, Sound
 from turncall_media.wire.ledger import Ledger
 from turncall_media.wire.pacer import Pacer
 from turncall_media.wire.playout import Playout
 from turncall_media.wire.stream import Wire
 
-LONGEST_QUEUE: Final = 120 * RATE_HZ
-"""Samples that may wait here; a vendor that makes more waits. Two minutes of speech, 2 MB."""
-BEGUN_AFTER: Final = RATE_HZ // 4
-"""Samples of a sentence that must have been played before it is told as begun. By then the model has usually written
+LONGEST_QUEUE_S: Final = 120
+"""Of speech that may wait here, 2 to 4 MB; a vendor that makes more waits."""
+BEGUN_AFTER_S: Final = 0.25
+"""So much of a sentence must have been played before it is told as begun. By then the model has usually written
 what follows; and a reply that is cut before is better made again than continued."""
 _SOON_S: Final = 0.001
 _ENDS_UTTERANCE: Final = (TTSStoppedFrame, LLMFullResponseEndFrame, LLMAssistantPushAggregationFrame, EndFrame)
@@ -68,7 +69,8 @@ class SpeechCutFrame(ControlFrame):
 
 @dataclass
 class SoundFrame(ControlFrame):
-    """Sent down behind speech, it is played: ``pcm`` is mono s16le at 8 kHz. An utterance without words."""
+    """Sent down behind speech, it is played: ``pcm`` is mono s16le at 8 kHz, whatever the wire's rate is. An utterance
+    without words."""
 
     pcm: bytes = b""
 
@@ -76,11 +78,11 @@ class SoundFrame(ControlFrame):
 class Utterance:
     """One reply of the agent on its way to the caller. Positions are those of `Playout`."""
 
-    def __init__(self, turn: int, *, is_kept: bool) -> None:
+    def __init__(self, turn: int, sound: Sound, *, is_kept: bool) -> None:
         self.turn = turn
         self.is_kept = is_kept  # whether the model is to remember it
         self.reply_id = ""  # as the model that speaks by itself calls it
-        self.ledger = Ledger()
+        self.ledger = Ledger(sound)
         self.start: int | None = None  # None until there is audio
         self.end = 0  # behind its last audio so far
         self.began_s: float | None = None  # None until its first audio was handed to the carrier
@@ -108,8 +110,10 @@ class AgentOutput(FrameProcessor):
         self._recorder = recorder
         self._narrator = narrator
         self._lost = lost
-        self._playout = Playout()
-        self._pacer = Pacer(self._playout, ambience)
+        self._sound = wire.sound
+        self._playout = Playout(wire.sound)
+        self._pacer = Pacer(self._playout, ambience, wire.sound)
+        self._longest_queue = LONGEST_QUEUE_S * wire.sound.rate_hz
         self._utterances: deque[Utterance] = deque()
         self._later: deque[tuple[int, Frame | Utterance]] = deque()  # what happens once a position was heard
         self._is_speaking = False
@@ -140,7 +144,8 @@ class AgentOutput(FrameProcessor):
             case SystemFrame():
                 await self.push_frame(frame)
             case SoundFrame():
-                await self._put(OutputAudioRawFrame(frame.pcm, RATE_HZ, 1))
+                pcm = resampled(frame.pcm, TELEPHONE.rate_hz, self._sound.rate_hz)
+                await self._put(OutputAudioRawFrame(pcm, self._sound.rate_hz, 1))
                 self._follow(frame)
             case OutputAudioRawFrame():
                 await self._put(frame)
@@ -166,7 +171,7 @@ class AgentOutput(FrameProcessor):
     def _open(self, *, is_kept: bool = True) -> Utterance:
         """The utterance that is being made, a new one if there is none."""
         if not self._utterances or self._utterances[-1].is_complete:
-            self._utterances.append(Utterance(self._narrator.turn, is_kept=is_kept))
+            self._utterances.append(Utterance(self._narrator.turn, self._sound, is_kept=is_kept))
         return self._utterances[-1]
 
     def _follow(self, frame: Frame) -> None:
@@ -187,9 +192,11 @@ class AgentOutput(FrameProcessor):
         self._wake.set()
 
     async def _put(self, frame: OutputAudioRawFrame) -> None:
-        if frame.sample_rate != RATE_HZ or frame.num_channels != 1:
-            raise ValueError(f"audio at {frame.sample_rate} Hz, {frame.num_channels} channels: the wire takes 8000 Hz")
-        while self._pacer.queued > LONGEST_QUEUE:
+        if frame.sample_rate != self._sound.rate_hz or frame.num_channels != 1:
+            raise ValueError(
+                f"audio at {frame.sample_rate} Hz, {frame.num_channels} channels on a wire of {self._sound}"
+            )
+        while self._pacer.queued > self._longest_queue:
             self._room.clear()
             await self._room.wait()
         utterance = self._open()
@@ -221,11 +228,11 @@ class AgentOutput(FrameProcessor):
                 await self._wire.mark(item)
                 continue
             if self._recorder is not None:
-                starts_s = self._playout.empty_at_s - len(item) / 2 / RATE_HZ
+                starts_s = self._playout.empty_at_s - len(item) / 2 / self._sound.rate_hz
                 self._recorder.agent((starts_s - self._wire.opened_at_s) * 1000, item)
             await self._wire.play(item)
             await self._begin()
-        if self._pacer.queued <= LONGEST_QUEUE:
+        if self._pacer.queued <= self._longest_queue:
             self._room.set()
 
     async def _take_back(self) -> None:
@@ -249,15 +256,15 @@ class AgentOutput(FrameProcessor):
                     await self.broadcast_frame(BotStartedSpeakingFrame)
 
     def _follow_sentences(self) -> None:
-        """States each sentence that was begun `BEGUN_AFTER` ago."""
+        """States each sentence that was begun `BEGUN_AFTER_S` ago."""
         now_s = self._now_s()
-        position = self._playout.heard(now_s) - BEGUN_AFTER
+        position = self._playout.heard(now_s) - round(BEGUN_AFTER_S * self._sound.rate_hz)
         for utterance in self._utterances:
             if utterance.start is None or utterance.began_s is None or position <= utterance.start:
                 break
             sentences = utterance.ledger.sentences
             begun = utterance.ledger.begun(position, utterance.end)
-            begun_s = max(utterance.began_s, now_s - BEGUN_AFTER / RATE_HZ)
+            begun_s = max(utterance.began_s, now_s - BEGUN_AFTER_S)
             for index in range(utterance.sentences_begun, begun):
                 following = " ".join(sentences[index + 1 :])
                 self._narrator.agent_sentence_began(sentences[index], following, utterance.turn, begun_s)
@@ -289,7 +296,7 @@ class AgentOutput(FrameProcessor):
             text,
             utterance.turn,
             utterance.began_s,
-            min(self._now_s(), utterance.began_s + (position - utterance.start) / RATE_HZ),
+            min(self._now_s(), utterance.began_s + (position - utterance.start) / self._sound.rate_hz),
             is_interrupted=position < utterance.end or not utterance.is_complete,
         )
 
@@ -317,7 +324,7 @@ class AgentOutput(FrameProcessor):
         """Silence at once; what was heard by now is all that was said."""
         now_s = self._now_s()
         is_playing = self._playout.ahead_s(now_s) > 0
-        heard = self._playout.cleared(now_s)
+        silent_from = self._playout.cleared(now_s)
         self._pacer.drop()
         self._room.set()
         if self._recorder is not None:
@@ -327,10 +334,12 @@ class AgentOutput(FrameProcessor):
                 await self._wire.clear()
         utterances, self._utterances = self._utterances, deque()
         for utterance in utterances:
-            position = min(heard, utterance.end)
+            position = min(silent_from, utterance.end)
             await self._heard(utterance, position, utterance.ledger.heard(position, utterance.end))
             if utterance.reply_id:
-                heard_ms = 0 if utterance.start is None else max(0, position - utterance.start) // SAMPLES_PER_MS
+                heard_ms = (
+                    0 if utterance.start is None else max(0, position - utterance.start) // self._sound.samples_per_ms
+                )
                 frame = HeardUntilFrame(utterance.reply_id, heard_ms)
                 await self.push_frame(frame, FrameDirection.UPSTREAM)
 

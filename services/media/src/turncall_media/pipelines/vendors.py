@@ -17,7 +17,7 @@ from turncall_media.pipelines.redo import Conversing, Hearing, Redo, Speaking, T
 from turncall_media.pipelines.succession import Candidate, Succession, model_of
 from turncall_media.report.events import Narrator, Stage
 from turncall_media.seams import Resources
-from turncall_media.sound import RATE_HZ
+from turncall_media.sound import Sound
 from turncall_proto.agent import Cascade, SpeechToSpeech, VendorRef
 from turncall_proto.call import CallStart
 
@@ -53,8 +53,10 @@ class Built(Struct, frozen=True, kw_only=True):
         return {part: stage for stage, service in self.services.items() for part in processors(service)}
 
 
-def build_all(plan: CallStart, resources: Resources, narrator: Narrator, conversation: LLMContext) -> Built:
-    """Builds every stage, also when one of them cannot be, and tells who serves it.
+def build_all(
+    plan: CallStart, sound: Sound, resources: Resources, narrator: Narrator, conversation: LLMContext
+) -> Built:
+    """Builds every stage for a wire of this ``sound``, also when one of them cannot be, and tells who serves it.
 
     Of a speech pipeline that is the model; the voice for its apology is built too when there is no model.
     """
@@ -63,7 +65,7 @@ def build_all(plan: CallStart, resources: Resources, narrator: Narrator, convers
 
     def add(stage: Stage, refs: tuple[VendorRef, ...]) -> None:
         try:
-            services[stage] = _stage(stage, refs, plan, resources, narrator, conversation)
+            services[stage] = _stage(stage, refs, plan, sound, resources, narrator, conversation)
         except (VendorUnusable, SecretUnusable) as error:
             refused[stage] = str(error)
 
@@ -78,15 +80,16 @@ def build_all(plan: CallStart, resources: Resources, narrator: Narrator, convers
     return Built(services=services, refused=refused)
 
 
-def build_voice(ref: VendorRef, plan: CallStart, resources: Resources) -> FrameProcessor:
+def build_voice(ref: VendorRef, plan: CallStart, sound: Sound, resources: Resources) -> FrameProcessor:
     """A voice by itself. Raises `VendorUnusable` and `SecretUnusable`."""
-    return _built("tts", ref, plan, resources, None)
+    return _built("tts", ref, plan, sound, resources, None)
 
 
 def _stage(
     stage: Stage,
     refs: tuple[VendorRef, ...],
     plan: CallStart,
+    sound: Sound,
     resources: Resources,
     narrator: Narrator,
     conversation: LLMContext,
@@ -97,13 +100,13 @@ def _stage(
             Candidate(
                 vendor=ref.vendor,
                 circuit=_circuit(stage, ref),
-                build=partial(_built, stage, ref, plan, resources, conversation),
+                build=partial(_built, stage, ref, plan, sound, resources, conversation),
             )
             for ref in refs
         ]
         return Succession(stage, candidates, resources.circuits, _REDO[stage](), narrator)
     try:
-        service = _built(stage, refs[0], plan, resources, conversation)
+        service = _built(stage, refs[0], plan, sound, resources, conversation)
     except (VendorUnusable, SecretUnusable):
         narrator.serves(stage, refs[0].vendor, "")
         raise
@@ -148,11 +151,16 @@ def key_for(ref: VendorRef, capabilities: Capabilities, plan: Sealed, open_secre
 
 
 def _built(
-    kind: Kind, ref: VendorRef, plan: CallStart, resources: Resources, conversation: LLMContext | None
+    kind: Kind,
+    ref: VendorRef,
+    plan: CallStart,
+    sound: Sound,
+    resources: Resources,
+    conversation: LLMContext | None,
 ) -> FrameProcessor:
     module = registry.load(kind, ref.vendor)
     context = BuildContext(
-        rate_hz=RATE_HZ,
+        rate_hz=sound.rate_hz,
         language=plan.agent.language,
         secret=key_for(ref, module.CAPABILITIES, plan, resources.open_secret),
         expected_phrases=(*_expected_phrases(plan), *_consent_phrases(plan)) if kind in ("stt", "speech") else (),

@@ -13,7 +13,6 @@ from msgspec import Struct
 from turncall_media.report.measure import Stopwatch
 from turncall_media.report.recorder import Recording
 from turncall_media.seams import Reporter
-from turncall_media.sound import RATE_HZ
 from turncall_proto.call import Resume
 from turncall_proto.command import Command
 from turncall_proto.events import (
@@ -329,7 +328,9 @@ class Narrator:
 
     def recorded(self, recording: Recording) -> None:
         """The whole recording lies in the object store."""
-        self._reporter.report(RecordingReady, rate_hz=RATE_HZ, duration_ms=recording.duration_ms, parts=recording.parts)
+        self._reporter.report(
+            RecordingReady, rate_hz=recording.rate_hz, duration_ms=recording.duration_ms, parts=recording.parts
+        )
 
     def closed(self) -> None:
         """The epoch is over: what each vendor did for it."""

@@ -15,12 +15,12 @@ from msgspec import Struct
 
 from turncall_blobs.store import BlobError, BlobStore
 from turncall_media.report.tracks import Tracks, wav
-from turncall_media.sound import RATE_HZ, SAMPLES_PER_MS
+from turncall_media.sound import TELEPHONE, Sound
 from turncall_proto.events import RecordingPart
 from turncall_runtime import logs
 
-PART_SAMPLES: Final = 10 * RATE_HZ
-SETTLE_SAMPLES: Final = 2 * RATE_HZ
+PART_S: Final = 10
+SETTLE_S: Final = 2
 """A part is taken when this much follows it: longer than the agent's audio can run ahead and be taken back."""
 ADOPT_EVERY_S: Final = 60.0
 ADOPT_AFTER_S: Final = 60.0
@@ -35,6 +35,7 @@ _log = logs.logger(__name__)
 class Recording(Struct, frozen=True, kw_only=True):
     """A recording that lies in the object store, whole."""
 
+    rate_hz: int
     duration_ms: int
     parts: tuple[RecordingPart, ...]
 
@@ -42,14 +43,17 @@ class Recording(Struct, frozen=True, kw_only=True):
 class Recorder:
     """Takes both sides as they happen, from `begin` on; `run` stores parts meanwhile, `close` the rest.
 
-    Memory stays below 1.5 MB.
+    Memory stays below 1.5 MB, or twice that at 16 kHz.
     """
 
-    def __init__(self, key: Callable[[int], str], blobs: BlobStore, spool: Path) -> None:
+    def __init__(self, key: Callable[[int], str], blobs: BlobStore, spool: Path, sound: Sound = TELEPHONE) -> None:
+        self._sound = sound
+        self._part = PART_S * sound.rate_hz
+        self._settle = SETTLE_S * sound.rate_hz
         self._key = key
         self._blobs = blobs
         self._spool = spool
-        self._tracks = Tracks()
+        self._tracks = Tracks(sound)
         self._cut_parts: asyncio.Queue[bytes | None] = asyncio.Queue(_WAITING_PARTS)
         self._written: list[RecordingPart] = []
         self._unstored: list[RecordingPart] = []
@@ -60,13 +64,13 @@ class Recorder:
     def begin(self, at_ms: float) -> None:
         """Keeps what comes from here on; without this nothing is kept. The timeline before it is silent."""
         self._is_on = True
-        self._tracks.reach(int(at_ms * SAMPLES_PER_MS))
+        self._tracks.reach(int(at_ms * self._sound.samples_per_ms))
         self._flush()
 
     def pause(self, at_ms: float) -> None:
         """Puts silence in the place of what comes, and of what the agent was about to say."""
         self._is_paused = True
-        self._tracks.cut("agent", int(at_ms * SAMPLES_PER_MS))
+        self._tracks.cut("agent", int(at_ms * self._sound.samples_per_ms))
 
     def resume(self) -> None:
         """Keeps what comes."""
@@ -76,19 +80,21 @@ class Recorder:
         """The caller said ``pcm``, beginning at ``timestamp_ms`` of the stream."""
         if not self._is_on:
             return
-        self._tracks.place("caller", timestamp_ms * SAMPLES_PER_MS, bytes(len(pcm)) if self._is_paused else pcm)
+        self._tracks.place(
+            "caller", timestamp_ms * self._sound.samples_per_ms, bytes(len(pcm)) if self._is_paused else pcm
+        )
         self._flush()
 
     def agent(self, at_ms: float, pcm: bytes) -> None:
         """The carrier will play ``pcm`` to the caller, beginning at ``at_ms`` of the stream."""
         if not self._is_on or self._is_paused:
             return
-        self._tracks.place("agent", int(at_ms * SAMPLES_PER_MS), pcm)
+        self._tracks.place("agent", int(at_ms * self._sound.samples_per_ms), pcm)
         self._flush()
 
     def agent_cut(self, at_ms: float) -> None:
         """The carrier forgot what it would have played from ``at_ms`` on."""
-        self._tracks.cut("agent", int(at_ms * SAMPLES_PER_MS))
+        self._tracks.cut("agent", int(at_ms * self._sound.samples_per_ms))
 
     async def run(self) -> None:
         """Writes and stores parts until `close` was called and all of them are stored."""
@@ -126,11 +132,15 @@ class Recorder:
             return None
         if not self._written or not self._is_whole:
             return None
-        return Recording(duration_ms=sum(part.duration_ms for part in self._written), parts=tuple(self._written))
+        return Recording(
+            rate_hz=self._sound.rate_hz,
+            duration_ms=sum(part.duration_ms for part in self._written),
+            parts=tuple(self._written),
+        )
 
     def _flush(self) -> None:
-        while self._tracks.end - self._tracks.start >= PART_SAMPLES + SETTLE_SAMPLES:
-            part = self._tracks.take(PART_SAMPLES)
+        while self._tracks.end - self._tracks.start >= self._part + self._settle:
+            part = self._tracks.take(self._part)
             try:
                 self._cut_parts.put_nowait(part)
             except asyncio.QueueFull:
@@ -140,14 +150,14 @@ class Recorder:
 
     async def _write(self, stereo: bytes) -> None:
         key = self._key(len(self._written))
-        file = wav(stereo)
+        file = wav(stereo, self._sound)
         try:
             await asyncio.to_thread(_write_whole, _spooled(self._spool, key), file)
         except OSError as error:
             _log.error("recording.loses_parts", why=f"the spool takes no file: {error.strerror}")
             self._is_whole = False
             return
-        duration_ms = len(stereo) // 4 // SAMPLES_PER_MS
+        duration_ms = len(stereo) // 4 // self._sound.samples_per_ms
         part = RecordingPart(key=key, size_bytes=len(file), duration_ms=duration_ms)
         self._written.append(part)
         self._unstored.append(part)

@@ -1,4 +1,4 @@
-"""Both sides of a call on one timeline: caller left, agent right, mono s16le at 8 kHz each, until a part is taken.
+"""Both sides of a call on one timeline: caller left, agent right, mono s16le each, until a part is taken.
 
 Sound is placed where it belongs, not where it arrived: a stall of ours moves nothing, a gap is silence, and what the
 agent was about to say can be taken back.
@@ -9,17 +9,18 @@ from typing import Final, Literal
 
 import numpy as np
 
-from turncall_media.sound import RATE_HZ
+from turncall_media.sound import TELEPHONE, Sound
 
 Side = Literal["caller", "agent"]
-LEAP: Final = 30 * RATE_HZ
+LEAP_S: Final = 30
 """A timestamp further ahead than this is a broken clock: its sound is put where the track ends."""
 
 
 class Tracks:
     """The part of the timeline that was not taken yet. Positions are samples since the stream began."""
 
-    def __init__(self) -> None:
+    def __init__(self, sound: Sound = TELEPHONE) -> None:
+        self._leap = LEAP_S * sound.rate_hz
         self.start = 0
         self._sides: dict[Side, bytearray] = {"caller": bytearray(), "agent": bytearray()}
 
@@ -30,7 +31,7 @@ class Tracks:
 
     def place(self, side: Side, position: int, pcm: bytes) -> None:
         """Puts sound at ``position``, over what was there. What lies before `start` is gone and is left out."""
-        if position > self.end + LEAP:
+        if position > self.end + self._leap:
             position = self.end
         if position < self.start:
             pcm = pcm[2 * (self.start - position) :]
@@ -61,9 +62,9 @@ class Tracks:
         return stereo.tobytes()
 
 
-def wav(stereo: bytes) -> bytes:
-    """A WAV file (RIFF, PCM) of stereo s16le at 8 kHz."""
-    frame_bytes = 4
-    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 2, RATE_HZ, RATE_HZ * frame_bytes, frame_bytes, 16)
+def wav(stereo: bytes, sound: Sound = TELEPHONE) -> bytes:
+    """A WAV file (RIFF, PCM) of stereo s16le at the rate of ``sound``."""
+    frame_bytes, rate_hz = 4, sound.rate_hz
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 2, rate_hz, rate_hz * frame_bytes, frame_bytes, 16)
     data = struct.pack("<4sI", b"data", len(stereo)) + stereo
     return struct.pack("<4sI4s", b"RIFF", 4 + len(form) + len(data), b"WAVE") + form + data

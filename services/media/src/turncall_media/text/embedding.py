@@ -16,7 +16,7 @@ from turncall_media.embedders import Embedder, EmbedderFailed, Vectors, packed
 from turncall_media.errors import SecretUnusable, VendorUnusable
 from turncall_media.kinds import BuildContext
 from turncall_media.pipelines.vendors import Sealed, key_for, options_of
-from turncall_media.sound import RATE_HZ
+from turncall_media.sound import TELEPHONE
 from turncall_media.text.tally import Tally
 from turncall_proto.agent import VendorRef
 from turncall_proto.codec import decode, encode
@@ -43,7 +43,7 @@ async def opened(wanted: Wanted) -> Embedder:
         await asyncio.to_thread(registry.warm, "embed", ref.vendor)
         module = registry.load("embed", ref.vendor)
         context = BuildContext(
-            rate_hz=RATE_HZ,
+            rate_hz=TELEPHONE.rate_hz,
             language="",
             secret=key_for(ref, module.CAPABILITIES, wanted.plan, wanted.open_secret),
             egress_allow=wanted.egress_allow,

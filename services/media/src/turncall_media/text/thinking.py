@@ -20,7 +20,7 @@ from turncall_media.kinds import BuildContext
 from turncall_media.pipelines.succession import model_of
 from turncall_media.pipelines.tap import Tap, by_class
 from turncall_media.pipelines.vendors import Sealed, key_for, options_of
-from turncall_media.sound import RATE_HZ
+from turncall_media.sound import TELEPHONE
 from turncall_proto.agent import VendorRef
 from turncall_proto.job import ModelUse
 
@@ -59,7 +59,7 @@ async def service_of(model: Model) -> Any:
         await asyncio.to_thread(registry.warm, "llm", model.ref.vendor)
         module = registry.load("llm", model.ref.vendor)
         context = BuildContext(
-            rate_hz=RATE_HZ,
+            rate_hz=TELEPHONE.rate_hz,
             language=model.language,
             secret=key_for(model.ref, module.CAPABILITIES, model.plan, model.open_secret),
             egress_allow=model.egress_allow,

@@ -8,14 +8,14 @@ from typing import Final
 
 import numpy as np
 
-from turncall_media.sound import BYTES_PER_MS, RATE_HZ
+from turncall_media.sound import TELEPHONE
 
 FRAME_MS: Final = 20
 LEAST_MS: Final = 200
 """Shorter tones are clicks, and vowels that happen to be clean."""
-_FRAME_BYTES: Final = FRAME_MS * BYTES_PER_MS
-_SAMPLES: Final = RATE_HZ * FRAME_MS // 1000
-_HZ: Final = RATE_HZ / _SAMPLES
+_FRAME_BYTES: Final = FRAME_MS * TELEPHONE.bytes_per_ms
+_SAMPLES: Final = FRAME_MS * TELEPHONE.samples_per_ms
+_HZ: Final = TELEPHONE.rate_hz / _SAMPLES
 _LOWEST, _HIGHEST = round(300 / _HZ), round(2000 / _HZ)
 _ALONE: Final = 0.9
 """The share of a frame's energy that lies in the tone and its two neighbours."""

@@ -7,8 +7,9 @@ A call that goes on here may find its caller in the middle of a sentence. Half a
 from collections.abc import Iterable
 from typing import Final, Literal
 
-from turncall_media.sound import BYTES_PER_MS
-from turncall_media.turns.voice import WINDOW_MS, VoiceChange
+from turncall_media.sound import TELEPHONE, Sound
+from turncall_media.turns.silero import WINDOW_MS
+from turncall_media.turns.voice import VoiceChange
 
 FROM_THE_START_MS: Final = 200
 """A voice that is there so soon was there before the audio began; the pause between two words is shorter."""
@@ -23,7 +24,8 @@ class Fragment:
     whether the caller was in the middle of something.
     """
 
-    def __init__(self, start_ms: int, *, is_midway: bool) -> None:
+    def __init__(self, start_ms: int, sound: Sound = TELEPHONE, *, is_midway: bool) -> None:
+        self._bytes_per_ms = sound.bytes_per_ms
         self.is_found = False
         self._state: Literal["open", "cut", "whole"] = "open" if is_midway else "whole"
         self._known_after_ms = FROM_THE_START_MS + start_ms + 2 * WINDOW_MS
@@ -31,14 +33,14 @@ class Fragment:
         self._held = b""
 
     def take(self, pcm: bytes, changes: Iterable[VoiceChange]) -> tuple[bytes, list[VoiceChange]]:
-        """What is to be heard of ``pcm`` (mono s16le at 8 kHz) and of the changes that it made known.
+        """What is to be heard of ``pcm`` (mono s16le) and of the changes that it made known.
 
         Nothing passes until it is known whether a voice was there from the start; then all of it does, as silence or as
         it came.
         """
         if self._state == "whole":
             return pcm, list(changes)
-        self._fed_ms += len(pcm) / BYTES_PER_MS
+        self._fed_ms += len(pcm) / self._bytes_per_ms
         self._held += pcm
         passed: list[VoiceChange] = []
         for change in changes:

@@ -4,6 +4,7 @@ The silence that ends a turn has two parts: the detector's stop window, which fi
 in which words may still come. Together they last ``silence_timeout_ms``.
 """
 
+from functools import partial
 from typing import Final
 
 from pipecat.processors.aggregators.llm_response_universal import LLMUserAggregatorParams
@@ -16,6 +17,7 @@ from pipecat.turns.user_start import (
 from pipecat.turns.user_stop import SpeechTimeoutUserTurnStopStrategy
 from pipecat.turns.user_turn_strategies import UserTurnStrategies
 
+from turncall_media.sound import TELEPHONE, Sound
 from turncall_media.turns import smart
 from turncall_media.turns.interruption import EnoughWords, Protection
 from turncall_media.turns.voice import VoiceSettings
@@ -39,12 +41,12 @@ def voice_settings(taking: TurnTaking) -> VoiceSettings:
     )
 
 
-def words(taking: TurnTaking) -> smart.Words | None:
+def words(taking: TurnTaking, sound: Sound = TELEPHONE) -> smart.Words | None:
     """Where the caller's voice is kept for the model that judges ends of turns; None if none is asked."""
     if taking.end_of_turn == "silence":
         return None
-    smart.warm()
-    return smart.Words()
+    smart.warm(sound.rate_hz)
+    return smart.Words(sound)
 
 
 def user_params(
@@ -66,7 +68,7 @@ def user_params(
     stop = (
         SpeechTimeoutUserTurnStopStrategy(user_speech_timeout=rest_s)
         if words is None
-        else smart.SmartStop(rest_s, words, smart.is_done)
+        else smart.SmartStop(rest_s, words, partial(smart.is_done, rate_hz=words.sound.rate_hz))
     )
     stop.wait_for_transcript = waits_for_words
     params = LLMUserAggregatorParams(

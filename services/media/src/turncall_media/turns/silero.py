@@ -12,12 +12,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from turncall_media.sound import RATE_HZ
+from turncall_media.sound import TELEPHONE, Sound
 
-WINDOW: Final = 256
-"""Samples in a window at 8 kHz: 32 ms."""
-_CONTEXT: Final = 32
-_RATE: Final = np.array(RATE_HZ, dtype=np.int64)
+WINDOW_MS: Final = 32
+"""What the model is asked about at a time, behind this much context."""
+_CONTEXT_MS: Final = 4
 
 
 class Silero:
@@ -29,9 +28,11 @@ class Silero:
         options.intra_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(model, sess_options=options, providers=["CPUExecutionProvider"])
 
-    def score(self, window: NDArray[np.float32], state: NDArray[np.float32]) -> tuple[float, NDArray[np.float32]]:
+    def score(
+        self, window: NDArray[np.float32], state: NDArray[np.float32], rate: NDArray[np.int64]
+    ) -> tuple[float, NDArray[np.float32]]:
         """The probability of speech in one window behind its context, and the state for the next window."""
-        speech, state = self._session.run(None, {"input": window, "state": state, "sr": _RATE})
+        speech, state = self._session.run(None, {"input": window, "state": state, "sr": rate})
         return float(speech[0, 0]), state
 
 
@@ -44,16 +45,18 @@ def load() -> Silero:
 class Ear:
     """What one call remembers between windows."""
 
-    def __init__(self, silero: Silero) -> None:
+    def __init__(self, silero: Silero, sound: Sound = TELEPHONE) -> None:
         self._silero = silero
+        self._rate = np.array(sound.rate_hz, dtype=np.int64)
+        self._context = _CONTEXT_MS * sound.samples_per_ms
         self._state = np.zeros((2, 1, 128), np.float32)
-        self._input = np.zeros((1, _CONTEXT + WINDOW), np.float32)
+        self._input = np.zeros((1, self._context + WINDOW_MS * sound.samples_per_ms), np.float32)
 
     def score(self, window: NDArray[np.int16]) -> float:
-        """The probability, 0 to 1, that these `WINDOW` samples hold speech."""
-        self._input[0, :_CONTEXT] = self._input[0, -_CONTEXT:]
-        np.divide(window, 32768.0, out=self._input[0, _CONTEXT:], casting="unsafe")
-        speech, self._state = self._silero.score(self._input, self._state)
+        """The probability, 0 to 1, that a window of `WINDOW_MS` holds speech."""
+        self._input[0, : self._context] = self._input[0, -self._context :]
+        np.divide(window, 32768.0, out=self._input[0, self._context :], casting="unsafe")
+        speech, self._state = self._silero.score(self._input, self._state, self._rate)
         return speech
 
     def reset(self) -> None:

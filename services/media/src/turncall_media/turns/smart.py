@@ -16,24 +16,24 @@ from pipecat.frames.frames import Frame, VADUserStartedSpeakingFrame, VADUserSto
 from pipecat.turns.types import ProcessFrameResult
 from pipecat.turns.user_stop import SpeechTimeoutUserTurnStopStrategy
 
-from turncall_media.sound import BYTES_PER_MS, RATE_HZ
+from turncall_media.sound import TELEPHONE, Sound
 
 LISTENS_TO_MS: Final = 8_000
 """What the model was trained on: the last seconds of a turn."""
 BEFORE_SPEECH_MS: Final = 500
 
 Judge = Callable[[bytes], Awaitable[bool]]
-"""Whether somebody who said this (mono s16le, 8 kHz), and then paused, is done."""
+"""Whether somebody who said this (mono s16le), and then paused, is done."""
 
 
-async def is_done(pcm: bytes) -> bool:
+async def is_done(pcm: bytes, rate_hz: int = TELEPHONE.rate_hz) -> bool:
     """The model's verdict on what was said since the turn began."""
-    return await asyncio.get_running_loop().run_in_executor(_thread(), _verdict, pcm)
+    return await asyncio.get_running_loop().run_in_executor(_thread(), _verdict, pcm, rate_hz)
 
 
-def warm() -> None:
-    """Loads the model, in its thread."""
-    _thread().submit(_model)
+def warm(rate_hz: int = TELEPHONE.rate_hz) -> None:
+    """Loads the model for calls of this rate, in its thread."""
+    _thread().submit(_model, rate_hz)
 
 
 @cache
@@ -43,22 +43,23 @@ def _thread() -> ThreadPoolExecutor:
 
 
 @cache
-def _model() -> LocalSmartTurnAnalyzerV3:
+def _model(rate_hz: int) -> LocalSmartTurnAnalyzerV3:
     """Constant once it is loaded, so sharing it shares no state; what a call said is kept by the call."""
-    model = LocalSmartTurnAnalyzerV3(sample_rate=RATE_HZ)
-    model.set_sample_rate(RATE_HZ)
+    model = LocalSmartTurnAnalyzerV3(sample_rate=rate_hz)
+    model.set_sample_rate(rate_hz)
     return model
 
 
-def _verdict(pcm: bytes) -> bool:
+def _verdict(pcm: bytes, rate_hz: int) -> bool:
     samples = np.frombuffer(pcm, "<i2").astype(np.float32) / 32768
-    return bool(_model()._predict_endpoint(samples)["prediction"])
+    return bool(_model(rate_hz)._predict_endpoint(samples)["prediction"])
 
 
 class Words:
     """The sound of the caller's turn so far, `LISTENS_TO_MS` at most."""
 
-    def __init__(self) -> None:
+    def __init__(self, sound: Sound = TELEPHONE) -> None:
+        self.sound = sound
         self._pcm = bytearray()
         self._is_begun = False
 
@@ -80,11 +81,11 @@ class Words:
 
     @property
     def pcm(self) -> bytes:
-        """Mono s16le at 8 kHz."""
+        """Mono s16le."""
         return bytes(self._pcm)
 
     def _keep(self, ms: int) -> None:
-        del self._pcm[: max(0, len(self._pcm) - ms * BYTES_PER_MS)]
+        del self._pcm[: max(0, len(self._pcm) - ms * self.sound.bytes_per_ms)]
 
 
 class SmartStop(SpeechTimeoutUserTurnStopStrategy):  # type: ignore[no-untyped-call]  # Pipecat leaves its hooks unannotated

@@ -11,20 +11,18 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from turncall_media.sound import RATE_HZ
-from turncall_media.turns.silero import WINDOW
+from turncall_media.sound import TELEPHONE, Sound
+from turncall_media.turns.silero import WINDOW_MS
 
-WINDOW_MS: Final = WINDOW * 1000 // RATE_HZ
 QUIET_RMS: Final = 58.0
 """Below -55 dBFS nothing is speech, so the model need not be asked: line noise lies lower, speech 20 dB higher."""
-_QUIET_ENERGY: Final = QUIET_RMS**2 * WINDOW
 _FORGET_AFTER: Final = 2000 // WINDOW_MS
 _CLEARLY_QUIET: Final = 0.1
 _QUIET_RUN: Final = 5
 
 
 class Scorer(Protocol):
-    """Says how likely a window of `WINDOW` samples holds speech; remembers the windows before."""
+    """Says how likely a window of `WINDOW_MS` holds speech; remembers the windows before."""
 
     def score(self, window: NDArray[np.int16]) -> float:
         """0 to 1."""
@@ -54,8 +52,11 @@ class VoiceChange(Struct, frozen=True):
 class VoiceDetector:
     """Follows one caller's voice. Feed it everything, in order."""
 
-    def __init__(self, settings: VoiceSettings, scorer: Scorer) -> None:
+    def __init__(self, settings: VoiceSettings, scorer: Scorer, sound: Sound = TELEPHONE) -> None:
         self.settings = settings
+        self._sound = sound
+        self._window = WINDOW_MS * sound.samples_per_ms
+        self._quiet_energy = QUIET_RMS**2 * self._window
         self._begin_after = max(1, round(settings.start_ms / WINDOW_MS))
         self._end_after = max(1, round(settings.stop_ms / WINDOW_MS))
         self._scorer = scorer
@@ -67,12 +68,12 @@ class VoiceDetector:
         self.is_speaking = False
 
     def feed(self, pcm: bytes) -> Iterator[VoiceChange]:
-        """The changes that ``pcm`` (mono s16le, 8 kHz) makes known."""
+        """The changes that ``pcm`` (mono s16le) makes known."""
         samples = np.concatenate((self._rest, np.frombuffer(pcm, "<i2")))
-        whole = len(samples) // WINDOW * WINDOW
+        whole = len(samples) // self._window * self._window
         self._rest = samples[whole:]
-        for start in range(0, whole, WINDOW):
-            change = self._step(self._score(samples[start : start + WINDOW]) >= self.settings.confidence)
+        for start in range(0, whole, self._window):
+            change = self._step(self._score(samples[start : start + self._window]) >= self.settings.confidence)
             if change is not None:
                 yield change
 
@@ -84,7 +85,7 @@ class VoiceDetector:
         return self._step(is_speech=False)
 
     def _step(self, is_speech: bool) -> VoiceChange | None:
-        self._heard += WINDOW
+        self._heard += self._window
         self._run = self._run + 1 if is_speech != self.is_speaking else 0
         needed = self._end_after if self.is_speaking else self._begin_after
         if self._run < needed:
@@ -92,12 +93,12 @@ class VoiceDetector:
         self._run = 0
         self.is_speaking = is_speech
         late_ms = needed * WINDOW_MS
-        at_ms = max(0, self._heard * 1000 // RATE_HZ - late_ms)
+        at_ms = max(0, self._heard * 1000 // self._sound.rate_hz - late_ms)
         return VoiceChange("began" if is_speech else "ended", at_ms, late_ms)
 
     def _score(self, window: NDArray[np.int16]) -> float:
         loud = window.astype(np.float32)
-        speech = self._scorer.score(window) if np.dot(loud, loud) >= _QUIET_ENERGY else 0.0
+        speech = self._scorer.score(window) if np.dot(loud, loud) >= self._quiet_energy else 0.0
         self._since_reset += 1
         self._quiet_run = self._quiet_run + 1 if speech < _CLEARLY_QUIET else 0
         if self._since_reset >= _FORGET_AFTER and self._quiet_run >= _QUIET_RUN and not self.is_speaking:

@@ -7,9 +7,9 @@ whole utterance ends; then the words are spread over its samples by their length
 import re
 from typing import Final
 
-from turncall_media.sound import RATE_HZ
+from turncall_media.sound import TELEPHONE, Sound
 
-SAMPLES_PER_CHARACTER: Final = RATE_HZ * 65 // 1000
+MS_PER_CHARACTER: Final = 65
 """English speech runs at about 15 characters a second; used only while the end of a sentence is not known."""
 _BETWEEN_SENTENCES: Final = re.compile(r"(?<=[.!?…。！？])\s+")
 
@@ -17,7 +17,8 @@ _BETWEEN_SENTENCES: Final = re.compile(r"(?<=[.!?…。！？])\s+")
 class _Stretch:
     """Sentences that share a range of samples; ``end`` is None while more audio may follow."""
 
-    def __init__(self, texts: list[str], start: int) -> None:
+    def __init__(self, texts: list[str], start: int, per_character: int) -> None:
+        self._per_character = per_character  # samples
         self.texts = texts
         self.start = start
         self.end: int | None = None
@@ -46,7 +47,7 @@ class _Stretch:
         """How much of it lies before ``position``, 0 to 1."""
         length = so_far - self.start
         if self.end is None:
-            length = max(length, len(self.text) * SAMPLES_PER_CHARACTER)
+            length = max(length, len(self.text) * self._per_character)
         elif position >= self.end:
             return 1.0
         if position <= self.start or not length:
@@ -57,7 +58,8 @@ class _Stretch:
 class Ledger:
     """One utterance of the agent: its sentences and their samples, as positions of the stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, sound: Sound = TELEPHONE) -> None:
+        self._per_character = MS_PER_CHARACTER * sound.samples_per_ms
         self._stretches: list[_Stretch] = []
         self._is_streamed = False
         self._end: int | None = None
@@ -81,7 +83,7 @@ class Ledger:
         if last is None or (last.start != position and not self._is_streamed):
             if last is not None and last.end is None:
                 last.end = position
-            self._stretches.append(_Stretch(texts, position))
+            self._stretches.append(_Stretch(texts, position, self._per_character))
         else:
             last.texts.extend(texts)
 

@@ -11,21 +11,23 @@ from collections.abc import Iterator
 from typing import Final
 
 from turncall_media.ambience import Ambience
-from turncall_media.sound import RATE_HZ
+from turncall_media.sound import TELEPHONE, Sound
 from turncall_media.wire.playout import Playout
 
 LEAD_S: Final = 0.4
 REFILL_S: Final = 0.1
 BACKGROUND_LEAD_S: Final = 0.16
 BACKGROUND_REFILL_S: Final = 0.08
-MARK_EVERY: Final = RATE_HZ // 5
-"""Samples between marks: how finely it is known what the caller heard."""
+MARK_EVERY_MS: Final = 200
+"""Between marks: how finely it is known what the caller heard."""
 
 
 class Pacer:
     """The audio of one stream that waits for its time. Positions are those of `Playout`."""
 
-    def __init__(self, playout: Playout, ambience: Ambience | None = None) -> None:
+    def __init__(self, playout: Playout, ambience: Ambience | None = None, sound: Sound = TELEPHONE) -> None:
+        self._rate_hz = sound.rate_hz
+        self._mark_every = MARK_EVERY_MS * sound.samples_per_ms
         self._playout = playout
         self._ambience = ambience
         self._waiting: deque[memoryview] = deque()
@@ -40,7 +42,7 @@ class Pacer:
         return self._playout.written + self.queued
 
     def put(self, pcm: bytes) -> None:
-        """Appends mono s16le at 8 kHz."""
+        """Appends mono s16le at the wire's rate."""
         self._waiting.append(memoryview(pcm))
         self.queued += len(pcm) // 2
 
@@ -57,20 +59,20 @@ class Pacer:
 
     def due(self, now_s: float) -> Iterator[bytes | str]:
         """What to send now, in order: audio, or the name of a mark. The caller sends each before it takes the next."""
-        while self.queued and self._playout.ahead_s(now_s) <= LEAD_S - min(REFILL_S, self.queued / RATE_HZ):
-            room = max(1, int((LEAD_S - self._playout.ahead_s(now_s)) * RATE_HZ))
-            pcm = self._take(min(room, self.queued, MARK_EVERY - self._unmarked))
+        while self.queued and self._playout.ahead_s(now_s) <= LEAD_S - min(REFILL_S, self.queued / self._rate_hz):
+            room = max(1, int((LEAD_S - self._playout.ahead_s(now_s)) * self._rate_hz))
+            pcm = self._take(min(room, self.queued, self._mark_every - self._unmarked))
             self._playout.wrote(len(pcm) // 2, now_s)
             self._unmarked += len(pcm) // 2
             yield pcm if self._ambience is None else self._ambience.under(pcm)
-            if self._unmarked >= MARK_EVERY:
+            if self._unmarked >= self._mark_every:
                 yield self._mark()
         if self._wants_mark and not self.queued:
             self._wants_mark = False
             if self._unmarked:
                 yield self._mark()
         if self._ambience is not None and not self.queued and self._fill_at_s(now_s) <= now_s:
-            samples = max(1, int((BACKGROUND_LEAD_S - self._playout.ahead_s(now_s)) * RATE_HZ))
+            samples = max(1, int((BACKGROUND_LEAD_S - self._playout.ahead_s(now_s)) * self._rate_hz))
             self._playout.filled(samples, now_s)
             yield self._ambience.alone(samples)
 
@@ -80,7 +82,7 @@ class Pacer:
             if self._wants_mark:
                 return now_s
             return None if self._ambience is None else self._fill_at_s(now_s)
-        return now_s + max(0.0, self._playout.ahead_s(now_s) - LEAD_S + min(REFILL_S, self.queued / RATE_HZ))
+        return now_s + max(0.0, self._playout.ahead_s(now_s) - LEAD_S + min(REFILL_S, self.queued / self._rate_hz))
 
     def _fill_at_s(self, now_s: float) -> float:
         return now_s + max(0.0, self._playout.ahead_s(now_s) - BACKGROUND_LEAD_S + BACKGROUND_REFILL_S)

@@ -2,14 +2,14 @@
 
 A position counts the samples of the agent's speech that were handed to the carrier since the stream began; a place
 counts those of the background between them too, so that what was said does not depend on what was heard behind it. The
-carrier plays them at 8 kHz without a gap until its queue is empty, and returns each mark when the sample before it was
-played. The clock says what could have been played by now at best; the marks say what was.
+carrier plays them at the wire's rate without a gap until its queue is empty, and returns each mark when the sample
+before it was played. The clock says what could have been played by now at best; the marks say what was.
 """
 
 from collections import deque
 from typing import Final
 
-from turncall_media.sound import RATE_HZ
+from turncall_media.sound import TELEPHONE, Sound
 
 MARK_GRACE_S: Final = 2.0
 """A mark later than this is lost: a carrier that forgets one must not freeze the conversation."""
@@ -18,7 +18,8 @@ MARK_GRACE_S: Final = 2.0
 class Playout:
     """One stream's queue at the carrier. Times are seconds of one monotonic clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, sound: Sound = TELEPHONE) -> None:
+        self._rate_hz = sound.rate_hz
         self.written = 0
         self._sent = 0  # the place behind everything
         self._stretches: deque[tuple[int, int]] = deque([(0, 0)])  # position and place at which speech goes on
@@ -57,7 +58,7 @@ class Playout:
 
     def ahead_s(self, now_s: float) -> float:
         """How much audio the carrier holds."""
-        return (self._sent - self._fastest(now_s)) / RATE_HZ
+        return (self._sent - self._fastest(now_s)) / self._rate_hz
 
     def holds_background_only(self, now_s: float) -> bool:
         """Whether the carrier has audio left, and all speech was heard for sure."""
@@ -91,7 +92,7 @@ class Playout:
     def heard(self, now_s: float) -> int:
         """The best guess of the position that the caller hears: past the last mark back, short of the next one."""
         base, at_s = max(self._confirmed, self._run)
-        guess = base + round((now_s - at_s) * RATE_HZ)
+        guess = base + round((now_s - at_s) * self._rate_hz)
         limits = [place for _, place in self._marks if self._at_s(place) + MARK_GRACE_S > now_s]
         return self._position(max(self._settled(now_s), min(guess, self._fastest(now_s), *limits[:1])))
 
@@ -109,11 +110,11 @@ class Playout:
     def _fastest(self, now_s: float) -> int:
         """The place that a carrier without any delay would play now."""
         start, at_s = self._run
-        return min(self._sent, start + max(0, round((now_s - at_s) * RATE_HZ)))
+        return min(self._sent, start + max(0, round((now_s - at_s) * self._rate_hz)))
 
     def _at_s(self, place: int) -> float:
         start, at_s = self._run
-        return at_s + max(0, place - start) / RATE_HZ
+        return at_s + max(0, place - start) / self._rate_hz
 
     def _end(self, position: int) -> int:
         """The place behind the sample before ``position``."""

@@ -1,21 +1,21 @@
 """What a wire is: one carrier's stream of one call; its dialect on one side, samples on the other."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from msgspec import Struct
 
+from turncall_media.sound import Sound
+
 
 class StreamStart(Struct, frozen=True, kw_only=True):
-    """The carrier's first word on a media socket: its own ids, and the parameters that our answer gave it."""
+    """The first word on a stream: the call that it is of, as its carrier calls it."""
 
     provider_call_id: str
-    stream_id: str
-    account: str
-    parameters: dict[str, str]
 
 
 class CallerAudio(Struct, frozen=True):
-    """What the caller said: mono s16le at 8 kHz that began ``timestamp_ms`` after the stream did."""
+    """What the caller said: mono s16le at the wire's rate that began ``timestamp_ms`` after the stream did."""
 
     timestamp_ms: int
     pcm: bytes
@@ -40,12 +40,38 @@ class StreamStopped(Struct, frozen=True):
 WireEvent = CallerAudio | KeyPressed | MarkReturned | StreamStopped
 
 
+class Page(Protocol):
+    """The page at the other end of a browser's wire, beside the sound."""
+
+    def listen(self, listener: Callable[[str], None]) -> None:
+        """Has its messages told, from the first one on."""
+        ...
+
+    def tell(self, message: str) -> None:
+        """Sends it a text; lost while it cannot be reached."""
+        ...
+
+    def press(self, digit: str) -> None:
+        """Has it that the caller pressed a key on it."""
+        ...
+
+
 class Wire(Protocol):
-    """An opened stream. Reading and writing may go on at the same time, each by one task."""
+    """One stream of one call. `open` comes first; then one task may read and one may write."""
+
+    @property
+    def sound(self) -> Sound:
+        """What it carries, both ways."""
+        ...
+
+    @property
+    def page(self) -> Page | None:
+        """Whom a browser's call may be told about; None at a carrier, who ends calls by itself."""
+        ...
 
     @property
     def opened_at_s(self) -> float:
-        """When the carrier's start message was read, on the event loop's clock."""
+        """When the stream began, on the event loop's clock."""
         ...
 
     @property
@@ -53,12 +79,29 @@ class Wire(Protocol):
         """How many frames made no sense and were passed over."""
         ...
 
+    async def open(self) -> StreamStart:
+        """Waits until sound can flow. Raises `WireError` when that is not so in time, or the peer makes no sense,
+        and `NeverConnected` when the call is over with that."""
+        ...
+
+    def begin_again(self) -> None:
+        """Another conversation takes the stream from here on: times count from here."""
+        ...
+
+    async def see_off(self, timeout_s: float) -> None:
+        """The carrier was asked to end the call: waits until it has closed the stream, and no longer."""
+        ...
+
+    async def close(self, code: int, reason: str) -> None:
+        """Closes once, with a WebSocket's code (RFC 6455, section 7.4); later calls do nothing."""
+        ...
+
     async def receive(self) -> WireEvent:
         """The next event, in the order sent. Raises `SocketClosed`, and `WireError` when the peer only babbles."""
         ...
 
     async def play(self, pcm: bytes) -> None:
-        """Hands mono s16le at 8 kHz, of any length, to the carrier, who plays it after what it has."""
+        """Hands mono s16le at the wire's rate, of any length, to the carrier, who plays it after what it has."""
         ...
 
     async def mark(self, name: str) -> None:

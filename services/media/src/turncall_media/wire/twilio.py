@@ -6,6 +6,7 @@ back when it was played, when nothing was queued, or when the queue was cleared.
 
 import asyncio
 from binascii import b2a_base64
+from contextlib import suppress
 from typing import Annotated, Any, Final
 
 from msgspec import DecodeError, Meta, Struct, field
@@ -14,6 +15,7 @@ from msgspec.json import Decoder, encode
 from turncall_media import mulaw
 from turncall_media.errors import WireError
 from turncall_media.seams import MediaSocket, SocketClosed
+from turncall_media.sound import TELEPHONE
 from turncall_media.wire.stream import (
     CallerAudio,
     KeyPressed,
@@ -23,6 +25,8 @@ from turncall_media.wire.stream import (
     WireEvent,
 )
 
+FIRST_MESSAGE_WITHIN_S: Final = 5.0
+"""From the handshake to the carrier's start message."""
 BABBLE_LIMIT: Final = 50
 """So many senseless frames in a row, a second's worth, are not a carrier."""
 
@@ -103,6 +107,9 @@ class _Heads:
 class TwilioWire:
     """One bidirectional stream of one call. `open` comes first; then reading and writing may go on side by side."""
 
+    sound = TELEPHONE
+    page = None
+
     def __init__(self, socket: MediaSocket) -> None:
         self._socket = socket
         self._decode: Decoder[Any] = Decoder(_Any, strict=False)  # numbers arrive as strings
@@ -116,7 +123,7 @@ class TwilioWire:
         self.garbage_frames = 0
         self.opened_at_s = 0.0
 
-    async def open(self, timeout_s: float) -> StreamStart:
+    async def open(self, timeout_s: float = FIRST_MESSAGE_WITHIN_S) -> StreamStart:
         """Waits for ``connected`` and ``start``. Raises `WireError` when they do not come in time or make no sense."""
         try:
             async with asyncio.timeout(timeout_s):
@@ -135,12 +142,7 @@ class TwilioWire:
         self.opened_at_s = asyncio.get_running_loop().time()
         self._stream_id = start.stream_sid
         self._heads = _Heads(start.stream_sid)
-        return StreamStart(
-            provider_call_id=start.call_sid,
-            stream_id=start.stream_sid,
-            account=start.account_sid,
-            parameters=start.custom_parameters,
-        )
+        return StreamStart(provider_call_id=start.call_sid)
 
     def begin_again(self) -> None:
         """Another conversation takes the stream from here on: times count from here, and marks that the one before
@@ -148,6 +150,17 @@ class TwilioWire:
         self._mark_prefix = f"{self._heard_ms}."
         self._began_ms = self._heard_ms
         self.opened_at_s = self._heard_at_s or self.opened_at_s
+
+    async def see_off(self, timeout_s: float) -> None:
+        """Closing first would raise an alert in the user's account (Twilio 31921)."""
+        with suppress(SocketClosed, TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    await self._socket.receive()
+
+    async def close(self, code: int, reason: str) -> None:
+        """Closes the socket."""
+        await self._socket.close(code, reason)
 
     async def receive(self) -> WireEvent:
         """The next event, in the order sent. Raises `SocketClosed`, and `WireError` after `BABBLE_LIMIT`."""

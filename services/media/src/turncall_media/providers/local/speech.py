@@ -36,6 +36,7 @@ from turncall_media.providers.local.llm import DelayMs
 from turncall_media.providers.local.script import Script
 from turncall_media.providers.local.stt import LeastScore
 from turncall_media.providers.local.tts import VoiceName, WordsPerMinute
+from turncall_media.sound import Sound
 
 CAPABILITIES = Capabilities(needs_secret=False, rates_hz=(8000, 16_000))
 
@@ -82,7 +83,7 @@ class ScriptedSpeechService(LLMService[Any]):
         self._voice = voice
         self._rate_hz = context.rate_hz
         self._conversation = context.conversation or LLMContext()
-        self._turn = CallerTurn()
+        self._turn = CallerTurn(Sound(context.rate_hz))
 
     def can_generate_metrics(self) -> bool:
         """True: words as tokens."""

@@ -15,6 +15,7 @@ from turncall_media.lines import TimeoutMs
 from turncall_media.providers.openai import server
 from turncall_media.providers.openai.realtime import RealtimeService
 from turncall_media.providers.openai.server import OPENAI, BaseUrl, Model
+from turncall_media.sound import TELEPHONE
 
 CAPABILITIES = Capabilities(
     needs_secret=True,
@@ -39,7 +40,10 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     base_url: BaseUrl = ""
     sound: Annotated[
         Literal["pcmu", "pcm"],
-        Meta(description="How sound travels: as on the telephone, or at 24 kHz for gateways that know nothing else."),
+        Meta(
+            description="How the sound of phone calls travels: as on the telephone, or at 24 kHz for gateways that know"
+            " nothing else. That of browser calls has 24 kHz."
+        ),
     ] = "pcmu"
     transcription_model: Annotated[_ModelName, Meta(description="Writes down what the caller said.")] = (
         "gpt-4o-mini-transcribe"
@@ -59,7 +63,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def build(options: Options, context: BuildContext) -> LLMService[Any]:
     """The model of one call. Raises `VendorUnusable` for a base_url that no request may go to, or without a key."""
     line = lines.line("openai", OPENAI, options.base_url, options.timeout_ms, context)
-    kind = "audio/pcmu" if options.sound == "pcmu" else "audio/pcm"
+    is_telephone = options.sound == "pcmu" and context.rate_hz == TELEPHONE.rate_hz
+    kind = "audio/pcmu" if is_telephone else "audio/pcm"
     sound = {"type": kind} if kind == "audio/pcmu" else {"type": kind, "rate": 24_000}
     noise = None if options.noise_reduction == "off" else {"type": options.noise_reduction}
     language = context.language.split("-", maxsplit=1)[0]

@@ -1,0 +1,66 @@
+"""Calls from browsers: how an offer of sound reaches the worker that holds a slot for it, and its answer comes back."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from turncall_proto.ids import CallId
+from turncall_proto.marks import PERSONAL, Instant
+
+EXCHANGE_WITHIN_S = 10.0
+"""How long control waits for a worker's answer to an offer."""
+GATHER_WITHIN_S = 2
+"""How long a worker looks for its own addresses; then it answers with those it has."""
+MAX_SDP = 65_536
+
+Sdp = Annotated[str, Meta(min_length=1, max_length=MAX_SDP), PERSONAL]
+
+
+class IceServer(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a peer learns its own address (``stun:``), or what passes its sound on (``turn:``, ``turns:``)."""
+
+    urls: Annotated[tuple[str, ...], Meta(min_length=1, max_length=8)]
+    username: Annotated[str, PERSONAL] = ""
+    credential: Annotated[str, PERSONAL] = ""
+
+
+class IceCandidate(Struct, frozen=True, kw_only=True):
+    """An address at which a browser may be reached; an empty one says that there are no more."""
+
+    candidate: Annotated[str, Meta(max_length=1000), PERSONAL]
+    sdp_mid: Annotated[str, Meta(max_length=64)] | None = None
+    sdp_mline_index: Annotated[int, Meta(ge=0, le=1000)] | None = None
+
+
+class SdpOffered(Struct, frozen=True, kw_only=True, tag_field="type", tag="sdp.offered"):
+    """A browser's offer for one epoch of a call. Dropped when it arrives after ``deadline`` (aware UTC).
+
+    ``is_new``: of a connection that the page has made anew; otherwise the one that there is changes.
+    """
+
+    call_id: CallId
+    epoch: Annotated[int, Meta(ge=1)]
+    sdp: Sdp
+    deadline: Instant
+    is_new: bool = False
+    ice_servers: tuple[IceServer, ...] = ()
+
+
+class CandidatesTold(Struct, frozen=True, kw_only=True, tag_field="type", tag="sdp.candidates"):
+    """Addresses of the browser that became known after its offer."""
+
+    call_id: CallId
+    epoch: Annotated[int, Meta(ge=1)]
+    deadline: Instant
+    candidates: Annotated[tuple[IceCandidate, ...], Meta(max_length=64)]
+
+
+class SdpReply(Struct, frozen=True, kw_only=True):
+    """What the worker says: ``sdp`` is its answer to an offer. ``unknown``: the epoch is not, or no longer, here.
+
+    ``refused``: the offer is of no use, for the reason in ``detail``.
+    """
+
+    outcome: Literal["done", "refused", "unknown", "late"]
+    sdp: Annotated[str, PERSONAL] = ""
+    detail: str = ""

@@ -1,0 +1,89 @@
+"""Browsers' offers of sound, which control passes on: each becomes a wire, and a call on it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+from turncall_media.ingress.capacity import Capacity, Seat
+from turncall_media.wire.browser import BrowserWire
+from turncall_media.wire.peer import OfferUnusable
+from turncall_media.wire.stream import Wire
+from turncall_proto.codec import decode_exchange, encode
+from turncall_proto.ids import CallId
+from turncall_proto.webrtc import CandidatesTold, SdpOffered, SdpReply
+from turncall_runtime import logs
+
+_log = logs.logger(__name__)
+_DONE = SdpReply(outcome="done")
+_UNKNOWN = SdpReply(outcome="unknown")
+
+
+class Offers:
+    """The browsers' wires of this worker. ``serve`` runs a call to its end; ``now`` is aware UTC."""
+
+    def __init__(
+        self, capacity: Capacity, serve: Callable[[Wire, Seat], Awaitable[None]], now: Callable[[], datetime]
+    ) -> None:
+        self._capacity = capacity
+        self._serve = serve
+        self._now = now
+        self._wires: dict[tuple[CallId, int], BrowserWire] = {}
+        self._serving: set[asyncio.Task[None]] = set()
+
+    async def answer(self, data: bytes) -> bytes:
+        """Answers one message off the bus. Raises `MalformedMessage`, which leaves the asker without an answer."""
+        asked = decode_exchange(data)
+        if self._now() >= asked.deadline:
+            return encode(SdpReply(outcome="late"))
+        try:
+            reply = await self._take(asked)
+        except OfferUnusable as error:
+            reply = SdpReply(outcome="refused", detail=str(error))
+        return encode(reply)
+
+    async def _take(self, asked: SdpOffered | CandidatesTold) -> SdpReply:
+        wire = self._wires.get((asked.call_id, asked.epoch))
+        match asked:
+            case CandidatesTold():
+                if wire is None:
+                    return _UNKNOWN
+                await wire.learn(asked.candidates)
+                return _DONE
+            case SdpOffered() if wire is not None:
+                return SdpReply(outcome="done", sdp=await wire.answer(asked.sdp, is_new=asked.is_new))
+            case SdpOffered():
+                return await self._begin(asked)
+
+    async def _begin(self, asked: SdpOffered) -> SdpReply:
+        """The first offer of an epoch for which a slot is held here; an offer of no use frees the slot."""
+        key = (asked.call_id, asked.epoch)
+        seat = self._capacity.enter(*key)
+        if seat is None:
+            return _UNKNOWN
+        if seat.plan is None:
+            self._capacity.leave(seat)
+            return _UNKNOWN
+        wire = BrowserWire(seat.plan.provider_call_id, asked.ice_servers)
+        self._wires[key] = wire
+        try:
+            answer = await wire.answer(asked.sdp, is_new=True)
+        except BaseException:
+            self._forget(key, wire)
+            self._capacity.leave(seat)
+            raise
+        serving = asyncio.create_task(self._serve_to_its_end(key, wire, seat), name="browser's call")
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
+        return SdpReply(outcome="done", sdp=answer)
+
+    async def _serve_to_its_end(self, key: tuple[CallId, int], wire: BrowserWire, seat: Seat) -> None:
+        try:
+            await self._serve(wire, seat)
+        except Exception:  # noqa: BLE001 - the boundary of one call: the others go on
+            _log.exception("call.broke", call_id=seat.call_id)
+        finally:
+            self._forget(key, wire)
+
+    def _forget(self, key: tuple[CallId, int], wire: BrowserWire) -> None:
+        if self._wires.get(key) is wire:
+            del self._wires[key]

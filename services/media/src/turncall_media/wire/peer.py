@@ -1,0 +1,170 @@
+"""One peer connection with a browser: its negotiation, the sound that comes in, and a channel of messages.
+
+aiortc without Pipecat's connection around it: that one waits five seconds for a STUN server that does not answer, ends
+what it plays with its task, and knows no marks.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final, Protocol
+
+from aiortc import RTCConfiguration, RTCDataChannel, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+from aiortc.exceptions import InvalidStateError
+from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+from aiortc.sdp import candidate_from_sdp
+from av import AudioFrame, AudioResampler
+
+from turncall_media.errors import WireError
+from turncall_media.sound import WIDEBAND
+from turncall_media.wire.mouth import Mouth, MouthTrack
+from turncall_proto.webrtc import GATHER_WITHIN_S, IceCandidate, IceServer
+
+_DECODED_HZ: Final = 48_000
+"""Opus is decoded at this rate."""
+CLOSE_WITHIN_S: Final = 2.0
+
+
+class OfferUnusable(WireError):
+    """A browser's offer holds no sound, or is no offer."""
+
+
+class Ears(Protocol):
+    """Who is told what a peer does."""
+
+    def connected(self) -> None:
+        """Sound can flow."""
+        ...
+
+    def heard(self, ms: int, pcm: bytes) -> None:
+        """Mono s16le at 16 kHz that began ``ms`` after the connection's first sound."""
+        ...
+
+    def told(self, message: str) -> None:
+        """A message came."""
+        ...
+
+    def left(self) -> None:
+        """The page has closed the connection, or its channel."""
+        ...
+
+
+class Peer:
+    """One `RTCPeerConnection`. The page makes the offers, and the channel."""
+
+    def __init__(self, mouth: Mouth, ice_servers: Sequence[IceServer], ears: Ears) -> None:
+        servers = [
+            RTCIceServer(list(server.urls), server.username or None, server.credential or None)
+            for server in ice_servers
+        ]
+        self._connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+        self._mouth = mouth
+        self._ears = ears
+        self._channel: RTCDataChannel | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._is_closing = False
+        self._connection.on("connectionstatechange", self._changed)
+        self._connection.on("track", self._tracked)
+        self._connection.on("datachannel", self._opened)
+
+    async def answer(self, offer: str) -> str:
+        """The SDP that answers the page's. Raises `OfferUnusable`."""
+        connection = self._connection
+        try:
+            await connection.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+            self._choose()
+            await connection.setLocalDescription(await connection.createAnswer())
+        except (
+            ValueError,
+            KeyError,
+            IndexError,
+            AttributeError,
+            InvalidStateError,
+        ) as error:
+            # aiortc checks no syntax, and fails on what it did not expect
+            raise OfferUnusable(f"the offer cannot be answered: {error or type(error).__name__}") from error
+        return connection.localDescription.sdp
+
+    async def learn(self, candidates: Sequence[IceCandidate]) -> None:
+        """Addresses at which the browser may be reached; those that make no sense are passed over."""
+        for told in candidates:
+            if not told.candidate:
+                await self._connection.addIceCandidate(None)
+                continue
+            try:
+                candidate = candidate_from_sdp(told.candidate.removeprefix("candidate:"))
+            except (AssertionError, ValueError, IndexError):  # aiortc's parser asserts what it expects
+                continue
+            candidate.sdpMid, candidate.sdpMLineIndex = told.sdp_mid, told.sdp_mline_index
+            await self._connection.addIceCandidate(candidate)
+
+    def tell(self, message: str) -> None:
+        """Sends one text; nothing when there is no channel."""
+        if self._channel is not None and self._channel.readyState == "open":
+            self._channel.send(message)
+
+    async def close(self) -> None:
+        """Ends the connection, once; the page is told."""
+        self._is_closing = True
+        if self._listening is not None:
+            self._listening.cancel()
+        async with asyncio.timeout(CLOSE_WITHIN_S):
+            await self._connection.close()
+
+    def _choose(self) -> None:
+        """One line of sound both ways; everything else that was offered is declined."""
+        lines = self._connection.getTransceivers()
+        sound = next((line for line in lines if line.kind == "audio"), None)
+        if sound is None:
+            raise OfferUnusable("the offer holds no sound: it needs an audio line")
+        if sound.currentDirection is None:
+            sound.sender.replaceTrack(MouthTrack(self._mouth))
+            sound.direction = "sendrecv"
+        for line in lines:
+            if line is not sound:
+                line.direction = "inactive"
+            # aioice would wait 5 s for a STUN or TURN server that does not answer, and has no parameter for it.
+            ice = line.receiver.transport.transport.iceGatherer._connection
+            patient = partial(ice.get_component_candidates, timeout=GATHER_WITHIN_S)
+            vars(ice)["get_component_candidates"] = patient
+
+    def _changed(self) -> None:
+        if self._is_closing:
+            return
+        match self._connection.connectionState:
+            case "connected":
+                self._ears.connected()
+            case "closed":
+                self._ears.left()
+
+    def _tracked(self, track: MediaStreamTrack) -> None:
+        if track.kind == "audio" and self._listening is None:
+            self._listening = asyncio.create_task(self._listen(track), name="browser's sound")
+
+    def _opened(self, channel: RTCDataChannel) -> None:
+        self._channel = channel
+        channel.on("message", self._told)
+        channel.on("close", self._shut)
+
+    def _told(self, message: Any) -> None:
+        if isinstance(message, str):
+            self._ears.told(message)
+
+    def _shut(self) -> None:
+        if not self._is_closing:
+            self._ears.left()
+
+    async def _listen(self, track: MediaStreamTrack) -> None:
+        resampler = AudioResampler(format="s16", layout="mono", rate=WIDEBAND.rate_hz)
+        first: int | None = None
+        while True:
+            try:
+                frame = await track.recv()
+            except MediaStreamError:
+                return
+            assert isinstance(frame, AudioFrame)
+            assert frame.pts is not None  # aiortc sets it from the packet
+            first = frame.pts if first is None else first
+            ms = (frame.pts - first) * 1000 // _DECODED_HZ
+            pcm = b"".join(bytes(part.planes[0])[: 2 * part.samples] for part in resampler.resample(frame))
+            self._ears.heard(ms, pcm)
