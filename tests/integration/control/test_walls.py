@@ -40,6 +40,9 @@ OF_KEYS = [(method, path, handler) for method, path, handler in ROUTES if handle
 NAMED = [entry for entry in OF_KEYS if entry[2].opt["finds"].how == "path"]
 
 
+SDP = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\n"
+
+
 def named(entries):
     """Test ids: the operation's name."""
     return [handler.handler_name for _, _, handler in entries]
@@ -55,6 +58,8 @@ def bodies(a_config, agent_id):
         "validate_agent": {"config": a_config()},
         "import_agent": {"name": "Imported", "config": a_config()},
         "create_outbound_call": {"to": "+14155550123", "from": "+15550100003", "agent_id": agent_id},
+        "connect_browser": {"sdp": SDP, "type": "offer", "requestData": {"agent_id": agent_id}},
+        "trickle_candidates": {"pc_id": "call_" + "0" * 32, "candidates": []},
         "change_call": {"metadata": {"ticket": "1"}},
         "say": {"text": "Hello."},
         "inject": {"text": "The caller is Ada."},

@@ -17,6 +17,7 @@ from turncall_control.agents.routes import AGENTS
 from turncall_control.analysis.routes import ANALYSIS
 from turncall_control.audit.routes import AUDIT
 from turncall_control.auth import Caller
+from turncall_control.browser.routes import BROWSER
 from turncall_control.calls.routes import CALLS
 from turncall_control.changes.relay import CHANGES
 from turncall_control.chat.routes import CHAT
@@ -62,6 +63,7 @@ SLICES: Final[tuple[Slice, ...]] = (
     WEBHOOKS,
     CALLS,
     DIALS,
+    BROWSER,
     ANALYSIS,
     TEXTS,
     CHAT,

@@ -18,8 +18,10 @@ from turncall.client.shapes import (
     CallAnalyses,
     CallUsage,
     CallView,
+    CandidatesTaken,
     Channels,
     CommandTaken,
+    Connected,
     CredentialView,
     DeliveryView,
     DrainTaken,
@@ -326,6 +328,21 @@ class TurnCall(Access, Knowledge, Versions):
         ``agent_id`` or ``version_id``, ``variables``, ``not_before``. The same ``key`` asks for the same call."""
         body = {"to": to, "from": from_, **wanted}
         return await self.request("POST", "/v1/calls/outbound", OutboundCall, body=body, key=key)
+
+    async def connect_browser(
+        self, sdp: str, *, pc_id: str | None = None, restart_pc: bool = False, **wanted: Any
+    ) -> Connected:
+        """Calls an agent with a page's offer of sound, or goes on with the call ``pc_id``. ``wanted`` are fields of a new
+        call: ``agent_id`` or ``version_id``, ``variables``, ``metadata``."""
+        body: dict[str, Any] = {"sdp": sdp, "type": "offer", "pc_id": pc_id, "restart_pc": restart_pc}
+        if wanted:
+            body["requestData"] = wanted
+        return await self.request("POST", "/v1/webrtc/connect", Connected, body=body)
+
+    async def trickle_candidates(self, pc_id: str, candidates: Sequence[Mapping[str, Any]]) -> CandidatesTaken:
+        """Tells of addresses of the page that became known after its offer."""
+        body = {"pc_id": pc_id, "candidates": list(candidates)}
+        return await self.request("PATCH", "/v1/webrtc/connect", CandidatesTaken, body=body)
 
     async def end_call(self, call_id: CallId) -> EndTaken:
         """Ends a live call."""

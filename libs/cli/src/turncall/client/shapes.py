@@ -801,3 +801,17 @@ class Reindexing(Struct, frozen=True, kw_only=True):
     """How many documents are read anew."""
 
     documents: int
+
+
+class Connected(Struct, frozen=True, kw_only=True):
+    """The answer to a page's offer of sound; ``pc_id`` is the call."""
+
+    sdp: str
+    type: Literal["answer"]
+    pc_id: CallId
+
+
+class CandidatesTaken(Struct, frozen=True, kw_only=True):
+    """The call's worker knows of them."""
+
+    status: Literal["success"]

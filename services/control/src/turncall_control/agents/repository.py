@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.agents.model import AgentRow, Environment, VersionRow, VersionState
 from turncall_control.db.base import owned
-from turncall_control.errors import NotFound
+from turncall_control.errors import Invalid, NotFound
 from turncall_control.http.paging import PageAsked, newest_first
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec
@@ -119,6 +119,34 @@ async def in_service(session: AsyncSession, project_id: ProjectId, agent_id: Age
         VersionRow.state == VersionState.PUBLISHED,
     )
     return await session.scalar(statement)
+
+
+async def speaking(
+    session: AsyncSession, project_id: ProjectId, agent_id: AgentId | None, version_id: VersionId | None
+) -> VersionRow:
+    """The version that is to speak: an agent's published one, or one by name, which may be a draft.
+
+    Raises `Invalid` unless one of the two is given, and for one that may not answer.
+    """
+    if (agent_id is None) == (version_id is None):
+        raise Invalid.at("agent_id", "Give either agent_id or version_id")
+    if agent_id is not None:
+        found = await in_service(session, project_id, agent_id)
+        if found is None:
+            raise Invalid.at("agent_id", "There is no such agent in this project, or it is not published")
+        return found
+    live = select(AgentRow.id).where(owned(AgentRow.project_id, project_id), AgentRow.archived_at.is_(None))
+    found = await session.scalar(
+        select(VersionRow).where(
+            owned(VersionRow.project_id, project_id),
+            VersionRow.agent_id.in_(live),
+            VersionRow.id == version_id,
+            VersionRow.state != VersionState.ARCHIVED,
+        )
+    )
+    if found is None:
+        raise Invalid.at("version_id", "There is no such version in this project that may still answer")
+    return found
 
 
 async def current_numbers(

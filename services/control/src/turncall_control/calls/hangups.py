@@ -8,7 +8,7 @@ from turncall_control.calls import inquiry, ledger, news
 from turncall_control.calls.facts import UNNUMBERED, own
 from turncall_control.calls.ledger import Appended, Connection, Ledger
 from turncall_control.calls.projector import record
-from turncall_control.carriers.base import Carrier, CarrierError, Gone, NotInProgress
+from turncall_control.carriers.base import CarrierError, Gone, Line, NotInProgress
 from turncall_control.plane import Plane
 from turncall_proto import ids
 from turncall_proto.call import CallState, EndedReason
@@ -99,7 +99,7 @@ class HangUps:
 
     async def _end(self, call: Ledger, tries: int) -> None:
         try:
-            carrier = await self._plane.accounts.holding(call.project_id, call.provider, call.account)
+            carrier = await self._plane.accounts.line(call.project_id, call.provider, call.account)
             if call.provider_call_id is None:
                 log.info("hang_up.not_placed_yet", call_id=call.call_id)
                 return
@@ -111,7 +111,7 @@ class HangUps:
             level = log.error if tries > len(PAUSES_S) else log.warning
             level("hang_up.failed", call_id=call.call_id, tries=tries, error=str(error))
 
-    async def _close(self, carrier: Carrier, call: Ledger, provider_call_id: str) -> None:
+    async def _close(self, carrier: Line, call: Ledger, provider_call_id: str) -> None:
         """Ends the call; when its line proves to be closed already, stores what the carrier says of it."""
         try:
             await carrier.end_call(provider_call_id)

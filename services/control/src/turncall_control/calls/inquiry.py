@@ -8,12 +8,12 @@ from turncall_control.calls.ledger import Ledger
 from turncall_control.calls.projector import record
 from turncall_control.calls.settlement import reap
 from turncall_control.calls.state import CARRIER_ENDS
-from turncall_control.carriers.base import Carrier, CarrierCall, Gone
+from turncall_control.carriers.base import CarrierCall, Gone, Line
 from turncall_control.plane import Plane
 from turncall_proto.events import CarrierReported
 
 
-async def is_live(plane: Plane, carrier: Carrier, call: Ledger) -> bool:
+async def is_live(plane: Plane, carrier: Line, call: Ledger) -> bool:
     """Whether the carrier still has the call's line; if not, that is stored, in the carrier's words if it has any.
 
     A repeat may store the carrier's word once more, which changes nothing. Raises `CarrierError`.

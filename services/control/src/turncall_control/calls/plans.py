@@ -131,6 +131,12 @@ def sealed_keys(plane: Plane, project_id: ProjectId, wallet: Wallet, refs: Itera
 
 async def connect(connection: Connection, plane: Plane, documents: Documents, placed: Placed) -> str:
     """The document that joins a locked call to its worker; the call is in the plan's epoch from here on."""
+    await begin_epoch(connection, placed)
+    return join(plane, documents, placed)
+
+
+async def begin_epoch(connection: Connection, placed: Placed) -> None:
+    """A locked call is in the plan's epoch from here on."""
     made = placed.plan
     call, project = ids.parsed(ids.CALL, made.call_id), ids.parsed(ids.PROJECT, made.project_id)
     await connection.execute(
@@ -139,7 +145,6 @@ async def connect(connection: Connection, plane: Plane, documents: Documents, pl
         " update calls set epoch = greatest(epoch, %s) where id = %s",
         (call, project, made.epoch, made.offered_to, made.epoch, call),
     )
-    return join(plane, documents, placed)
 
 
 def join(plane: Plane, documents: Documents, placed: Placed) -> str:

@@ -68,7 +68,7 @@ class Reaper:
             await redirects.give_up(self._plane, call, EndedReason.MAX_DURATION_REACHED, CallState.COMPLETED)
             return
         try:
-            carrier = await self._plane.accounts.holding(call.project_id, call.provider, call.account)
+            carrier = await self._plane.accounts.line(call.project_id, call.provider, call.account)
             if carrier is None or call.provider_call_id is None:
                 log.error("reaper.helpless", call_id=call.call_id, provider=call.provider)
                 return

@@ -13,7 +13,7 @@ from uuid import UUID
 from turncall_control.calls import hangups, inquiry, ledger, news
 from turncall_control.calls.ledger import Connection, Ledger
 from turncall_control.calls.plans import REDIRECTED, resume_url
-from turncall_control.carriers.base import Carrier, CarrierError, Gone, NotInProgress
+from turncall_control.carriers.base import CarrierError, Gone, Line, NotInProgress
 from turncall_control.plane import Plane
 from turncall_proto import ids
 from turncall_proto.call import CallState, EndedReason
@@ -107,7 +107,7 @@ class Redirects:
 
     async def _redirect(self, call: Ledger, epoch: int, tries: int) -> None:
         try:
-            carrier = await self._plane.accounts.holding(call.project_id, call.provider, call.account)
+            carrier = await self._plane.accounts.line(call.project_id, call.provider, call.account)
             if carrier is None or call.provider_call_id is None:
                 log.error("redirect.impossible", call_id=call.call_id, provider=call.provider)
                 self._plane.counts.redirected.labels("impossible").inc()
@@ -120,7 +120,7 @@ class Redirects:
         if tries > len(PAUSES_S) and outcome != "over":
             await give_up(self._plane, call, EndedReason.WORKER_LOST, CallState.FAILED)
 
-    async def _ask(self, carrier: Carrier, call: Ledger, provider_call_id: str, epoch: int) -> str:
+    async def _ask(self, carrier: Line, call: Ledger, provider_call_id: str, epoch: int) -> str:
         url = f"{resume_url(self._plane, call.provider, call.call_id, epoch)}?{REDIRECTED}=1"
         try:
             await carrier.redirect_call(provider_call_id, url)

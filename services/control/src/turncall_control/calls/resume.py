@@ -25,7 +25,7 @@ from turncall_runtime import logs
 log = logs.logger(__name__)
 
 
-class _Left(Struct, frozen=True, kw_only=True):
+class Left(Struct, frozen=True, kw_only=True):
     """An epoch as its row has it: by whom it was served, and since when and why it is over."""
 
     worker: WorkerId | None = None
@@ -84,15 +84,15 @@ async def _step(
     connection: Connection, plane: Plane, documents: Documents, call: Ledger, epoch: int
 ) -> tuple[Appended, Admitted]:
     nothing = Appended(ledgers={call.call_id: call}, facts={})
-    left = await _ask_about(connection, call, epoch)
+    left = await ask_about(connection, call, epoch)
     is_done = call.standing.is_final or call.standing.end_intended or epoch != call.standing.epoch
-    resume = None if is_done else await _resumption(plane, call, epoch, left)
+    resume = None if is_done else await resumption(plane, call, epoch, left)
     if resume is None:
         return nothing, Admitted(answer=documents.hang_up(), plan=None)
     if left.lost_at is None and plane.workers.is_cut_off and placement.may_wait(plane.workers, left.waited_s):
         # The worker's last word, and with it the end of the call, may wait in its spool for the bus to come back.
         return nothing, _held(plane, documents, call, epoch, resume)
-    await _leave(connection, call, resume)
+    await leave(connection, call, resume)
     planned = await plan(connection, plane, call.call_id, epoch + 1)
     if planned is not None and (await transfers.of_epoch(connection, call, epoch)) is None:
         planned = replace(planned, resume=resume)
@@ -122,9 +122,9 @@ def _held(plane: Plane, documents: Documents, call: Ledger, epoch: int, resume: 
     return Admitted(answer=answer, plan=None, is_settled=False)
 
 
-async def _ask_about(connection: Connection, call: Ledger, epoch: int) -> _Left:
+async def ask_about(connection: Connection, call: Ledger, epoch: int) -> Left:
     """The epoch that the carrier asks about; its first question is noted, and ends the redirecting."""
-    async with connection.cursor(row_factory=class_row(_Left)) as cursor:
+    async with connection.cursor(row_factory=class_row(Left)) as cursor:
         await cursor.execute(
             "insert into epochs (call_id, project_id, epoch, asked_at) values (%s, %s, %s, now())"
             " on conflict (call_id, epoch) do update"
@@ -133,10 +133,10 @@ async def _ask_about(connection: Connection, call: Ledger, epoch: int) -> _Left:
             " extract(epoch from now() - epochs.asked_at)::float as waited_s",
             (ids.parsed(ids.CALL, call.call_id), ids.parsed(ids.PROJECT, call.project_id), epoch),
         )
-        return await cursor.fetchone() or _Left()
+        return await cursor.fetchone() or Left()
 
 
-async def _resumption(plane: Plane, call: Ledger, epoch: int, left: _Left) -> Resume | None:
+async def resumption(plane: Plane, call: Ledger, epoch: int, left: Left) -> Resume | None:
     """Why the next epoch follows this one; None when the worker's last word, perhaps not a row yet, ended the call.
 
     A worker closes its epoch without a state when it hands the call over, and when its socket broke: then it is not
@@ -178,7 +178,7 @@ async def _closed(plane: Plane, project_id: ProjectId, call_id: CallId, epoch: i
     return last if isinstance(last, EpochClosed) and last.epoch == epoch else None
 
 
-async def _leave(connection: Connection, call: Ledger, resume: Resume) -> None:
+async def leave(connection: Connection, call: Ledger, resume: Resume) -> None:
     """Takes the call away from the worker of this epoch; what that one says about its end does not count from here."""
     row = ids.parsed(ids.CALL, call.call_id)
     await connection.execute(

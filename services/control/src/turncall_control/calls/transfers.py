@@ -21,6 +21,7 @@ from turncall_control.calls.facts import UNNUMBERED, own
 from turncall_control.calls.ledger import Appended, Connection, Ledger
 from turncall_control.calls.plans import REDIRECTED, resume_url
 from turncall_control.calls.projector import record
+from turncall_control.carriers import browser
 from turncall_control.carriers.accounts import Proof
 from turncall_control.carriers.base import CallOrder, Carrier, CarrierError, Documents, Gone, NotInProgress
 from turncall_control.plane import Plane
@@ -370,7 +371,7 @@ async def _refusal(connection: Connection, call: Ledger, asked: TransferAsked, s
         return "the call is ending"
     if asked.epoch != standing.epoch or asked.epoch <= standing.left_epoch:
         return f"the call has left epoch {asked.epoch}"
-    if call.provider_call_id is None:
+    if call.provider_call_id is None or call.provider == browser.PROVIDER:
         return "the call has no carrier"
     if not is_allowed(settings, asked.order.to):
         return "the project does not allow that destination"

@@ -8,8 +8,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from turncall_control.carriers import twilio
-from turncall_control.carriers.base import Carrier, NotAuthorised
+from turncall_control.carriers import browser, twilio
+from turncall_control.carriers.base import Carrier, Line, NotAuthorised
+from turncall_control.carriers.browser import BrowserLine
 from turncall_control.carriers.twilio import HttpClient
 from turncall_control.envelope import CannotDecrypt
 from turncall_control.wallet import TWILIO, TwilioAccount, Wallets
@@ -78,6 +79,15 @@ class Accounts:
             return self._connected("", self._installation)
         account = await self._own(project_id)
         return self._connected(project_id, account) if account and account.account_sid == account_sid else None
+
+    async def line(self, project_id: ProjectId, provider: str, account_sid: str) -> Line | None:
+        """What holds the line of a project's call; None when its account is no longer held.
+
+        Raises `NotAuthorised` when the project's account cannot be decrypted.
+        """
+        if provider == browser.PROVIDER:
+            return BrowserLine()
+        return await self.holding(project_id, provider, account_sid)
 
     async def prove(self, account_sid: str, signed_with: Callable[[TwilioAccount], bool]) -> Proof | None:
         """Who holds the token that a webhook is signed with, if anybody; ``account_sid`` is what the webhook claims."""

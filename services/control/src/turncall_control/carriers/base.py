@@ -139,6 +139,25 @@ class SentText(Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
+class Line(Protocol):
+    """What is asked about a call that somebody holds a line for. Every method raises a `CarrierError`."""
+
+    async def end_call(self, provider_call_id: str) -> None:
+        """Hangs up. Raises `Gone` or `NotInProgress` when there is nothing left to end. A repeat is harmless."""
+        ...
+
+    async def redirect_call(self, provider_call_id: str, url: str) -> None:
+        """Has the carrier leave what it does with a live call and ask ``url`` by POST what to do instead.
+
+        Raises `Gone` or `NotInProgress` when there is no live call. A repeat makes it ask again.
+        """
+        ...
+
+    async def fetch_call(self, provider_call_id: str) -> CarrierCall:
+        """The call as the carrier sees it, seconds late at times. Raises `Gone`."""
+        ...
+
+
 class Messenger(Protocol):
     """One account at somebody who carries messages. Every method raises a `CarrierError`, within its own deadline."""
 
@@ -168,7 +187,7 @@ class Messenger(Protocol):
         ...
 
 
-class Carrier(Messenger, Protocol):
+class Carrier(Line, Messenger, Protocol):
     """One account at one carrier of calls. Every method raises a `CarrierError` and returns within its own deadline."""
 
     async def find_number(self, e164_or_sid: str) -> CarrierNumber:
@@ -203,21 +222,6 @@ class Carrier(Messenger, Protocol):
 
         A call of the last seconds may be missing.
         """
-        ...
-
-    async def end_call(self, provider_call_id: str) -> None:
-        """Hangs up. Raises `Gone` or `NotInProgress` when there is nothing left to end. A repeat is harmless."""
-        ...
-
-    async def redirect_call(self, provider_call_id: str, url: str) -> None:
-        """Has the carrier leave what it does with a live call and ask ``url`` by POST what to do instead.
-
-        Raises `Gone` or `NotInProgress` when there is no live call. A repeat makes it ask again.
-        """
-        ...
-
-    async def fetch_call(self, provider_call_id: str) -> CarrierCall:
-        """The call as the carrier sees it, seconds late at times. Raises `Gone`."""
         ...
 
     async def list_live_calls(self, limit: int = 1000) -> list[CarrierCall]:

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from turncall_control.agents.model import AgentRow, VersionRow, VersionState
+from turncall_control.agents.repository import speaking
 from turncall_control.calls.facts import UNNUMBERED, own
 from turncall_control.calls.model import CallRow
 from turncall_control.calls.projector import record
@@ -53,7 +53,7 @@ async def take_on(
     `Unavailable` when the number's account is none of ours.
     """
     number = await _number(session, project_id, wanted.from_)
-    version = await _version(session, project_id, wanted)
+    version = await speaking(session, project_id, wanted.agent_id, wanted.version_id)
     zones = _zones(wanted)
     if not policy.is_allowed(rules, wanted.to):
         raise NotAllowed("its prefix is not among the settings' outbound.allowed_prefixes")
@@ -124,25 +124,6 @@ async def _number(session: AsyncSession, project_id: ProjectId, e164: str) -> Nu
     )
     if found is None:
         raise Invalid.at("from", "It is no number of this project")
-    return found
-
-
-async def _version(session: AsyncSession, project_id: ProjectId, wanted: OutboundCallNew) -> VersionRow:
-    """The version that is to speak; a draft only if it is named itself."""
-    if (wanted.agent_id is None) == (wanted.version_id is None):
-        raise Invalid.at("agent_id", "Give either agent_id or version_id")
-    in_service = select(AgentRow.id).where(owned(AgentRow.project_id, project_id), AgentRow.archived_at.is_(None))
-    statement = select(VersionRow).where(owned(VersionRow.project_id, project_id), VersionRow.agent_id.in_(in_service))
-    if wanted.version_id is not None:
-        statement = statement.where(VersionRow.id == wanted.version_id, VersionRow.state != VersionState.ARCHIVED)
-        found = await session.scalar(statement)
-        if found is None:
-            raise Invalid.at("version_id", "There is no such version in this project that may still answer")
-        return found
-    statement = statement.where(VersionRow.agent_id == wanted.agent_id, VersionRow.state == VersionState.PUBLISHED)
-    found = await session.scalar(statement)
-    if found is None:
-        raise Invalid.at("agent_id", "There is no such agent in this project, or it is not published")
     return found
 
 
