@@ -21,6 +21,7 @@ _OPERATOR = "the operator's: keys are kept for a project"
 _SAME = "a repeat finds it done and gets the same answer"
 _READS = "changes nothing"
 HARMLESS = {
+    "connect_browser": "a page that offers again has a new connection, and its call without one ends by itself",
     "archive_agent": _SAME,
     "unarchive_agent": _SAME,
     "configure_number": _SAME,

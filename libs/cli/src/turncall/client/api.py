@@ -332,8 +332,8 @@ class TurnCall(Access, Knowledge, Versions):
     async def connect_browser(
         self, sdp: str, *, pc_id: str | None = None, restart_pc: bool = False, **wanted: Any
     ) -> Connected:
-        """Calls an agent with a page's offer of sound, or goes on with the call ``pc_id``. ``wanted`` are fields of a new
-        call: ``agent_id`` or ``version_id``, ``variables``, ``metadata``."""
+        """Calls an agent with a page's offer of sound, or goes on with the call ``pc_id``. ``wanted`` are fields of a
+        new call: ``agent_id`` or ``version_id``, ``variables``, ``metadata``."""
         body: dict[str, Any] = {"sdp": sdp, "type": "offer", "pc_id": pc_id, "restart_pc": restart_pc}
         if wanted:
             body["requestData"] = wanted
