@@ -142,7 +142,7 @@ class _Microphone(MediaStreamTrack):
 
     def __init__(self) -> None:
         super().__init__()
-        self._waiting = bytearray()
+        self._unsaid = bytearray()
         self._sent = 0
         self._due_s = 0.0
         self.empty = asyncio.Event()
@@ -150,7 +150,7 @@ class _Microphone(MediaStreamTrack):
 
     def put(self, pcm: bytes) -> None:
         """Appends sound."""
-        self._waiting += pcm
+        self._unsaid += pcm
         self.empty.clear()
 
     async def recv(self) -> AudioFrame:
@@ -161,9 +161,9 @@ class _Microphone(MediaStreamTrack):
         if self.readyState != "live":
             raise MediaStreamError
         self._due_s += FRAME_MS / 1000
-        pcm = bytes(self._waiting[:_FRAME_BYTES])
-        del self._waiting[:_FRAME_BYTES]
-        if not self._waiting:
+        pcm = bytes(self._unsaid[:_FRAME_BYTES])
+        del self._unsaid[:_FRAME_BYTES]
+        if not self._unsaid:
             self.empty.set()
         frame = AudioFrame(format="s16", layout="mono", samples=_FRAME_BYTES // 2)
         frame.planes[0].update(pcm + bytes(_FRAME_BYTES - len(pcm)))
