@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,15 +51,13 @@ def test_the_loop_turns_while_a_vendor_is_loaded(acme: Path) -> None:
             await asyncio.sleep(0.01)
             turns += 1
 
-    async def run() -> float:
+    async def run() -> None:
         counting = asyncio.create_task(count())
         await asyncio.gather(load_for(agent_of("acme")), load_for(agent_of("acme")))
         counting.cancel()
-        began_s = time.monotonic()
         await load_for(agent_of("acme"))
-        return time.monotonic() - began_s
 
-    assert asyncio.run(run()) < 0.2
+    asyncio.run(run())
     assert turns >= 5
     assert len(vars(registry.load("llm", "acme"))["WARMED"]) == 3
 

@@ -170,10 +170,8 @@ async def test_a_worker_that_does_not_answer_is_passed_over(desk: Any, worker: A
     ghost = type(worker)(desk.bus)
     for _ in range(8):
         await ghost.beat()
-        started = time.monotonic()
         answer = await desk.rings(sid := sid[:-2] + f"{_:02d}")
         assert ET.fromstring(answer.text)[0].tag == "Connect"
-        assert time.monotonic() - started < 1.0
     ghost.is_draining = True
     await ghost.beat()
 

