@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from turncall_blobs import BadKey, BlobStore, MemoryStore, NoSuchBlob, open_store
+from turncall_blobs import BadKey, BlobStore, BothStores, MemoryStore, NoSuchBlob, open_store
 from turncall_blobs.store import CHUNK_BYTES
 from turncall_testkit.stack import Stack
 
@@ -23,10 +23,12 @@ async def bucket(stack: Stack) -> AsyncIterator[BlobStore]:
         yield opened
 
 
-@pytest.fixture(params=["memory", "folder", "s3"])
+@pytest.fixture(params=["memory", "folder", "both", "s3"])
 async def store(request: pytest.FixtureRequest, bucket: BlobStore, tmp_path: Path) -> AsyncIterator[BlobStore]:
     if request.param == "memory":
         yield MemoryStore()
+    elif request.param == "both":
+        yield BothStores(MemoryStore(), MemoryStore())
     elif request.param == "folder":
         async with open_store(f"file://{tmp_path}") as folder:
             yield folder

@@ -26,6 +26,12 @@ def twilio(account=OWN, **changes):
     return {"kind": "twilio", "account_sid": account.sid, "auth_token": account.auth_token, **changes}
 
 
+def bucket(**changes):
+    """A bucket as it is put."""
+    keys = {"access_key": "an-access-key-of-this-test", "secret_key": "a-secret-key-of-this-test-wxyz"}
+    return {"kind": "s3", "bucket": "own-recordings", **keys, **changes}
+
+
 async def wallet(control, api):
     """What a call of the project would use."""
     return await control.plane.wallets.open(ProjectId(api.project_id))
@@ -70,7 +76,9 @@ def uuid_of(view):
         vendor_key("schlüssel-mit-umlaut"),
         twilio(account_sid="AC1"),
         twilio(auth_token=""),
-        {"kind": "s3", "bucket": "mine"},
+        bucket(secret_key=""),
+        bucket(bucket="Mine"),
+        bucket(endpoint="ftp://mine.example"),
         {"kind": "whatsapp", "token": "a-token-of-meta"},
         vendor_key() | {"base_url": "https://mine.example"},
     ],

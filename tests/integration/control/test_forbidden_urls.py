@@ -7,9 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from turncall_blobs import StoreUnavailable
 from turncall_control.callinit import asking
 from turncall_control.callinit.contract import Arrival
 from turncall_control.routing import WebhookTarget
+from turncall_control.wallet import OwnBucket
 from turncall_egress import Wall
 from turncall_proto import ids
 from turncall_proto.publish import SCHEMA_FOLDER
@@ -23,6 +25,7 @@ HERE = {
     "WebhookChange.url": "test_a_subscription_leads_nowhere_inside",
     "WebhookTarget.url": "test_a_number_asks_nobody_inside",
     "VerificationAsked.base_url": "test_a_key_is_tried_nowhere_inside",
+    "BucketNew.endpoint": "test_a_bucket_lies_nowhere_inside",
     "AgentServer.call_end_url": "test_what_is_stored_is_looked_at_again_when_it_is_sent_to",
 }
 """Fields whose URLs this plane opens, and the test that does."""
@@ -40,7 +43,7 @@ def url_fields(schema: dict[str, Any], at: str, within: frozenset[str] = frozens
     for part in (*schema.get("anyOf", ()), *schema.get("oneOf", ()), *items):
         yield from url_fields(part, at, within)
     for name, part in schema.get("properties", {}).items():
-        if name.endswith("url") or "https?" in str(part.get("pattern", "")):
+        if name.endswith("url") or any("https?" in str(one.get("pattern")) for one in (part, *part.get("anyOf", ()))):
             yield f"{at}.{name}"
         yield from url_fields(part, at, within)
 
@@ -135,6 +138,23 @@ async def test_a_key_is_tried_nowhere_inside(run, environ, monkeypatch, target):
         for url in forbidden(port):
             answer = await api.ask("POST", f"/v1/credentials/{stored['id']}/verify", {"base_url": url})
             assert answer.status_code == 422 or answer.json()["outcome"] == "unreachable"
+    assert met == []
+
+
+async def test_a_bucket_lies_nowhere_inside(run, environ, monkeypatch, target):
+    """Neither taken by the API nor, when its name has moved since, connected to."""
+    port, met = target
+    monkeypatch.setattr("turncall_control.plane.Wall", lambda allow: Wall(allow, hostile))
+    keys = {"bucket": "mine", "access_key": "an-access-key", "secret_key": "a-secret-key"}
+    async with run(environ | {"TURNCALL_EGRESS_ALLOW": ""}) as control:
+        api = await control.tenant()
+        for url in forbidden(port):
+            problem = await api.refused(422, "PUT", "/v1/credentials", {"kind": "s3", "endpoint": url, **keys})
+            assert [fault["field"] for fault in problem["errors"]] == ["endpoint"]
+        for url in (f"http://127.0.0.1:{port}", f"http://moved.example:{port}"):
+            async with control.plane.shelves.opened(OwnBucket(endpoint=url, region="us-east-1", **keys)) as store:
+                with pytest.raises(StoreUnavailable):
+                    await store.put("a/b", b"", "text/plain")
     assert met == []
 
 

@@ -30,7 +30,7 @@ async def open_store(
         raise ValueError("the blobs URL is file:///absolute/folder or s3://bucket?endpoint=…&region=…")
     if not access_key or not secret_key:
         raise ValueError("S3 needs an access key and a secret key")
-    async with open_bucket(_bucket(parts.netloc, parts.query), access_key, secret_key, create_bucket) as store:
+    async with open_bucket(_bucket(parts.netloc, parts.query), access_key, secret_key, create=create_bucket) as store:
         yield store
 
 

@@ -1,6 +1,7 @@
 """The wall for URLs that users supply, and the signing of requests to them."""
 
 from turncall_egress.client import EgressAnswer, EgressClient
+from turncall_egress.connector import walled_connector
 from turncall_egress.errors import EgressError, Failed, Refused, TimedOut, TooLarge
 from turncall_egress.wall import Wall, authority, checked_url
 
@@ -15,4 +16,5 @@ __all__ = [
     "Wall",
     "authority",
     "checked_url",
+    "walled_connector",
 ]

@@ -2,16 +2,14 @@
 
 import asyncio
 import re
-import socket
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Final, Self
 
 import aiohttp
-from aiohappyeyeballs import AddrInfoType
-from aiohttp.abc import AbstractResolver, ResolveResult
 from msgspec import Struct
 
+from turncall_egress.connector import walled_connector
 from turncall_egress.errors import EgressError, Failed, Refused, TimedOut, TooLarge
 from turncall_egress.wall import Wall, checked_url
 
@@ -51,11 +49,7 @@ class EgressClient:
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(
-            resolver=_WalledResolver(self._wall),
-            use_dns_cache=False,
-            socket_factory=self._socket,
-            limit=CONNECTIONS,
-            limit_per_host=CONNECTIONS_PER_HOST,
+            **walled_connector(self._wall), limit=CONNECTIONS, limit_per_host=CONNECTIONS_PER_HOST
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -109,32 +103,6 @@ class EgressClient:
             raise TimedOut(f"{target.host} gave no whole answer in {timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise Failed(f"the request to {target.host} failed ({type(error).__name__})") from error
-
-    def _socket(self, where: AddrInfoType) -> socket.socket:
-        """The last gate: aiohttp asks for a socket to exactly this address, resolved or written in the URL."""
-        family, kind, protocol, _, address = where
-        self._wall.check(str(address[0]), "the URL")
-        return socket.socket(family, kind, protocol)
-
-
-class _WalledResolver(AbstractResolver):
-    def __init__(self, wall: Wall) -> None:
-        self._wall = wall
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """Checked addresses only, which aiohttp then connects to."""
-        return [_result(host, port, address) for address in await self._wall.addresses(host)]
-
-    async def close(self) -> None:
-        """Nothing is held."""
-
-
-def _result(host: str, port: int, address: str) -> ResolveResult:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-    return ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=flags)
 
 
 def _checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:

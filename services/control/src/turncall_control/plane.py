@@ -27,6 +27,7 @@ from turncall_control.prices import Prices
 from turncall_control.rates import Rates
 from turncall_control.routing import Routing, Told
 from turncall_control.settings import SettingsLookup
+from turncall_control.shelves import Shelves
 from turncall_control.vault import Vault
 from turncall_control.vendors.catalogue import Catalogue
 from turncall_control.wallet import TwilioAccount, Wallets
@@ -79,6 +80,7 @@ class Plane(Struct, frozen=True, kw_only=True):
     vault: Vault
     wallets: Wallets
     blobs: BlobStore
+    shelves: Shelves
     wall: Wall
     egress: EgressClient
     vendors: Catalogue
@@ -141,6 +143,9 @@ async def opened(
         wall = Wall(config.egress_allow)
         vault = Vault(database.pool, config.master_key_list)
         wallets = Wallets(database.pool, vault)
+        blobs = await stack.enter_async_context(
+            open_store(config.blobs_url, config.blobs_access_key, config.blobs_secret_key.reveal())
+        )
         yield Plane(
             config=config,
             database=database,
@@ -156,9 +161,8 @@ async def opened(
             settings=SettingsLookup(database.pool),
             vault=vault,
             wallets=wallets,
-            blobs=await stack.enter_async_context(
-                open_store(config.blobs_url, config.blobs_access_key, config.blobs_secret_key.reveal())
-            ),
+            blobs=blobs,
+            shelves=Shelves(wallets, blobs, wall),
             wall=wall,
             egress=await stack.enter_async_context(EgressClient(wall)),
             vendors=vendors,

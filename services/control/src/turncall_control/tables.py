@@ -1,7 +1,15 @@
 """Every table of the control plane, imported in one place so that migrations see them all."""
 
 from turncall_control.agents.model import AgentRow, VersionRow
-from turncall_control.calls.model import CallEventRow, CallRow, CarrierCallbackRow, EpochRow, ErasedCallRow, TransferRow
+from turncall_control.calls.model import (
+    BucketChoreRow,
+    CallEventRow,
+    CallRow,
+    CarrierCallbackRow,
+    EpochRow,
+    ErasedCallRow,
+    TransferRow,
+)
 from turncall_control.chat.model import MessageRow, SessionRow
 from turncall_control.credentials.model import CredentialRow
 from turncall_control.dials.model import DialPaceRow, DialRow
@@ -44,6 +52,7 @@ TABLES = (
     EpochRow,
     TransferRow,
     CarrierCallbackRow,
+    BucketChoreRow,
     ErasedCallRow,
     DialRow,
     DialPaceRow,

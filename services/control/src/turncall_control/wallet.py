@@ -26,6 +26,7 @@ from turncall_runtime.secret import Secret
 VENDOR: Final = "vendor"
 TWILIO: Final = "twilio"
 SIGNING: Final = "signing"
+BUCKET: Final = "s3"
 
 REMEMBER_S: Final = 5.0
 """How long webhooks of an account are proven by what was read of it; a token changed on another replica may wait."""
@@ -77,6 +78,16 @@ class TwilioAccount(Struct, frozen=True, kw_only=True):
     auth_tokens: tuple[Secret, ...]
 
 
+class OwnBucket(Struct, frozen=True, kw_only=True):
+    """A project's own bucket behind the S3 API, as it is encrypted; without an endpoint it is at AWS."""
+
+    bucket: str
+    endpoint: str | None
+    region: str
+    access_key: str
+    secret_key: str
+
+
 class Wallet(Struct, frozen=True, kw_only=True):
     """One project's own credentials, decrypted: let it go when the work is done.
 
@@ -87,6 +98,7 @@ class Wallet(Struct, frozen=True, kw_only=True):
     vendor_keys: Mapping[str, Secret] = msgspec.field(default_factory=dict)
     twilio: TwilioAccount | None = None
     signing_secrets: tuple[Secret, ...] = ()
+    bucket: OwnBucket | None = None
 
 
 class StoredJson(Struct, frozen=True, kw_only=True):
@@ -269,12 +281,16 @@ async def _opened(stored: Iterable[_Stored], decrypt: Callable[[_Stored], Awaita
     vendor_keys: dict[str, Secret] = {}
     signing_secrets: list[Secret] = []
     account: TwilioAccount | None = None
+    bucket: OwnBucket | None = None
     for one in stored:
         secret = await decrypt(one)
         if one.kind == VENDOR:
             vendor_keys[one.name] = secret
         elif one.kind == SIGNING:
             signing_secrets.append(secret)
+        elif one.kind == BUCKET:
+            bucket = msgspec.json.decode(secret.reveal(), type=OwnBucket)
         else:
             account = twilio_account(one.name, secret)
-    return Wallet(vendor_keys=vendor_keys, twilio=account, signing_secrets=tuple(signing_secrets))
+    signing = tuple(signing_secrets)
+    return Wallet(vendor_keys=vendor_keys, twilio=account, signing_secrets=signing, bucket=bucket)

@@ -166,6 +166,14 @@ class TurnCall(Access, Knowledge, Versions):
         }
         return await self.request("PUT", "/v1/credentials", CredentialView, body=body)
 
+    async def put_bucket(
+        self, bucket: str, access_key: str, secret_key: str, *, endpoint: str | None = None, region: str = "us-east-1"
+    ) -> CredentialView:
+        """The project's own bucket, into which recordings are moved. Needs an admin's key."""
+        body = {"kind": "s3", "bucket": bucket, "access_key": access_key, "secret_key": secret_key, "region": region}
+        body |= {} if endpoint is None else {"endpoint": endpoint}
+        return await self.request("PUT", "/v1/credentials", CredentialView, body=body)
+
     async def credentials(self, *, cursor: str | None = None) -> Page[CredentialView]:
         """The project's credentials, newest first, without their secrets."""
         return await self.request("GET", "/v1/credentials", Page[CredentialView], query={"cursor": cursor})

@@ -161,10 +161,10 @@ class SigningSecret(Struct, frozen=True, kw_only=True):
 
 
 class CredentialView(Struct, frozen=True, kw_only=True):
-    """A project's own key at a vendor, or its Twilio account; ``hint`` is how the secret ends."""
+    """A project's own key at a vendor, its Twilio account, or its bucket; ``hint`` is how the secret ends."""
 
     id: CredentialId
-    kind: Literal["vendor", "twilio"]
+    kind: Literal["vendor", "twilio", "s3"]
     name: str
     hint: str
     created_at: datetime

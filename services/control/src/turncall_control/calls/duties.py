@@ -7,7 +7,7 @@ from typing import Final
 
 from turncall_bus.bus import Subscription
 from turncall_control import workers
-from turncall_control.calls import concurrency, lookup, salvage, settlement, strays
+from turncall_control.calls import concurrency, lookup, moving, salvage, settlement, strays
 from turncall_control.calls.handoffs import Handoffs
 from turncall_control.calls.hangups import HangUps
 from turncall_control.calls.projector import Projector
@@ -84,10 +84,13 @@ async def settle_calls(plane: Plane) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def salvage_recordings(plane: Plane) -> AsyncIterator[None]:
-    """Tells of recordings whose worker was lost."""
-    pool, blobs, bus = plane.database.pool, plane.blobs, plane.bus
-    async with repeated("salvage", lambda: salvage.sweep(pool, blobs, bus), SALVAGE_EVERY_S):
+async def keep_recordings(plane: Plane) -> AsyncIterator[None]:
+    """Tells of recordings whose worker was lost, and moves them into their projects' own buckets."""
+    pool, shelves = plane.database.pool, plane.shelves
+    async with (
+        repeated("salvage", lambda: salvage.sweep(pool, shelves, plane.bus), SALVAGE_EVERY_S),
+        repeated("buckets", lambda: moving.sweep(pool, plane.blobs, shelves), SALVAGE_EVERY_S),
+    ):
         yield
 
 

@@ -11,8 +11,9 @@ from psycopg.rows import TupleRow
 
 from turncall_blobs import BlobStore, keys
 from turncall_bus.bus import Bus
+from turncall_control.calls import moving
 from turncall_control.calls.facts import Fact
-from turncall_control.calls.model import CallRow, ErasedCallRow
+from turncall_control.calls.model import BucketChoreRow, CallRow, ErasedCallRow
 from turncall_control.db.base import Row
 from turncall_control.db.engine import Pool
 from turncall_proto import ids, subjects
@@ -29,7 +30,7 @@ Connection = AsyncConnection[TupleRow]
 @cache
 def tables() -> tuple[str, ...]:
     """Every table with rows of single calls, whatever slice it belongs to; those that refer to others come first."""
-    kept = {CallRow.__tablename__, ErasedCallRow.__tablename__}
+    kept = {CallRow.__tablename__, ErasedCallRow.__tablename__, BucketChoreRow.__tablename__}
     found = (table for table in reversed(Row.metadata.sorted_tables) if "call_id" in table.columns)
     return tuple(table.name for table in found if table.name not in kept)
 
@@ -52,6 +53,7 @@ async def erase(
             for prefix in _prefixes(project, call):
                 await blobs.delete_prefix(prefix)
         erased = [call for call, _ in calls]
+        await moving.foresee_erasure(connection, erased)
         await connection.execute(
             "insert into erased_calls (call_id, project_id) select id, project_id from calls where id = any(%s)"
             " on conflict do nothing",

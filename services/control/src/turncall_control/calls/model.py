@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint, desc, text
+from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint, desc, func, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import Integer, LargeBinary
@@ -209,6 +209,22 @@ class CarrierCallbackRow(Row):
     digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     project_id: Mapped[ProjectId] = mapped_column(Id(ids.PROJECT))
     received_at: Mapped[datetime] = created_at()
+
+
+class BucketChoreRow(Row):
+    """What is to be done about a call's sound in its project's own bucket: moved there, or erased there.
+
+    It refers to no call, since it outlives an erased one. ``looks``: how often what is to be moved was looked for.
+    """
+
+    __tablename__ = "bucket_chores"
+    __table_args__ = (Index("ix_bucket_chores_due_at", "due_at"), Index("ix_bucket_chores_project_id", "project_id"))
+
+    call_id: Mapped[CallId] = mapped_column(Id(ids.CALL), primary_key=True)
+    project_id: Mapped[ProjectId] = mapped_column(Id(ids.PROJECT), ForeignKey("projects.id"))
+    erases: Mapped[bool] = mapped_column(server_default=text("false"))
+    looks: Mapped[int] = mapped_column(server_default=text("0"))
+    due_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class ErasedCallRow(Row):

@@ -1,5 +1,6 @@
 """/v1/calls/{call_id}/…: what was said, done, measured and recorded on a call, and its live feed."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
 from litestar import Request, get
@@ -129,12 +130,13 @@ async def served(
     if whole is None:
         raise NotFound("the call has no recording")
     start, end, status_code = _asked_bytes(whole, range_header, if_range)
-    await _check_stored(plane, recording.first_key(whole, start))
+    await _check_stored(plane, project_id, recording.first_key(whole, start))
     headers = {"Accept-Ranges": "bytes", "Content-Length": str(end - start), "ETag": whole.etag}
     if status_code == 206:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{whole.size_bytes}"
-    content = recording.stream(plane.blobs, whole, start, end)
-    return Stream(content, media_type="audio/wav", status_code=status_code, headers=headers)
+    return Stream(
+        _sound(plane, project_id, whole, start, end), media_type="audio/wav", status_code=status_code, headers=headers
+    )
 
 
 @get(
@@ -173,10 +175,17 @@ def _asked_bytes(whole: Recording, range_header: str | None, if_range: str | Non
     return (*asked, 206) if asked else (0, whole.size_bytes, 200)
 
 
-async def _check_stored(plane: Plane, key: str) -> None:
+async def _sound(plane: Plane, project_id: ProjectId, whole: Recording, start: int, end: int) -> AsyncIterator[bytes]:
+    async with plane.shelves.of(project_id) as store:
+        async for piece in recording.stream(store, whole, start, end):
+            yield piece
+
+
+async def _check_stored(plane: Plane, project_id: ProjectId, key: str) -> None:
     """Fails before the first byte is sent, where failing can still be told."""
     try:
-        await plane.blobs.stat(key)
+        async with plane.shelves.of(project_id) as store:
+            await store.stat(key)
     except NoSuchBlob as error:
         raise NotFound("the recording has been deleted") from error
     except BlobError as error:

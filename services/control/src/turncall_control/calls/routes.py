@@ -173,7 +173,7 @@ CALLS: Final = Slice(
         duties.learn_routes,
         duties.project_facts,
         duties.settle_calls,
-        duties.salvage_recordings,
+        duties.keep_recordings,
         duties.hang_up_calls,
         duties.hand_off_calls,
         duties.transfer_calls,

@@ -12,13 +12,14 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from turncall_blobs import BlobStore, keys
+from turncall_blobs import BlobError, BlobStore, keys
 from turncall_bus.bus import Bus
 from turncall_control.calls import ledger, news
 from turncall_control.calls.facts import UNNUMBERED, own
 from turncall_control.calls.ledger import Connection
 from turncall_control.calls.recording import BYTES_PER_FRAME, WAV_HEADER_BYTES, rate_of
 from turncall_control.db.engine import Pool
+from turncall_control.shelves import Shelves
 from turncall_proto import ids
 from turncall_proto.events import RecordingPart, RecordingReady
 from turncall_proto.ids import CallId, ProjectId
@@ -44,19 +45,28 @@ class Unstated(Struct, frozen=True, kw_only=True):
     found: dict[int, tuple[RecordingPart, ...]]
 
 
-async def sweep(pool: Pool, blobs: BlobStore, bus: Bus) -> None:
+async def sweep(pool: Pool, shelves: Shelves, bus: Bus) -> None:
     """Looks after up to `AT_ONCE` calls that are due, and states what was found. A repeat finds nothing new.
 
-    Replicas may sweep at once. A store that is away only postpones: raises `BlobError`, and the next look is due.
+    Replicas may sweep at once. A store that is away only postpones: the next look is due.
     """
     async with pool.connection() as connection, connection.transaction():
         calls = await _take_due(connection)
     for call in calls:
-        stored = await _stored(blobs, call)
-        for epoch in sorted(stored):
-            is_known = tuple(part.key for part in call.found.get(epoch, ())) == stored[epoch]
-            if not is_known and (ready := await _ready(blobs, call, epoch, stored[epoch])) is not None:
-                await _state(pool, bus, call, ready)
+        try:
+            async with shelves.of(call.project_id) as blobs:
+                await _look_after(pool, blobs, bus, call)
+        except BlobError as error:
+            log.warning("salvage.postponed", call_id=call.call_id, error=str(error))
+
+
+async def _look_after(pool: Pool, blobs: BlobStore, bus: Bus, call: Unstated) -> None:
+    """States what is stored of a call's unstated epochs. Raises `BlobError`."""
+    stored = await _stored(blobs, call)
+    for epoch in sorted(stored):
+        is_known = tuple(part.key for part in call.found.get(epoch, ())) == stored[epoch]
+        if not is_known and (ready := await _ready(blobs, call, epoch, stored[epoch])) is not None:
+            await _state(pool, bus, call, ready)
 
 
 async def _take_due(connection: Connection) -> list[Unstated]:

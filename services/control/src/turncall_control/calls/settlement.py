@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from turncall_bus.bus import Bus, BusError
-from turncall_control.calls import ledger, news, salvage
+from turncall_control.calls import ledger, moving, news, salvage
 from turncall_control.calls.facts import UNNUMBERED, own
 from turncall_control.calls.ledger import Appended, Connection, Ledger
 from turncall_control.calls.state import Standing, duration_ms, why_ended
@@ -134,6 +134,7 @@ async def _conclude(connection: Connection, call: Ledger, standing: Standing, mi
         " where id = %s",
         (now, missing, now + salvage.LOOKS[0], ids.parsed(ids.CALL, call.call_id)),
     )
+    await moving.foresee_move(connection, call.call_id)
     await orders.analysis(connection, call.call_id)
     if missing:
         log.error("call.facts_lost", call_id=call.call_id, missing=missing)

@@ -11,12 +11,13 @@ from turncall_proto.ids import CredentialId, ProjectId
 
 
 class CredentialRow(Row):
-    """A project's credential for a vendor or, one at most, for Twilio; ``name`` is the vendor's or the account's."""
+    """A project's credential for a vendor, or for Twilio or a bucket, one at most of each; ``name`` says which."""
 
     __tablename__ = "credentials"
     __table_args__ = (
         UniqueConstraint("project_id", "kind", "name"),
         Index("one_twilio_account", "project_id", unique=True, postgresql_where=text("kind = 'twilio'")),
+        Index("one_bucket", "project_id", unique=True, postgresql_where=text("kind = 's3'")),
         Index("ix_credentials_account", "name", postgresql_where=text("kind = 'twilio'")),
     )
 

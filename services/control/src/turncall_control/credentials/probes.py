@@ -1,4 +1,4 @@
-"""Trying a credential: one request that costs nothing and changes nothing, documented by whoever answers it."""
+"""Trying a credential: requests that cost nothing and leave nothing changed, documented by whoever answers them."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -7,14 +7,21 @@ from typing import Final
 
 from msgspec import Struct
 
+from turncall_blobs import BlobError, StoreUnavailable, keys
 from turncall_control.carriers.base import Carrier, CarrierError, NotAuthorised
 from turncall_control.credentials.schemas import Verification
+from turncall_control.errors import NotFound
+from turncall_control.shelves import Shelves
 from turncall_egress import EgressClient, EgressError, Wall
+from turncall_proto.ids import ProjectId
 from turncall_runtime.secret import Secret
 
 WITHIN_S: Final = 10.0
 MAX_BYTES: Final = 8 * 1024 * 1024
 """Lists of models are long at vendors that resell others'."""
+
+
+_TRIED: Final = "verification.txt"
 
 
 class Probe(Struct, frozen=True, kw_only=True):
@@ -69,6 +76,25 @@ async def ask_carrier(carrier: Carrier) -> Verification:
     except CarrierError as error:
         return Verification(outcome="unreachable", detail=str(error))
     return Verification(outcome="accepted" if standing == "active" else "refused", detail=f"the account is {standing}")
+
+
+async def ask_bucket(shelves: Shelves, project_id: ProjectId) -> Verification:
+    """What a project's own bucket says to its keys: a few bytes are put there, found in its list, and deleted."""
+    prefix = keys.recordings(project_id)
+    try:
+        async with shelves.own(project_id) as own:
+            if own is None:
+                raise NotFound
+            await own.put(f"{prefix}{_TRIED}", b"TurnCall may write here.", "text/plain")
+            is_listed = f"{prefix}{_TRIED}" in [key async for key in own.keys(prefix) if key.endswith(_TRIED)]
+            await own.delete(f"{prefix}{_TRIED}")
+    except StoreUnavailable as error:
+        return Verification(outcome="unreachable", detail=str(error))
+    except BlobError as error:
+        return Verification(outcome="refused", detail=str(error))
+    if not is_listed:
+        return Verification(outcome="refused", detail="what was written is not in the bucket's list")
+    return Verification(outcome="accepted", detail="the bucket was written to, listed and deleted from")
 
 
 def _judged(vendor: str, status: int) -> Verification:

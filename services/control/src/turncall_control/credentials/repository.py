@@ -28,7 +28,7 @@ async def put(session: AsyncSession, row: CredentialRow, replaced: CredentialRow
 
 
 async def lock(session: AsyncSession, project_id: ProjectId, kind: str, name: str) -> CredentialRow | None:
-    """The stored credential that a new one replaces, locked: a vendor's by its name, Twilio's whatever its account."""
+    """The stored credential that a new one replaces, locked: a vendor's by its name, the others whatever theirs."""
     statement = select(CredentialRow).where(owned(CredentialRow.project_id, project_id), CredentialRow.kind == kind)
     if kind == "vendor":
         statement = statement.where(CredentialRow.name == name)

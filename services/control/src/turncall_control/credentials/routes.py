@@ -24,7 +24,7 @@ from turncall_control.duty import repeated
 from turncall_control.errors import Invalid
 from turncall_control.http.paging import Page, PageAsked, paged
 from turncall_control.plane import Plane, Slice
-from turncall_control.wallet import VENDOR, purpose
+from turncall_control.wallet import BUCKET, VENDOR, purpose
 from turncall_proto import ids
 from turncall_proto.ids import CredentialId
 
@@ -37,10 +37,11 @@ _READ, _WRITE = Permission.CREDENTIALS_READ, Permission.CREDENTIALS_WRITE
 async def put_credential(
     plane: NamedDependency[Plane], caller: NamedDependency[Caller], data: JSONBody[CredentialNew]
 ) -> CredentialView:
-    """Stores the key of a vendor, or the project's Twilio account, in the place of the one before.
+    """Stores the key of a vendor, the project's Twilio account, or its bucket, in the place of the one before.
 
-    Calls that begin from now on use it, and so do calls that go on with another worker. There are these two kinds:
-    recordings lie in the installation's object store, and a project's own S3 credentials are refused.
+    Calls that begin from now on use it, and so do calls that go on with another worker. Recordings are moved into the
+    bucket once their call is over, and erased there with it; those that lie in a bucket are out of reach once its
+    credential is replaced by that of another one, or deleted.
     """
     return _view(await service.put(plane, caller.project_id, data))
 
@@ -92,6 +93,10 @@ async def verify_credential(
     if row.kind == VENDOR:
         key = await plane.vault.decrypt(row.project_id, purpose(row.kind, row.name), row.box)
         return await probes.ask_vendor(row.name, key, data.base_url, plane.config.egress_networks)
+    if row.kind == BUCKET:
+        if data.base_url is not None:
+            raise Invalid.at("base_url", "The bucket is asked where the credential says that it is")
+        return await probes.ask_bucket(plane.shelves, row.project_id)
     if data.base_url is not None:
         raise Invalid.at("base_url", "Twilio is asked where the installation reaches it")
     return await probes.ask_carrier(await plane.carrier(row.project_id, row.kind))

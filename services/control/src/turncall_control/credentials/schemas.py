@@ -29,15 +29,28 @@ class TwilioAccountNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = None
 
 
-CredentialNew = VendorKeyNew | TwilioAccountNew
+class BucketNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="s3"):
+    """The project's own bucket behind the S3 API: recordings are moved there once their call is over."""
+
+    bucket: Annotated[
+        str,
+        Meta(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$(?!\n)", description="Its name.", examples=["my-recordings"]),
+    ]
+    access_key: SecretText
+    secret_key: SecretText
+    endpoint: Annotated[BaseUrl | None, Meta(description="The server that has it; left out for AWS.")] = None
+    region: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}$(?!\n)")] = "us-east-1"
+
+
+CredentialNew = VendorKeyNew | TwilioAccountNew | BucketNew
 
 
 class CredentialView(Struct, frozen=True, kw_only=True):
     """A credential without its secret."""
 
     id: CredentialId
-    kind: Literal["vendor", "twilio"]
-    name: Annotated[str, Meta(description="The vendor, or the SID of the Twilio account.")]
+    kind: Literal["vendor", "twilio", "s3"]
+    name: Annotated[str, Meta(description="The vendor, the SID of the Twilio account, or the bucket.")]
     hint: Annotated[str, Meta(description="The last four characters of the secret; empty if it is a short one.")]
     created_at: Moment
     updated_at: Moment

@@ -2,16 +2,18 @@
 
 from typing import Final
 
+from msgspec.json import encode
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.credentials import repository
 from turncall_control.credentials.model import CredentialRow
-from turncall_control.credentials.schemas import CredentialNew, TwilioAccountNew, VendorKeyNew
+from turncall_control.credentials.schemas import BucketNew, CredentialNew, TwilioAccountNew, VendorKeyNew
 from turncall_control.db.engine import in_project
 from turncall_control.errors import Conflict, Invalid
+from turncall_control.http.destinations import check_url
 from turncall_control.plane import Plane
 from turncall_control.vendors.catalogue import Catalogue
-from turncall_control.wallet import TWILIO, VENDOR, TwilioTokens, boxed_tokens, purpose
+from turncall_control.wallet import BUCKET, TWILIO, VENDOR, OwnBucket, TwilioTokens, boxed_tokens, purpose
 from turncall_proto import ids
 from turncall_proto.ids import CredentialId, ProjectId
 from turncall_runtime.secret import Secret
@@ -28,11 +30,13 @@ class AccountInUse(Conflict):
 
 
 async def put(plane: Plane, project_id: ProjectId, asked: CredentialNew) -> CredentialRow:
-    """Stores a credential in the place of the one for the same vendor, or of the one at Twilio.
+    """Stores a credential in the place of the one for the same vendor, of the one at Twilio, or of the bucket before.
 
-    Raises `Invalid` for a vendor that takes no key, and `AccountInUse` when another Twilio account is to take the place
-    of one that is in use.
+    Raises `Invalid` for a vendor that takes no key and for an endpoint that the wall refuses, and `AccountInUse` when
+    another Twilio account is to take the place of one that is in use.
     """
+    if isinstance(asked, BucketNew) and asked.endpoint is not None:
+        await check_url(plane, asked.endpoint, "endpoint")
     kind, name, secret, hint = _taken_apart(plane.vendors, asked)
     box = await plane.vault.encrypt(project_id, purpose(kind, name), secret)
     made = CredentialRow(
@@ -66,6 +70,9 @@ async def _require_unused(session: AsyncSession, row: CredentialRow) -> None:
 
 def _taken_apart(vendors: Catalogue, asked: CredentialNew) -> tuple[str, str, Secret, str]:
     """Kind, name, secret and hint."""
+    if isinstance(asked, BucketNew):
+        own = OwnBucket(**{field: getattr(asked, field) for field in OwnBucket.__struct_fields__})
+        return BUCKET, asked.bucket, Secret(encode(own).decode()), _hint(asked.secret_key)
     if isinstance(asked, TwilioAccountNew):
         tokens = TwilioTokens(auth_token=asked.auth_token, secondary_auth_token=asked.secondary_auth_token)
         return TWILIO, asked.account_sid, boxed_tokens(tokens), _hint(asked.auth_token)

@@ -23,6 +23,7 @@ from turncall_control.db.base import Row
 from turncall_control.errors import CarrierFailed, NotFound, Unavailable
 from turncall_control.numbers import service as numbers
 from turncall_control.plane import Plane
+from turncall_control.shelves import Unreadable
 from turncall_proto import ids, subjects
 from turncall_proto.ids import CallId, NumberId, ProjectId
 from turncall_runtime import logs
@@ -156,6 +157,7 @@ async def _is_quiet(plane: Plane, project: Deleted) -> bool:
 async def _purge(plane: Plane, project: Deleted, holding: Connection) -> None:
     """Deletes blobs, messages, keys and rows, the project's own last. The rest waits if there is too much for once."""
     pool = plane.database.pool
+    await _empty_bucket(plane, project)
     await plane.vault.shred(project.id)
     for _ in range(BATCHES):
         if not await erasing.erase(pool, plane.blobs, "c.project_id = %(project)s", {"project": project.key}):
@@ -171,6 +173,22 @@ async def _purge(plane: Plane, project: Deleted, holding: Connection) -> None:
     await _rows(plane, "update audit_entries set changes = '[]', address = '' where project_id = %s", project.key)
     await holding.execute("delete from projects where id = %s", (project.key,))
     log.info("project.purged", project_id=project.id)
+
+
+async def _empty_bucket(plane: Plane, project: Deleted) -> None:
+    """Erases the recordings in the project's own bucket, while its keys are readable. Raises `BlobError`.
+
+    A bucket that does not let us is its owner's: the purge waits for it as for a carrier, and then leaves it. When a
+    purge goes on where one ended, the keys are gone.
+    """
+    try:
+        async with plane.shelves.own(project.id) as own:
+            if own is not None:
+                await own.delete_prefix(keys.recordings(project.id))
+    except BlobError as error:
+        if not (project.is_late or isinstance(error, Unreadable)):
+            raise
+        log.error("purge.bucket_kept", project_id=project.id, error=str(error))
 
 
 async def _emptied(plane: Plane, table: str, project: Deleted) -> bool:

@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 
 from turncall_blobs import BlobStore, keys
-from turncall_control.calls import erasing
+from turncall_control.calls import erasing, moving
 from turncall_control.db.engine import Pool
 from turncall_control.settings import Retention
 from turncall_proto import ids
@@ -71,6 +71,7 @@ async def _batch(pool: Pool, blobs: BlobStore, project: UUID, days: int) -> int:
             prefix = keys.recording(project_id, CallId(ids.written(ids.CALL, call)))
             if await blobs.delete_prefix(prefix) or is_recorded:
                 recorded.append(call)
+        await moving.foresee_erasure(connection, [call for call, _ in calls])
         await connection.execute(
             "update calls set recording_swept_at = now(),"
             " recording_deleted_at = case when id = any(%s) then now() end where id = any(%s)",

@@ -1,13 +1,19 @@
-"""The recording of an epoch whose worker died is told of by control, from what the store holds."""
+"""Recordings: those of dead workers are told of by control, those of projects with a bucket are moved there."""
 
 import io
+import socket
 import wave
+from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
-from turncall_blobs import keys
+import pytest
+
+from turncall_blobs import BlobStore, Bucket, keys, open_bucket
 from turncall_proto.call import CallStart, CallState, EndedReason
 from turncall_proto.events import RecordingPart, RecordingReady
-from turncall_proto.ids import CallId
+from turncall_proto.ids import PROJECT, CallId, parsed
+from turncall_testkit.stack import Stack
 
 
 def wav(sound: bytes) -> bytes:
@@ -129,3 +135,91 @@ async def test_a_call_whose_workers_told_of_everything_is_not_looked_at_again(
 
 async def _count(desk: Any, call_id: CallId, wanted: int) -> bool:
     return len(await said(desk, call_id)) == wanted
+
+
+@pytest.fixture
+async def own(stack: Stack) -> AsyncIterator[tuple[BlobStore, dict[str, Any]]]:
+    """A bucket that is no one's yet, and the credential for it."""
+    urls = stack.urls
+    endpoint = parse_qs(urlsplit(urls.blobs_url).query)["endpoint"][0]
+    where = Bucket(name="own-recordings", endpoint=endpoint, region="us-east-1")
+    credential = {"kind": "s3", "bucket": where.name, "endpoint": endpoint}
+    credential |= {"access_key": urls.blobs_access_key, "secret_key": urls.blobs_secret_key}
+    async with open_bucket(where, urls.blobs_access_key, urls.blobs_secret_key, create=True) as store:
+        yield store, credential
+
+
+def closed_port() -> int:
+    """A port where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def does_chores(desk: Any, call_id: CallId) -> None:
+    """Has what is due in the bucket done now."""
+    row = call_id.removeprefix("call_")
+    await desk.execute("update bucket_chores set due_at = now() where call_id = %s", row)
+
+    async def is_done() -> bool:
+        due = await desk.rows("select due_at from bucket_chores where call_id = %s and due_at <= now()", row)
+        waits = "select 1 from bucket_chores where call_id = %s and due_at > now() + interval '9 min'"
+        return not due and not await desk.rows(waits, row)
+
+    await desk.comes_true(is_done)
+
+
+async def listed(store: BlobStore, desk: Any, call_id: CallId) -> list[str]:
+    """The call's parts in a store."""
+    return [key async for key in store.keys(keys.recording(desk.project_id, call_id))]
+
+
+async def recorded(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:
+    """A call of one second that is over."""
+    await desk.rings(sid)
+    plan = worker.offers[-1].plan
+    await worker.opens(plan)
+    parts = [await stored(desk, call_id, 1, index, bytes([index + 1]) * 3200) for index in range(2)]
+    await worker.publish(worker.fact(RecordingReady, plan, rate_hz=8000, duration_ms=200, parts=tuple(parts)))
+    await ends(desk, worker, plan, sid)
+
+
+async def test_a_recording_lies_in_the_projects_own_bucket(
+    desk: Any, worker: Any, sid: str, call_id: CallId, own: tuple[BlobStore, dict[str, Any]]
+) -> None:
+    """While the bucket is out of reach the recording stays and plays; then it is moved and plays from there, with what
+    comes late; it goes with its call."""
+    bucket, credential = own
+    path, nowhere = "/v1/credentials", f"http://127.0.0.1:{closed_port()}"
+    await desk.execute("update api_keys set role = 'admin' where project_id = %s", parsed(PROJECT, desk.project_id))
+    desk.plane.keyring.forget_project(desk.project_id)
+    unreachable = await desk.http.put(path, headers=desk.bearer, json=credential | {"endpoint": nowhere})
+    assert (unreachable.status_code, unreachable.json()["name"]) == (200, "own-recordings")
+    assert credential["secret_key"] not in unreachable.text
+    await recorded(desk, worker, sid, call_id)
+    verify = f"/v1/credentials/{unreachable.json()['id']}/verify"
+    assert (await desk.http.post(verify, headers=desk.bearer, json={})).json()["outcome"] == "unreachable"
+    assert len(await listed(desk.plane.blobs, desk, call_id)) == 2
+    whole = b"\x01" * 3200 + b"\x02" * 3200
+    assert await sound(desk, call_id) == whole
+
+    assert (await desk.http.put(path, headers=desk.bearer, json=credential)).status_code == 200
+    assert (await desk.http.post(verify, headers=desk.bearer, json={})).json()["outcome"] == "accepted"
+    await does_chores(desk, call_id)
+    assert await listed(desk.plane.blobs, desk, call_id) == []
+    assert len(await listed(bucket, desk, call_id)) == 2
+    assert await sound(desk, call_id) == whole
+    ranged = await desk.get(f"/v1/calls/{call_id}/recording", headers={"Range": "bytes=44-47"})
+    assert (ranged.status_code, ranged.content) == (206, b"\x01" * 4)
+
+    await stored(desk, call_id, 1, 2, b"\x03" * 3200)
+    await does_chores(desk, call_id)
+    assert len(await listed(bucket, desk, call_id)) == 3
+
+    settled = "select 1 from calls where id = %s and settled_at is not null"
+    await desk.comes_true(lambda: desk.rows(settled, call_id.removeprefix("call_")))
+    assert (await desk.http.delete(f"/v1/calls/{call_id}", headers=desk.bearer)).status_code == 204
+    await does_chores(desk, call_id)
+    assert await listed(bucket, desk, call_id) == []
+    assert await desk.rows("select from bucket_chores") == []
+    assert (await desk.http.delete(verify.removesuffix("/verify"), headers=desk.bearer)).status_code == 204
