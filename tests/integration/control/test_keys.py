@@ -31,6 +31,23 @@ async def test_text_of_a_key_is_stored_nowhere(control, tenant):
     assert bytes(stored) != keyring.hashed(secret, Secret("another pepper"))
 
 
+async def test_pepper_is_changed_while_keys_are_in_use(run, environ):
+    """A key of the old pepper opens while that is named, and for good once it was used; an unused one dies with it."""
+    old, new = "pepper-of-last-year", "pepper-of-this-year"
+    async with run(environ | {"TURNCALL_KEY_PEPPER": old}) as control:
+        api = await control.tenant()
+        unused = (await api.done("POST", "/v1/keys", {"name": "unused", "role": "viewer"}))["secret"]
+        project = f"/v1/projects/{api.project_id}"
+    async with run(environ | {"TURNCALL_KEY_PEPPER": new, "TURNCALL_OLD_KEY_PEPPERS": f"older,{old}"}) as control:
+        await control.anybody.done("GET", project, headers=api.headers)
+        await control.anybody.done("GET", project, headers=api.headers)  # from memory
+        forged = {"Authorization": api.headers["Authorization"][:-2] + "xx"}
+        await control.anybody.refused(401, "GET", project, headers=forged)
+    async with run(environ | {"TURNCALL_KEY_PEPPER": new}) as control:
+        await control.anybody.done("GET", project, headers=api.headers)
+        await control.anybody.refused(401, "GET", project, headers={"Authorization": f"Bearer {unused}"})
+
+
 @pytest.mark.parametrize(
     "header",
     [

@@ -53,9 +53,17 @@ class ControlConfig(Struct, frozen=True, kw_only=True):
         Secret,
         Development("development-key-pepper"),
         Meta(
-            description="Keys the hashes of API keys and the signing secrets of projects; changing it revokes them all."
+            description="Keys the hashes of API keys and of links to recordings. Changed without the one before among"
+            " TURNCALL_OLD_KEY_PEPPERS, it revokes them all."
         ),
     ]
+    old_key_peppers: Annotated[
+        tuple[Secret, ...],
+        Meta(
+            description="Peppers before it, separated by commas: what they hashed still opens, and a key in use is"
+            " hashed anew. A key that was not used since the change dies with its pepper."
+        ),
+    ] = ()
     master_keys: Annotated[
         Secret,
         Development(_DEVELOPMENT_MASTER_KEYS),
@@ -140,6 +148,11 @@ class ControlConfig(Struct, frozen=True, kw_only=True):
     def stream_token_keys(self) -> tuple[StreamKey, ...]:
         """The keys of media socket tokens, the minting one first."""
         return parse_keys(self.stream_keys.reveal())
+
+    @property
+    def key_peppers(self) -> tuple[Secret, ...]:
+        """What API keys and links are hashed with, the newest first; all open."""
+        return (self.key_pepper, *self.old_key_peppers)
 
     @property
     def master_key_list(self) -> tuple[MasterKey, ...]:

@@ -4,7 +4,7 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Final
@@ -36,6 +36,7 @@ _STAMP = """
     update api_keys set last_used_at = now()
     where id = %s and (last_used_at is null or last_used_at < now() - %s)
 """
+_REHASH = "update api_keys set hash = %s where id = %s and hash = %s"
 
 
 class NewKey(Struct, frozen=True, kw_only=True):
@@ -65,11 +66,14 @@ class _Known(Struct, frozen=True, kw_only=True):
 
 
 class Keyring:
-    """The keys seen in the last seconds, and the table behind them. ``clock`` gives monotonic seconds."""
+    """The keys seen in the last seconds, and the table behind them. ``clock`` gives monotonic seconds.
 
-    def __init__(self, pool: Pool, pepper: Secret, clock: Callable[[], float] = time.monotonic) -> None:
+    The first of the ``peppers`` hashes; a key that another one hashed is hashed anew when it is looked up.
+    """
+
+    def __init__(self, pool: Pool, peppers: Sequence[Secret], clock: Callable[[], float] = time.monotonic) -> None:
         self._pool = pool
-        self._pepper = pepper
+        self._newest, *self._older = peppers
         self._clock = clock
         self._known: dict[str, _Known] = {}
 
@@ -93,7 +97,7 @@ class Keyring:
         return known.caller
 
     def _opens(self, known: _Known, text: str) -> bool:
-        is_it = hmac.compare_digest(known.hash, hashed(text, self._pepper))
+        is_it = hmac.compare_digest(known.hash, hashed(text, self._newest))
         return is_it and (known.expires_at is None or known.expires_at > datetime.now(UTC))
 
     def forget(self, key_id: KeyId) -> None:
@@ -114,8 +118,11 @@ class Keyring:
                 raise Unauthorised
             key_id, project_id, role, stored, expires_at, last_used_at = row
             stored = bytes(stored)
-            if not hmac.compare_digest(stored, hashed(text, self._pepper)):
-                raise Unauthorised
+            current = hashed(text, self._newest)
+            if not hmac.compare_digest(stored, current):
+                if not any(hmac.compare_digest(stored, hashed(text, pepper)) for pepper in self._older):
+                    raise Unauthorised
+                await connection.execute(_REHASH, (current, key_id, stored))
             if last_used_at is None or datetime.now(UTC) - last_used_at > STAMP_EVERY:
                 await connection.execute(_STAMP, (key_id, STAMP_EVERY))
         known = _Known(
@@ -124,7 +131,7 @@ class Keyring:
                 key_id=KeyId(ids.written(ids.KEY, key_id)),
                 role=Role(role),
             ),
-            hash=stored,
+            hash=current,
             expires_at=expires_at,
             until_s=asked_s + REMEMBER_S,
         )

@@ -157,7 +157,7 @@ async def opened(
             told=Told(),
             turns=WeakValueDictionary(),
             sealer=Sealer(config.seal_public_key),
-            keyring=Keyring(database.pool, config.key_pepper),
+            keyring=Keyring(database.pool, config.key_peppers),
             settings=SettingsLookup(database.pool),
             vault=vault,
             wallets=wallets,

@@ -65,7 +65,7 @@ async def open_recording_link(
     range_header: Annotated[str | None, HeaderParameter(name="Range", description="One range of bytes.")] = None,
 ) -> Stream:
     """The recording behind a link, as `get_call_recording` gives it."""
-    project_id, call_id = links.opened(plane.config.key_pepper, link, datetime.now(UTC).timestamp())
+    project_id, call_id = links.opened(plane.config.key_peppers, link, datetime.now(UTC).timestamp())
     await plane.settings.of(project_id)  # raises `NotFound` for a project that was deleted
     answer = await record_routes.served(plane, project_id, call_id, range_header, request.headers.get("if-range"))
     answer.headers["Cache-Control"] = "private, no-store"

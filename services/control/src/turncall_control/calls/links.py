@@ -1,11 +1,12 @@
 """Links to a recording that open without a key: who may listen to what, and until when, in one signed path segment.
 
 Layout before base64url: expiry (uint32, seconds since 1970), the call's UUID, the project's UUID, HMAC-SHA256 over
-these cut to 16 bytes. The key is derived, so that no table holds links; changing the pepper ends them all.
+these cut to 16 bytes. The key is derived, so that no table holds links; a dropped pepper ends those that it made.
 """
 
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final
 from uuid import UUID
@@ -32,14 +33,14 @@ def mint(pepper: Secret, project_id: ProjectId, call_id: CallId, until_s: float)
     return urlsafe_b64encode(signed + _tag(pepper, signed)).rstrip(b"=").decode()
 
 
-def opened(pepper: Secret, segment: str, now_s: float) -> tuple[ProjectId, CallId]:
+def opened(peppers: Sequence[Secret], segment: str, now_s: float) -> tuple[ProjectId, CallId]:
     """Whose recording of which call the segment opens at ``now_s``. Raises `LinkRefused`."""
     try:
         data = urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
     except ValueError as error:
         raise LinkRefused from error
     signed, tag = data[:_SIGNED_BYTES], data[_SIGNED_BYTES:]
-    is_ours = len(tag) == _TAG_BYTES and hmac.compare_digest(tag, _tag(pepper, signed))
+    is_ours = len(tag) == _TAG_BYTES and any(hmac.compare_digest(tag, _tag(pepper, signed)) for pepper in peppers)
     if not is_ours or int.from_bytes(signed[:4], "big") < now_s:
         raise LinkRefused
     call, project = UUID(bytes=signed[4:20]), UUID(bytes=signed[20:])

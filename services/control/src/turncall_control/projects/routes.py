@@ -1,5 +1,7 @@
 """/v1/projects: made and listed by the operator, read and changed by their own keys."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 from litestar import get, patch, post
@@ -10,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.auth import IN_PLATFORM, Caller, Permission, in_path, needs
 from turncall_control.db.engine import in_project
+from turncall_control.duty import repeated
 from turncall_control.errors import NotFound
 from turncall_control.http.paging import Page, PageAsked, paged
 from turncall_control.plane import Plane, Slice
@@ -20,6 +23,7 @@ from turncall_control.settings import changed
 from turncall_proto import ids
 from turncall_proto.ids import ProjectId
 
+STORE_EVERY_S: Final = 60.0
 _BY_OPERATOR: Final = needs(Permission.PLATFORM, IN_PLATFORM)
 _IN_PATH: Final = in_path("project_id", ids.PROJECT)
 
@@ -108,7 +112,15 @@ def _view(row: ProjectRow) -> ProjectView:
     return convert(row, ProjectView, from_attributes=True)
 
 
+@asynccontextmanager
+async def keep_signing_secrets(plane: Plane) -> AsyncIterator[None]:
+    """Stores the signing secrets of projects that have none stored."""
+    async with repeated("signing_secrets", lambda: signing.store_derived(plane), STORE_EVERY_S):
+        yield
+
+
 PROJECTS: Final = Slice(
     name="projects",
     routes=(create_project, list_projects, get_project, change_project, get_signing_secret, rotate_signing_secret),
+    tasks=(keep_signing_secrets,),
 )

@@ -4,6 +4,7 @@ import hmac
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from typing import Final
 
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,10 +16,12 @@ from turncall_control.projects import repository
 from turncall_control.projects.model import SigningSecretRow
 from turncall_control.wallet import SIGNING, Wallet, purpose
 from turncall_egress.signing import new_secret
+from turncall_proto import ids
 from turncall_proto.ids import ProjectId
 from turncall_runtime.secret import Secret
 
 _PURPOSE = purpose(SIGNING, "")
+AT_ONCE: Final = 50
 
 
 def signing_secrets(pepper: Secret, project_id: ProjectId, wallet: Wallet) -> tuple[Secret, ...]:
@@ -37,6 +40,26 @@ async def store_first(plane: Plane, project_id: ProjectId) -> None:
     box = await plane.vault.encrypt(project_id, _PURPOSE, Secret(new_secret()))
     async with in_project(plane.database, project_id) as session:
         session.add(SigningSecretRow(project_id=project_id, box=box))
+
+
+async def store_derived(plane: Plane) -> None:
+    """Stores the derived secret of projects that have none stored, so that it outlives the pepper."""
+    async with plane.database.pool.connection() as connection:
+        cursor = await connection.execute(
+            "select p.id from projects p where p.deleted_at is null and p.created_at < now() - interval '1 min'"
+            " and not exists (select from signing_secrets s where s.project_id = p.id) limit %s",
+            (AT_ONCE,),
+        )
+        found = await cursor.fetchall()
+    for (project,) in found:
+        project_id = ProjectId(ids.written(ids.PROJECT, project))
+        box = await plane.vault.encrypt(project_id, _PURPOSE, derived_secret(plane.config.key_pepper, project_id))
+        async with plane.database.pool.connection() as connection:
+            await connection.execute(
+                "insert into signing_secrets (project_id, box, created_at) select id, %s, created_at from projects"
+                " where id = %s on conflict do nothing",
+                (box, project),
+            )
 
 
 async def rotate(plane: Plane, project_id: ProjectId, overlap_s: int) -> Secret:
