@@ -68,9 +68,10 @@ def test_any_change_is_noticed() -> None:
         for bit in range(len(raw) * 8)
     ]
     forged += [(headers, _flipped(BODY, bit)) for bit in range(len(BODY) * 8)]
-    forged += [(headers | {"webhook-id": "msg_2"}, BODY), (headers | {"webhook-timestamp": "101"}, BODY)]
+    forged += [(headers | {"webhook-id": f"msg_{number}"}, BODY) for number in range(2, 42)]
+    forged += [(headers | {"webhook-timestamp": str(100 + number)}, BODY) for number in range(1, 41)]
 
-    assert len(forged) >= 900
+    assert len(forged) >= 1000
     for changed, body in forged:
         with pytest.raises(SignatureRefused):
             verify([PUBLISHED_SECRET], changed, body, now_s=100)

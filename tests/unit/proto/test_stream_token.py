@@ -34,7 +34,8 @@ def test_a_thousand_mutations_open_nothing() -> None:
     """One character changed, left out, added or exchanged: no other spelling of a token is one."""
     seed = random.Random(20261122)
     token = mint([OLD], CALL, 1, NOW_S)
-    for _ in range(1000):
+    refused = 0
+    while refused < 1000:
         at = seed.randrange(len(token))
         other = seed.choice(string.printable)
         mutated = seed.choice(
@@ -43,6 +44,7 @@ def test_a_thousand_mutations_open_nothing() -> None:
         if mutated != token:
             with pytest.raises(TokenRefused):
                 check([OLD], mutated, CALL, 1, NOW_S)
+            refused += 1
 
 
 def test_no_other_last_character_opens() -> None:

@@ -68,7 +68,7 @@ def test_a_thousand_mutations_are_forgeries() -> None:
     seed = random.Random(20261122)
     signature = _signed(FORM)
     changed = 0
-    for _ in range(1000):
+    while changed < 1000:
         parts = [signature, URL, FORM.decode()]
         which = seed.randrange(3)
         parts[which] = mutated(seed, parts[which])
@@ -76,7 +76,6 @@ def test_a_thousand_mutations_are_forgeries() -> None:
             continue
         changed += 1
         assert not is_genuine(parts[1], parts[2].encode(), parts[0]), parts
-    assert changed > 900
 
 
 def mutated(seed: random.Random, text: str) -> str:
