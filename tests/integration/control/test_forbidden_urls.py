@@ -82,7 +82,7 @@ async def walled(run, environ, monkeypatch):
     for module in ("turncall_control.plane", "turncall_control.credentials.probes"):
         monkeypatch.setattr(f"{module}.Wall", lambda allow: Wall(allow, hostile))
     async with run(environ | {"TURNCALL_EGRESS_ALLOW": "", "TURNCALL_WEBHOOK_RETRIES_S": "1"}) as control:
-        yield control
+        yield await control.ready()
 
 
 async def test_a_subscription_leads_nowhere_inside(walled, target):

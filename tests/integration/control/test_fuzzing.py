@@ -20,6 +20,8 @@ UNSAYABLE = {
     "^(create|import|validate)_agent$|^put_draft$": "options are their vendor's own, tools have names of their own",
     "^create_outbound_call$": "a number and an agent of the project",
     "^create_session$": "an agent of the project that is published",
+    "^create_message$": "a number and an agent of the project",
+    "^connect_browser$": "an offer with sound",
     "^get_(usage|variants)$": "a span of a year at most that begins before it ends",
     "^put_credential$": "a vendor that takes a key",
     "^create_(first_)?key$": "an end that lies ahead",

@@ -9,6 +9,8 @@ from turncall_proto.agent import AgentSpec, Cascade, Fallbacks, SpeechToSpeech, 
 LOCAL = VendorRef(vendor="local")
 SCRIPT = {"intents": [{"name": "hours", "hears": ["when are you open"], "says": "From nine to five."}]}
 SCRIPTED = VendorRef(vendor="local", options={"script": SCRIPT})
+STAGES = ("stt", "llm", "tts", "speech")
+"""The kinds that an agent names in its pipeline. A knowledge base names its embedder."""
 PLACES = {"speech": "model"}
 """Where a pipeline has a kind of vendor, if not under its name."""
 SPEC = AgentSpec(pipeline=Cascade(stt=LOCAL, llm=SCRIPTED, tts=LOCAL))
@@ -40,8 +42,8 @@ def test_fault_deep_inside_options_is_named_by_its_path():
 def test_every_published_vendor_says_whether_it_needs_a_key():
     """A vendor with a key is missing until the key is held."""
     vendors = catalogue.packaged()
-    for kind, named in vendors.items():
-        for name, vendor in named.items():
+    for kind in STAGES:
+        for name, vendor in vendors[kind].items():
             spec = with_stage(kind, VendorRef(vendor=name))
             missing = catalogue.missing_keys(vendors, spec, ())
             assert missing == ([name] if vendor.capabilities.needs_secret else [])
@@ -59,14 +61,14 @@ def test_server_of_the_users_own_may_need_no_key():
 def test_every_published_vendor_refuses_unknown_options():
     """A misspelt option is a fault of every vendor, under its own name."""
     vendors = catalogue.packaged()
-    for kind, named in vendors.items():
-        for name in named:
+    for kind in STAGES:
+        for name in vendors[kind]:
             spec = with_stage(kind, VendorRef(vendor=name, options={"surprise": 1}))
             fields = [fault.field for fault in catalogue.faults(vendors, spec, "config")]
             assert f"config.pipeline.{PLACES.get(kind, kind)}.options.surprise" in fields
 
 
-@pytest.mark.parametrize("kind", ["stt", "llm", "tts", "speech"])
+@pytest.mark.parametrize("kind", STAGES)
 def test_unknown_vendor_is_a_fault_that_lists_the_known_ones(kind):
     """The message helps to spell it right."""
     (fault,) = catalogue.faults(catalogue.packaged(), with_stage(kind, VendorRef(vendor="nobody")), "config")

@@ -209,7 +209,7 @@ class Carrier:
 class LoudEar:
     """Takes whatever is loud for speech."""
 
-    def __init__(self, _: Any) -> None: ...
+    def __init__(self, *_: Any) -> None: ...
 
     def score(self, window: np.ndarray) -> float:
         return 0.95 if np.abs(window).max() > 3000 else 0.01

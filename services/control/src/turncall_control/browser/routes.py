@@ -15,7 +15,7 @@ from turncall_control.browser.schemas import CandidatesAsked, CandidatesTaken, C
 from turncall_control.calls import placement
 from turncall_control.calls.commanding import CallOver
 from turncall_control.calls.concurrency import TooManyCalls
-from turncall_control.errors import Invalid
+from turncall_control.errors import Invalid, NotFound
 from turncall_control.plane import Plane, Slice
 
 
@@ -23,7 +23,7 @@ from turncall_control.plane import Plane, Slice
     "/v1/webrtc/connect",
     status_code=200,
     tags=["calls"],
-    opt=needs(Permission.CALLS_WRITE, IN_PROJECT, fails=[CallOver, TooManyCalls, NobodyFree, WorkerGone]),
+    opt=needs(Permission.CALLS_WRITE, IN_PROJECT, fails=[CallOver, NotFound, TooManyCalls, NobodyFree, WorkerGone]),
 )
 async def connect_browser(
     plane: NamedDependency[Plane], caller: NamedDependency[Caller], data: JSONBody[ConnectAsked]
@@ -50,7 +50,7 @@ async def connect_browser(
 @patch(
     "/v1/webrtc/connect",
     tags=["calls"],
-    opt=needs(Permission.CALLS_WRITE, IN_PROJECT, fails=[CallOver, WorkerGone], audited=False),
+    opt=needs(Permission.CALLS_WRITE, IN_PROJECT, fails=[CallOver, NotFound, WorkerGone], audited=False),
 )
 async def trickle_candidates(
     plane: NamedDependency[Plane], caller: NamedDependency[Caller], data: JSONBody[CandidatesAsked]
