@@ -6,7 +6,7 @@ PY := $(BIN)/python
 # Many calls in real time: they get both cores to themselves.
 ALONE := tests/chaos tests/system/test_inbound_call.py tests/system/test_survival.py
 
-.PHONY: help setup fmt check test fuzz chaos soak bench figures demo up down schema migrate
+.PHONY: help setup fmt check test fuzz chaos soak bench recall figures demo up down schema migrate
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ soak: setup ## An hour of calls with a fault a minute; memory and descriptors mu
 
 bench: setup ## Measure speed on real servers and processes; prints a table (BENCH="inbound --rounds 3")
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(PY) -m turncall_testkit.bench $(BENCH)
+
+recall: setup ## Ask what callers ask: how often the right passage is found, with and without each part of the search
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(PY) tests/bench/recall.py
 
 figures: ## Write the last reports of bench, chaos and soak into README.md
 	@$(PY) -m turncall_testkit.bench.figures

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct, field
 
 from turncall_proto.bound import Bound
 from turncall_proto.headers import Headers, require_settable
-from turncall_proto.ids import AgentId
+from turncall_proto.ids import AgentId, KnowledgeBaseId
 from turncall_proto.mcp import McpServer
 from turncall_proto.variables import Variables
 
@@ -406,6 +406,56 @@ class AgentServer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ]
 
 
+BaseRef = Annotated[
+    KnowledgeBaseId, Meta(pattern=r"^kb_[0-9a-f]{32}$(?!\n)", description="A knowledge base of the same project.")
+]
+TopK = Annotated[int, Meta(ge=1, le=20, description="Passages that the model gets at most.")]
+MinSimilarity = Annotated[
+    float,
+    Meta(ge=0, le=1, description="What shares no word with the question must be so near to it at least, by cosine."),
+]
+
+
+class KnowledgePrompt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="mode", tag="prompt"):
+    """The model knows a whole base from the beginning. For a few pages that matter in every call."""
+
+    base_id: BaseRef
+    max_characters: Annotated[
+        int,
+        Meta(
+            ge=500,
+            le=60_000,
+            description="A base that holds more is left out as a whole, which the call's record says: it is not cut.",
+        ),
+    ] = 20_000
+
+
+class KnowledgeAuto(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="mode", tag="auto"):
+    """Before each reply the base is asked what the caller has said; it begins while the caller is still finishing."""
+
+    base_id: BaseRef
+    top_k: TopK = 4
+    min_similarity: MinSimilarity = 0.3
+    within_ms: Annotated[
+        int, Meta(ge=50, le=1500, description="How long a reply may wait for it; then it is given without.")
+    ] = 800
+
+
+class KnowledgeTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="mode", tag="tool"):
+    """The model looks up what it needs to know, in its own words."""
+
+    base_id: BaseRef
+    name: Name = "query_knowledge"
+    description: Annotated[
+        str, Meta(min_length=1, max_length=1024, description="What is in there, so that the model knows when to look.")
+    ] = "Look up what the documents of this business say. Ask in full words."
+    top_k: TopK = 5
+    min_similarity: MinSimilarity = 0.3
+
+
+KnowledgeLink = KnowledgePrompt | KnowledgeAuto | KnowledgeTool
+
+
 class AgentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that decides how an agent behaves on a call."""
 
@@ -447,6 +497,9 @@ class AgentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = "on"
     recording_consent: RecordingConsent = field(default_factory=RecordingConsent)
     tools: Annotated[tuple[Tool, ...], Meta(max_length=64, description="Names are unique.")] = ()
+    knowledge: Annotated[
+        tuple[KnowledgeLink, ...], Meta(max_length=8, description="What the agent knows from documents, and when.")
+    ] = ()
     mcp_servers: Annotated[tuple[McpServer, ...], Meta(max_length=8, description="Names are unique.")] = ()
     keypad: Keypad = field(default_factory=Keypad)
     guardrails: Guardrails = field(default_factory=Guardrails)
@@ -467,7 +520,8 @@ class AgentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     voicemail: Voicemail | None = None
 
     def __post_init__(self) -> None:
-        for kind, named in (("tools", self.tools), ("mcp_servers", self.mcp_servers)):
+        tools = (*self.tools, *(link for link in self.knowledge if isinstance(link, KnowledgeTool)))
+        for kind, named in (("tools", tools), ("mcp_servers", self.mcp_servers)):
             names = [one.name for one in named]
             if len(names) != len(set(names)):
                 raise ValueError(f"{kind} must have distinct names")

@@ -13,6 +13,7 @@ from turncall_proto.agent import Kind
 from turncall_proto.call import CallState, Channel, Direction, EndedReason
 from turncall_proto.ids import AgentId, CallId, JobId, ProjectId, VersionId, WorkerId
 from turncall_proto.job import Findings
+from turncall_proto.knowledge import Citation
 from turncall_proto.marks import PERSONAL, CallMs, Instant, Milliseconds, PhoneNumber, Speech
 from turncall_proto.variables import Metadata, Variables
 
@@ -254,6 +255,23 @@ class ToolReturned(CallEvent, frozen=True, kw_only=True, tag="tool.result"):
     latency_ms: Milliseconds
 
 
+class KnowledgeRetrieved(CallEvent, frozen=True, kw_only=True, tag="knowledge.retrieved"):
+    """What the model was told of knowledge bases, and for which words. Internal.
+
+    ``mode`` is the link's. ``latency_ms`` is what finding it took, ``waited_ms`` what the reply waited for it: less,
+    when it was looked for while the caller was still finishing. ``detail``: what was left out, and why.
+    """
+
+    mode: Literal["prompt", "auto", "tool"]
+    turn: int
+    question: Speech = ""
+    citations: tuple[Citation, ...] = ()
+    latency_ms: Milliseconds = 0
+    waited_ms: Milliseconds = 0
+    detail: str = ""
+    tool_call_id: str = ""
+
+
 class LeftOut(Struct, frozen=True, kw_only=True):
     """A tool of an MCP server that the model is not offered, and why."""
 
@@ -417,6 +435,7 @@ Event = (
     | TranscriptFinal
     | ToolCalled
     | ToolReturned
+    | KnowledgeRetrieved
     | ToolsDiscovered
     | TurnMeasured
     | UsageReported
@@ -440,6 +459,7 @@ INTERNAL_TAGS = frozenset(
         "forward.begun",
         "forward.ended",
         "epoch.opened",
+        "knowledge.retrieved",
         "recording.changed",
         "tools.discovered",
         "utterance.begun",

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct, field
 from turncall_proto.agent import Analysis, VendorRef
 from turncall_proto.call import CallStart
 from turncall_proto.ids import AgentId, DocumentId, JobId, KnowledgeBaseId, ProjectId, SessionId
-from turncall_proto.knowledge import Cutting
+from turncall_proto.knowledge import Citation, Cutting
 from turncall_proto.marks import PERSONAL, CallMs, Instant, Milliseconds, Speech
 
 
@@ -167,6 +167,16 @@ class ToolUsed(Struct, frozen=True, kw_only=True):
     bound: Annotated[dict[str, str], PERSONAL] = field(default_factory=dict)
 
 
+class Lookup(Struct, frozen=True, kw_only=True):
+    """What the model was told of knowledge bases in a turn, and for which words."""
+
+    mode: Literal["prompt", "auto", "tool"]
+    question: Speech
+    citations: tuple[Citation, ...]
+    latency_ms: Milliseconds
+    detail: str = ""
+
+
 class TextTurnDone(JobAnswer, frozen=True, kw_only=True, tag="text_turn"):
     """The agent's answer; empty when it has nothing to say.
 
@@ -181,6 +191,7 @@ class TextTurnDone(JobAnswer, frozen=True, kw_only=True, tag="text_turn"):
     handed_to: AgentId | None = None
     summary: Speech = ""
     summarised_through: int = 0
+    knowledge: tuple[Lookup, ...] = ()
 
 
 class IngestDone(JobAnswer, frozen=True, kw_only=True, tag="ingest"):

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 from msgspec.structs import replace
 
-from turncall_proto.agent import AgentSpec, Tool, TransferTool, Voicemail, WebhookTool
+from turncall_proto.agent import AgentSpec, KnowledgeLink, KnowledgeTool, Tool, TransferTool, Voicemail, WebhookTool
 from turncall_proto.call import CallStart
 from turncall_proto.mcp import McpServer
 
@@ -72,6 +72,9 @@ def texts(agent: AgentSpec) -> Iterator[Text]:
         if isinstance(tool, WebhookTool):
             yield Text(path=f"tools[{index}].filler", text=tool.filler)
             yield from _bound(tool.bound, f"tools[{index}].bound")
+    for index, link in enumerate(agent.knowledge):
+        if isinstance(link, KnowledgeTool):
+            yield Text(path=f"knowledge[{index}].description", text=link.description)
     for index, server in enumerate(agent.mcp_servers):
         for name, bound in server.bound.items():
             yield from _bound(bound, f"mcp_servers[{index}].bound.{name}")
@@ -116,6 +119,7 @@ def rendered(plan: CallStart) -> Rendered:
             recording_consent=replace(agent.recording_consent, line=filled(agent.recording_consent.line, known)),
             voicemail=_voicemail(agent.voicemail, known),
             tools=tuple(_tool(tool, known) for tool in agent.tools),
+            knowledge=tuple(_link(link, known) for link in agent.knowledge),
             mcp_servers=tuple(_server(server, known) for server in agent.mcp_servers),
         ),
         missing=tuple(name for name in met if name not in known),
@@ -135,6 +139,10 @@ def _tool(tool: Tool, values: Mapping[str, str]) -> Tool:
     if not isinstance(told, WebhookTool):
         return told
     return replace(told, filler=filled(told.filler, values), bound=_all_filled(told.bound, values))
+
+
+def _link(link: KnowledgeLink, values: Mapping[str, str]) -> KnowledgeLink:
+    return replace(link, description=filled(link.description, values)) if isinstance(link, KnowledgeTool) else link
 
 
 def _server(server: McpServer, values: Mapping[str, str]) -> McpServer:

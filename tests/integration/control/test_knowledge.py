@@ -269,3 +269,24 @@ async def test_workers_are_answered_within_their_project(library: Library) -> No
     assert [passage.text for passage in whole.passages] == [WARRANTY]
     assert "Two holds" in whole.detail
     assert (await ask(other, wanted(other))).passages == ()
+
+
+async def test_an_agent_knows_only_bases_of_its_project(library: Library, a_config: Any) -> None:
+    """A link to anything else is refused by name, whether it is missing or another's; a base in use stays."""
+    base = await library.base()
+    script = {"intents": [{"name": "hello", "hears": ["hello"], "says": "Hello."}]}
+    llm = {"vendor": "local", "options": {"script": script}}
+
+    def knowing(base_id: str) -> dict[str, Any]:
+        links = [{"mode": "prompt", "base_id": base}, {"mode": "auto", "base_id": base_id}]
+        return {"name": "Knows", "config": a_config(llm=llm, knowledge=links)}
+
+    theirs = Library(await library.control.tenant(), library.control, library.bus, library.blobs)
+    for foreign in (await theirs.base(), "kb_" + "0" * 32):
+        for path in ("/v1/agents", "/v1/agents/import"):
+            problem = await library.api.refused(422, "POST", path, knowing(foreign))
+            assert [fault["field"] for fault in problem["errors"]] == ["config.knowledge[1].base_id"]
+    made = await library.api.done("POST", "/v1/agents", knowing(base))
+    await library.api.refused(409, "DELETE", f"/v1/knowledge-bases/{base}")
+    await library.api.done("DELETE", f"/v1/agents/{made['id']}")
+    await library.api.done("DELETE", f"/v1/knowledge-bases/{base}")

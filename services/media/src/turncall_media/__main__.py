@@ -1,5 +1,6 @@
 """``python -m turncall_media run | schema | vendors | env-example``."""
 
+import asyncio
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,6 +19,8 @@ from turncall_media.errors import MediaError
 from turncall_media.kinds import Kind
 from turncall_media.loading import Ready, load_for, load_rest
 from turncall_media.pipelines.build import build_conversation
+from turncall_media.pipelines.knowing import informed
+from turncall_media.report.events import report_knowledge
 from turncall_media.seams import Conversation, Past, Reporter, Resources
 from turncall_media.wire.stream import Wire
 from turncall_proto.agent import AgentSpec, Cascade, SpeechToSpeech, VendorRef
@@ -53,8 +56,12 @@ def run() -> int:
 async def build(
     plan: CallStart, wire: Wire, reporter: Reporter, resources: Resources, past: Past | None
 ) -> Conversation:
-    """As `build_conversation`, once the code of the plan's vendors is loaded."""
-    await load_for(plan.agent)
+    """As `build_conversation`, once the code of the plan's vendors is loaded and its agent knows what it is to know."""
+    _, (plan, told) = await asyncio.gather(
+        load_for(plan.agent), informed(plan, resources.library, asyncio.get_running_loop().time)
+    )
+    if told is not None:
+        report_knowledge(reporter, told, 0)
     return build_conversation(plan, wire, reporter, resources, past)
 
 

@@ -1,7 +1,7 @@
-"""What a worker asks of control: to end the call at its carrier, to plan on with another agent."""
+"""What a worker asks of control: to end a call at its carrier, to plan on with another agent, what is known."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -9,7 +9,8 @@ from turncall_bus.bus import Away, Bus, NoAnswer, NobodyListens
 from turncall_proto.call import CallStart, EndedReason
 from turncall_proto.codec import MalformedMessage, decode, encode
 from turncall_proto.command import ActReply, HandoffAsked, HandoffReply, HangUpAsked, TransferAsked, TransferOrder
-from turncall_proto.ids import AgentId, WorkerId
+from turncall_proto.ids import AgentId, KnowledgeBaseId, ProjectId, WorkerId
+from turncall_proto.knowledge import LONGEST_QUESTION, KnowledgeAnswered, KnowledgeAsked, KnowledgeWanted, Source
 from turncall_proto.subjects import act
 
 ANSWER_WITHIN_S: Final = 2.0
@@ -127,3 +128,37 @@ class Transfers:
                         await asyncio.sleep(PAUSE_S)
         except TimeoutError:
             return ActReply(is_taken=False, detail="the control plane is out of reach")
+
+
+class Questions:
+    """Questions to what a project knows: asked once, since whoever asks has no time for more."""
+
+    def __init__(self, bus: Bus, project_id: ProjectId, now: Callable[[], datetime]) -> None:
+        self._bus = bus
+        self._project_id = project_id
+        self._now = now
+
+    async def search(self, question: str, sources: tuple[Source, ...], within_s: float) -> KnowledgeAnswered:
+        """See `turncall_media.seams.Library`."""
+        deadline = self._now() + timedelta(seconds=within_s)
+        return await self._answer(
+            KnowledgeAsked(
+                project_id=self._project_id,
+                question=question[-LONGEST_QUESTION:],
+                sources=sources,
+                deadline=deadline,
+            ),
+            within_s,
+        )
+
+    async def whole(self, at_most: Mapping[KnowledgeBaseId, int], within_s: float) -> KnowledgeAnswered:
+        """See `turncall_media.seams.Library`."""
+        deadline = self._now() + timedelta(seconds=within_s)
+        asked = KnowledgeWanted(project_id=self._project_id, at_most=dict(at_most), deadline=deadline)
+        return await self._answer(asked, within_s)
+
+    async def _answer(self, asked: KnowledgeAsked | KnowledgeWanted, within_s: float) -> KnowledgeAnswered:
+        try:
+            return decode(await self._bus.ask(act("knowledge"), encode(asked), timeout_s=within_s), KnowledgeAnswered)
+        except (Away, NobodyListens, NoAnswer, MalformedMessage) as error:
+            return KnowledgeAnswered(detail=f"nobody answered ({type(error).__name__})")

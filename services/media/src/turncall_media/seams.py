@@ -12,7 +12,8 @@ from turncall_media.circuits import Circuits
 from turncall_proto.call import CallStart, CallState, EndedReason
 from turncall_proto.command import ActReply, AnyCommand, CommandReply, HandoffReply, TransferOrder
 from turncall_proto.events import CallEvent, Event
-from turncall_proto.ids import AgentId, WorkerId
+from turncall_proto.ids import AgentId, KnowledgeBaseId, WorkerId
+from turncall_proto.knowledge import KnowledgeAnswered, Source
 
 
 class SocketClosed(Exception):
@@ -94,6 +95,18 @@ class Conversation(Protocol):
         ...
 
 
+class Library(Protocol):
+    """What the project of a call or of a job knows. Never raises: what keeps it from an answer is its ``detail``."""
+
+    async def search(self, question: str, sources: tuple[Source, ...], within_s: float) -> KnowledgeAnswered:
+        """The passages that answer a question best."""
+        ...
+
+    async def whole(self, at_most: Mapping[KnowledgeBaseId, int], within_s: float) -> KnowledgeAnswered:
+        """All that bases hold, if that is no more than so many characters of each."""
+        ...
+
+
 class Resources(Struct, frozen=True, kw_only=True):
     """What one call may reach beyond its wire and its reporter.
 
@@ -104,7 +117,8 @@ class Resources(Struct, frozen=True, kw_only=True):
     there is none; ``transfer`` asks it to connect the caller to a person, by a tool of the agent
     or by none. ``circuits`` are what the worker's calls know of vendors that are out of order.
     ``mcp_programs`` are those that the operator has named for agents to use.
-    ``models_dir`` is the folder of models that run here; empty for none.
+    ``models_dir`` is the folder of models that run here; empty for none. ``library`` is what the project knows; None
+    where nothing can be asked, as in a rehearsal.
     """
 
     worker: WorkerId
@@ -118,3 +132,4 @@ class Resources(Struct, frozen=True, kw_only=True):
     circuits: Circuits
     mcp_programs: Mapping[str, tuple[str, ...]] = {}
     models_dir: str = ""
+    library: Library | None = None

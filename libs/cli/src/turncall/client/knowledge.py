@@ -2,9 +2,17 @@
 
 from typing import Any
 
-from turncall.client.shapes import DocumentView, KnowledgeBaseView, Page, PassageView, Reindexing, SearchAnswer
+from turncall.client.shapes import (
+    DocumentView,
+    KnowledgeBaseView,
+    KnowledgeUses,
+    Page,
+    PassageView,
+    Reindexing,
+    SearchAnswer,
+)
 from turncall.client.transport import Transport
-from turncall_proto.ids import DocumentId, KnowledgeBaseId
+from turncall_proto.ids import CallId, DocumentId, KnowledgeBaseId
 
 
 class Knowledge(Transport):
@@ -41,6 +49,10 @@ class Knowledge(Transport):
         """The passages that answer a question; ``fields`` are the API's: top_k, min_similarity."""
         path = f"/v1/knowledge-bases/{base_id}/search"
         return await self.request("POST", path, SearchAnswer, body={"question": question, **fields})
+
+    async def call_knowledge(self, call_id: CallId) -> KnowledgeUses:
+        """What the agent of a call was told, and where it stands."""
+        return await self.request("GET", f"/v1/calls/{call_id}/knowledge", KnowledgeUses)
 
     async def upload_document(
         self, base_id: KnowledgeBaseId, name: str, data: bytes, *, content_type: str = "", key: str = ""

@@ -25,8 +25,8 @@ from turncall_proto.ids import (
     WebhookId,
     WorkerId,
 )
-from turncall_proto.job import Findings, ModelUse, ToolUsed
-from turncall_proto.knowledge import Cutting, Passage
+from turncall_proto.job import Findings, Lookup, ModelUse, ToolUsed
+from turncall_proto.knowledge import Citation, Cutting, Passage
 
 Role = Literal["admin", "developer", "viewer"]
 
@@ -556,6 +556,7 @@ class MessageView(Struct, frozen=True, kw_only=True):
     author: str
     text: str
     tools: tuple[ToolUsed, ...]
+    knowledge: tuple[Lookup, ...]
     used: tuple[ModelUse, ...]
     answers: int | None
     failure: str
@@ -788,6 +789,27 @@ class PassageView(Struct, frozen=True, kw_only=True):
     heading: str
     page: int | None
     text: str
+
+
+class KnowledgeUse(Struct, frozen=True, kw_only=True):
+    """What an agent was told of knowledge bases at one moment of a call; ``mode`` is prompt, auto or tool."""
+
+    epoch: int
+    turn: int
+    at: datetime
+    mode: str
+    question: str
+    citations: tuple[Citation, ...]
+    latency_ms: int
+    waited_ms: int
+    detail: str
+    tool_call_id: str
+
+
+class KnowledgeUses(Struct, frozen=True, kw_only=True):
+    """Everything that an agent was told of knowledge bases on a call."""
+
+    knowledge: tuple[KnowledgeUse, ...]
 
 
 class SearchAnswer(Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.agents.model import AgentRow, Environment, VersionRow, VersionState
 from turncall_control.db.base import owned
-from turncall_control.errors import Invalid, NotFound
+from turncall_control.errors import Fault, Invalid, NotFound
 from turncall_control.http.paging import PageAsked, newest_first
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec
@@ -20,6 +20,28 @@ async def add(session: AsyncSession, project_id: ProjectId, name: str, environme
     session.add(row)
     await session.flush()
     return row
+
+
+async def check_knowledge(session: AsyncSession, project_id: ProjectId, spec: AgentSpec) -> None:
+    """Raises `Invalid` for a link to a knowledge base that the project does not have."""
+    wanted = {link.base_id: index for index, link in reversed(list(enumerate(spec.knowledge)))}
+    if not wanted:
+        return
+    rows = await session.scalars(
+        text("select id from knowledge_bases where project_id = :project and id = any(:bases)"),
+        {
+            "project": ids.parsed(ids.PROJECT, project_id),
+            "bases": [ids.parsed(ids.KNOWLEDGE_BASE, base_id) for base_id in wanted],
+        },
+    )
+    there = {ids.written(ids.KNOWLEDGE_BASE, key) for key in rows}
+    faults = [
+        Fault(field=f"config.knowledge[{index}].base_id", message="There is no such knowledge base in this project")
+        for base_id, index in sorted(wanted.items(), key=lambda one: one[1])
+        if base_id not in there
+    ]
+    if faults:
+        raise Invalid(faults=faults)
 
 
 async def get(session: AsyncSession, project_id: ProjectId, agent_id: AgentId) -> AgentRow:

@@ -16,13 +16,20 @@ from turncall_control.calls import recording, repository, views
 from turncall_control.calls.facts import StoredFact
 from turncall_control.calls.feed import Feed
 from turncall_control.calls.recording import MixedRates, Recording, Unsatisfiable
-from turncall_control.calls.schemas import ToolUses, Transcript, Turns
+from turncall_control.calls.schemas import KnowledgeUses, ToolUses, Transcript, Turns
 from turncall_control.db.engine import in_project
 from turncall_control.errors import Conflict, ControlError, Invalid, NotFound, Unavailable
 from turncall_control.http.paging import Page, PageAsked, paged
 from turncall_control.plane import Plane
 from turncall_proto import ids
-from turncall_proto.events import RecordingReady, ToolCalled, ToolReturned, TranscriptFinal, TurnMeasured
+from turncall_proto.events import (
+    KnowledgeRetrieved,
+    RecordingReady,
+    ToolCalled,
+    ToolReturned,
+    TranscriptFinal,
+    TurnMeasured,
+)
 from turncall_proto.ids import CallId, ProjectId
 
 _CALL: Final = in_path("call_id", ids.CALL)
@@ -83,6 +90,15 @@ async def list_call_tools(
     called = await repository.facts_of(session, caller.project_id, call.id, ToolCalled)
     returned = await repository.facts_of(session, caller.project_id, call.id, ToolReturned)
     return views.tool_uses(called, returned)
+
+
+@get("/v1/calls/{call_id:str}/knowledge", tags=["calls"], opt=_OPT)
+async def list_call_knowledge(
+    session: NamedDependency[AsyncSession], caller: NamedDependency[Caller], call_id: FromPath[str]
+) -> KnowledgeUses:
+    """What the agent was told of knowledge bases: for which words, with document, heading and page."""
+    call = await repository.get(session, caller.project_id, CallId(call_id))
+    return views.knowledge_uses(await repository.facts_of(session, caller.project_id, call.id, KnowledgeRetrieved))
 
 
 @get("/v1/calls/{call_id:str}/turns", tags=["calls"], opt=_OPT)
@@ -210,6 +226,7 @@ ROUTES: Final = (
     list_call_events,
     get_call_transcript,
     list_call_tools,
+    list_call_knowledge,
     list_call_turns,
     get_call_recording,
     follow_call,

@@ -10,6 +10,7 @@ from turncall_proto.agent import Destination
 from turncall_proto.call import CallState, Channel, Direction, EndedReason
 from turncall_proto.command import Injection, Keys, Line
 from turncall_proto.ids import AgentId, CallId, NumberId, ProjectId, VersionId
+from turncall_proto.knowledge import Citation
 from turncall_proto.variables import MOST_METADATA, Metadata, MetadataKey, MetadataText, Variables
 
 
@@ -102,6 +103,29 @@ class ToolUses(Struct, frozen=True, kw_only=True):
     """Every invocation of a tool, in the order in which the model asked."""
 
     tools: tuple[ToolUse, ...]
+
+
+class KnowledgeUse(Struct, frozen=True, kw_only=True):
+    """What the agent was told of knowledge bases at one moment, and where it stands."""
+
+    epoch: int
+    turn: int
+    at: Moment
+    mode: Annotated[Literal["prompt", "auto", "tool"], Meta(description="The agent's link.")]
+    question: Annotated[str, Meta(description="What was looked for; empty for all that a base holds.")]
+    citations: Annotated[tuple[Citation, ...], Meta(description="The best one first.")]
+    latency_ms: Annotated[int, Meta(description="What finding it took.")]
+    waited_ms: Annotated[
+        int, Meta(description="What the reply waited for it: less, when it was found while the caller still spoke.")
+    ]
+    detail: Annotated[str, Meta(description="What was left out, and why.")]
+    tool_call_id: Annotated[str, Meta(description="The use of the tool; empty in the other modes.")]
+
+
+class KnowledgeUses(Struct, frozen=True, kw_only=True):
+    """Everything that the agent was told of knowledge bases, in order."""
+
+    knowledge: tuple[KnowledgeUse, ...]
 
 
 class Turn(Struct, frozen=True, kw_only=True):

@@ -6,10 +6,20 @@ from msgspec import convert
 from msgspec.structs import asdict
 
 from turncall_control.calls.model import CallRow
-from turncall_control.calls.schemas import CallView, ToolUse, ToolUses, Transcript, Turn, Turns, Utterance
+from turncall_control.calls.schemas import (
+    CallView,
+    KnowledgeUse,
+    KnowledgeUses,
+    ToolUse,
+    ToolUses,
+    Transcript,
+    Turn,
+    Turns,
+    Utterance,
+)
 from turncall_control.calls.state import Standing, duration_ms
 from turncall_proto.call import FINAL, Channel, Direction
-from turncall_proto.events import ToolCalled, ToolReturned, TranscriptFinal, TurnMeasured
+from turncall_proto.events import KnowledgeRetrieved, ToolCalled, ToolReturned, TranscriptFinal, TurnMeasured
 
 
 def call_view(row: CallRow) -> CallView:
@@ -92,6 +102,11 @@ def tool_uses(called: Sequence[ToolCalled], returned: Sequence[ToolReturned]) ->
         )
 
     return ToolUses(tools=tuple(use(fact) for fact in called if first[fact.tool_call_id] is fact))
+
+
+def knowledge_uses(retrieved: Sequence[KnowledgeRetrieved]) -> KnowledgeUses:
+    """What the agent was told of knowledge bases."""
+    return KnowledgeUses(knowledge=tuple(convert(asdict(fact), KnowledgeUse) for fact in retrieved))
 
 
 def turns(measured: Sequence[TurnMeasured]) -> Turns:

@@ -98,6 +98,7 @@ class MessageRow(Row):
     text: Mapped[str]
     tools: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=sql("'[]'"))
     used: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=sql("'[]'"))
+    knowledge: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=sql("'[]'"))
     job_id: Mapped[JobId | None] = mapped_column(Id(ids.JOB), unique=True)
     answers: Mapped[int | None]
     failure: Mapped[str] = mapped_column(server_default=sql("''"))

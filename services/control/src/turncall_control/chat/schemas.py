@@ -8,7 +8,7 @@ from turncall_control.chat.model import Author, SessionState
 from turncall_control.http.fields import Moment
 from turncall_proto.call import TextChannel
 from turncall_proto.ids import AgentId, MessageId, NumberId, ProjectId, SessionId, VersionId
-from turncall_proto.job import ModelUse, ToolUsed
+from turncall_proto.job import Lookup, ModelUse, ToolUsed
 from turncall_proto.marks import PERSONAL
 from turncall_proto.variables import Metadata, Variables
 
@@ -79,6 +79,9 @@ class MessageView(Struct, frozen=True, kw_only=True):
     author: Author
     text: Annotated[str, PERSONAL]
     tools: Annotated[tuple[ToolUsed, ...], Meta(description="What the agent used for it.")]
+    knowledge: Annotated[
+        tuple[Lookup, ...], Meta(description="What the agent was told of knowledge bases for it, and where it stands.")
+    ]
     used: Annotated[tuple[ModelUse, ...], Meta(description="What it took of each model.")]
     answers: Annotated[
         int | None, Meta(description="Of the agent's: the last message that it knew of; null for the others.")

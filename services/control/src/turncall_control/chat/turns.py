@@ -141,6 +141,7 @@ async def _answered(session: AsyncSession, row: SessionRow, answer: TextTurnDone
             job_id=answer.job_id,
             answers=answer.through,
             tools=json.loads(msgspec.json.encode(answer.tools)),
+            knowledge=json.loads(msgspec.json.encode(answer.knowledge)),
             used=json.loads(msgspec.json.encode(answer.used)),
         )
         await repository.notify(session, row, SENT, message_view(message))

@@ -7,7 +7,7 @@ import msgspec
 from turncall_control.chat.model import MessageRow, SessionRow
 from turncall_control.chat.schemas import MessageView, SessionView
 from turncall_proto.call import TextChannel
-from turncall_proto.job import ModelUse, ToolUsed
+from turncall_proto.job import Lookup, ModelUse, ToolUsed
 
 
 def session_view(row: SessionRow) -> SessionView:
@@ -41,6 +41,7 @@ def message_view(row: MessageRow) -> MessageView:
         author=row.author,
         text=row.text,
         tools=msgspec.convert(row.tools, tuple[ToolUsed, ...]),
+        knowledge=msgspec.convert(row.knowledge, tuple[Lookup, ...]),
         used=msgspec.convert(row.used, tuple[ModelUse, ...]),
         answers=row.answers,
         failure=row.failure,

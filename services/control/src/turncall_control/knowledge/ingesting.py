@@ -32,7 +32,7 @@ MOST_PASSAGES: Final = 50_000
 AT_ONCE: Final = 200
 """Passages that one statement writes."""
 FORGOTTEN_AFTER_S: Final = 30
-_INSERT: Final = """
+INSERT: Final = """
     insert into knowledge_passages
         (document_id, ordinal, project_id, base_id, heading, page, text, words, embedding)
     values (%(document)s, %(ordinal)s, %(project)s, %(base)s, %(heading)s, %(page)s, %(text)s,
@@ -133,11 +133,12 @@ async def _replace(connection: Connection, base: KnowledgeBaseRow, row: Document
     async with connection.cursor() as cursor:
         for start in range(0, len(whole.passages), AT_ONCE):
             some = enumerate(whole.passages[start : start + AT_ONCE], start)
-            await cursor.executemany(_INSERT, [header | _values(ordinal, passage) for ordinal, passage in some])
+            await cursor.executemany(INSERT, [header | values(ordinal, passage) for ordinal, passage in some])
             await asyncio.sleep(0)  # vectors as text are work, and requests wait
 
 
-def _values(ordinal: int, passage: CutPassage) -> dict[str, Any]:
+def values(ordinal: int, passage: CutPassage) -> dict[str, Any]:
+    """A passage as `INSERT` takes it, beside what all passages of its document have in common."""
     return {
         "ordinal": ordinal,
         "heading": passage.heading,

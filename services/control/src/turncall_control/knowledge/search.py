@@ -117,8 +117,8 @@ async def search(
     similarities: dict[Key, float] = {}
     limit = 0
     for base in found:
-        near = await _near(connection, project_id, base, vectors)
-        worded = await _worded(connection, project_id, base, question)
+        near = await by_meaning(connection, project_id, base, vectors)
+        worded = await by_words(connection, project_id, base, question)
         shares = set(worded)
         similarities |= near
         rankings.append([key for key in near if key in shares or near[key] >= base.source.min_similarity])
@@ -129,7 +129,7 @@ async def search(
     return await _texts(connection, project_id, fused(*rankings)[:limit], similarities)
 
 
-async def _near(connection: Connection, project_id: ProjectId, base: Base, vectors: Vectors) -> dict[Key, float]:
+async def by_meaning(connection: Connection, project_id: ProjectId, base: Base, vectors: Vectors) -> dict[Key, float]:
     """The passages that mean nearly the same, the nearest first."""
     near: list[tuple[float, Key]] = []
     for embedder in base.embedders:
@@ -149,7 +149,7 @@ async def _near(connection: Connection, project_id: ProjectId, base: Base, vecto
     return {key: similarity for similarity, key in sorted(near, key=lambda one: -one[0])}
 
 
-async def _worded(connection: Connection, project_id: ProjectId, base: Base, question: str) -> list[Key]:
+async def by_words(connection: Connection, project_id: ProjectId, base: Base, question: str) -> list[Key]:
     """The passages that share words, the rarest words first."""
     values = {"number": base.number, "dictionary": base.dictionary, "question": question}
     cursor = await connection.execute(_BY_WORDS, _about(project_id, base) | values)

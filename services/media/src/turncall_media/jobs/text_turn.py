@@ -1,5 +1,6 @@
 """A turn of a session: the agent's answer to what its contact wrote, with the tools, guardrails and texts of a call."""
 
+import asyncio
 from contextlib import suppress
 from typing import Any, Final
 
@@ -8,20 +9,22 @@ from pipecat.processors.aggregators.llm_context import LLMContext
 
 from turncall_bus.bus import Away
 from turncall_egress import EgressClient, Wall
+from turncall_media.acts import Questions
 from turncall_media.jobs.shape import Desk, JobPostponed, JobRefused
 from turncall_media.pipelines import toolbox
 from turncall_media.pipelines.apologies import please_repeat
 from turncall_media.pipelines.build import server_headers
 from turncall_media.pipelines.kit import Kit
+from turncall_media.pipelines.knowing import Recall, functions, informed
 from turncall_media.text.summary import shortened
 from turncall_media.text.tally import Tally
 from turncall_media.text.thinking import Model, ModelFailed
 from turncall_media.text.turn import Deed, Scribe, Writer, once, written
-from turncall_media.tools.shape import CallReach, ToolFailed, function
+from turncall_media.tools.shape import CallReach, Function, ToolFailed, function
 from turncall_media.toolservers.doors import Door, door
 from turncall_media.toolservers.servers import ToolServers
 from turncall_proto import subjects
-from turncall_proto.agent import Cascade
+from turncall_proto.agent import Cascade, KnowledgeAuto
 from turncall_proto.call import EndedReason
 from turncall_proto.codec import encode
 from turncall_proto.command import TransferOrder
@@ -38,7 +41,12 @@ _SUMMARY: Final = "What was said before, in short:\n"
 
 async def run(job: TextTurnJob, desk: Desk, tally: Tally) -> TextTurnDone:
     """Asks each model of the agent in turn until one answers. Raises `JobRefused`, `JobPostponed`."""
-    plan = replace(job.plan, agent=rendered(job.plan).agent)
+    scribe, deed = Scribe(), Deed()
+    library, clock_s = Questions(desk.bus, job.project_id, desk.now), asyncio.get_running_loop().time
+    whole, told = await informed(job.plan, library, clock_s)
+    plan = replace(job.plan, agent=rendered(whole).agent)
+    if told is not None:
+        scribe.informed(told)
     agent = plan.agent
     if not isinstance(agent.pipeline, Cascade):
         raise JobRefused("The agent's pipeline has no model that writes")
@@ -48,13 +56,16 @@ async def run(job: TextTurnJob, desk: Desk, tally: Tally) -> TextTurnDone:
     ]
     short = await shortened(job, models, tally)
     context = LLMContext(_messages(agent.prompt, short.summary, short.wrote))
-    scribe, deed = Scribe(), Deed()
+    links = tuple(link for link in agent.knowledge if isinstance(link, KnowledgeAuto))
+    if links:
+        await Recall(links, library, scribe, context, clock_s).tell()
+    lookups = functions(agent, library, scribe, clock_s)
     last: ModelFailed | None = None
     async with EgressClient(Wall(desk.egress_allow)) as egress:
         for model in models:
             writer = Writer(model.ref.vendor, _teller(job, desk))
             shared = _shared(plan, desk, egress, scribe, writer, deed)
-            async with _kit(replace(job, plan=plan), desk, tally, context, shared) as kit:
+            async with _kit(replace(job, plan=plan), desk, tally, context, shared, lookups) as kit:
                 try:
                     tally.add(await written(model, context, kit, writer, ANSWER_WITHIN_S))
                 except ModelFailed as error:
@@ -68,6 +79,7 @@ async def run(job: TextTurnJob, desk: Desk, tally: Tally) -> TextTurnDone:
                 text=writer.text,
                 through=job.wrote[-1].seq,
                 tools=scribe.used,
+                knowledge=scribe.known,
                 is_ended=deed.is_ended,
                 handed_to=deed.handed_to,
                 summary=short.summary,
@@ -101,7 +113,14 @@ def _teller(job: TextTurnJob, desk: Desk) -> Any:
     return tell
 
 
-def _kit(job: TextTurnJob, desk: Desk, tally: Tally, context: LLMContext, shared: toolbox.Shared) -> Kit:
+def _kit(
+    job: TextTurnJob,
+    desk: Desk,
+    tally: Tally,
+    context: LLMContext,
+    shared: toolbox.Shared,
+    lookups: list[Function],
+) -> Kit:
     servers = None
     if job.plan.agent.mcp_servers:
         wall = Wall(desk.egress_allow)
@@ -110,8 +129,8 @@ def _kit(job: TextTurnJob, desk: Desk, tally: Tally, context: LLMContext, shared
             return door(server.transport, shared.reach.server_headers, wall, desk.mcp_programs)
 
         servers = ToolServers(job.plan.agent.mcp_servers, way, job.plan.call_id)
-    functions = [once(function(tool), job.job_id, is_repeat=tally.is_repeat) for tool in job.plan.agent.tools]
-    return Kit(functions, servers, context, shared)
+    tools = [once(function(tool), job.job_id, is_repeat=tally.is_repeat) for tool in job.plan.agent.tools]
+    return Kit([*tools, *lookups], servers, context, shared)
 
 
 def _shared(plan: Any, desk: Desk, egress: EgressClient, scribe: Scribe, writer: Writer, deed: Deed) -> toolbox.Shared:

@@ -16,7 +16,7 @@ from turncall_blobs.keys import recording_part
 from turncall_egress import EgressClient, Wall
 from turncall_media.ambience import Ambience
 from turncall_media.errors import VendorUnusable
-from turncall_media.pipelines import toolbox
+from turncall_media.pipelines import knowing, toolbox
 from turncall_media.pipelines.answering import Answering, Gate, ModelGate
 from turncall_media.pipelines.apologies import please_repeat
 from turncall_media.pipelines.cascade import build_excuse, build_worker
@@ -27,6 +27,7 @@ from turncall_media.pipelines.ending import Ending
 from turncall_media.pipelines.faults import Faults
 from turncall_media.pipelines.giving import Giving
 from turncall_media.pipelines.kit import Kit
+from turncall_media.pipelines.knowing import Recall
 from turncall_media.pipelines.last_words import LastWords
 from turncall_media.pipelines.listening import CallerInput
 from turncall_media.pipelines.mute import Mute
@@ -52,7 +53,7 @@ from turncall_media.turns.interruption import Protection, lifted
 from turncall_media.turns.smart import Words
 from turncall_media.turns.voice import VoiceDetector
 from turncall_media.wire.stream import Wire
-from turncall_proto.agent import AgentSpec, Cascade, SpeechToSpeech
+from turncall_proto.agent import AgentSpec, Cascade, KnowledgeAuto, SpeechToSpeech
 from turncall_proto.call import CallStart
 from turncall_proto.events import TranscriptFinal, VoicemailDetected
 from turncall_proto.mcp import McpServer
@@ -170,7 +171,8 @@ def _conversation(
     kit = _kit(plan, ends, resources, story, context, giving)
     each_service(built.mind, kit.equip)
     protection = _protection(agent, story)
-    worker = _worker(plan, ends, built, resources, context, protection, kit, consent, answering)
+    recall = _recall(agent, resources, narrator, context)
+    worker = _worker(plan, ends, built, resources, context, protection, kit, consent, answering, recall)
 
     async def opening() -> None:
         narrator.started()
@@ -228,6 +230,7 @@ def _worker(
     kit: Kit,
     consent: Consent,
     answering: Answering | None,
+    recall: Recall | None,
 ) -> PipelineWorker:
     agent = plan.agent
     match agent.pipeline:
@@ -247,6 +250,7 @@ def _worker(
                 kit,
                 consent,
                 answering,
+                recall,
             )
         case SpeechToSpeech() as pipeline:
             assert isinstance(ends.speech, ModelSpeech)
@@ -265,7 +269,17 @@ def _worker(
                 kit,
                 consent,
                 answering,
+                recall,
             )
+
+
+def _recall(agent: AgentSpec, resources: Resources, narrator: Narrator, context: LLMContext) -> Recall | None:
+    links = tuple(link for link in agent.knowledge if isinstance(link, KnowledgeAuto))
+    if not links or resources.library is None:
+        return None
+    is_kept = isinstance(agent.pipeline, SpeechToSpeech)
+    clock_s = asyncio.get_running_loop().time
+    return Recall(links, resources.library, narrator, context, clock_s, is_kept=is_kept)
 
 
 def _context(agent: AgentSpec, story: Continuation) -> LLMContext:
@@ -311,7 +325,9 @@ def _kit(
             return door(server.transport, secret, wall, resources.mcp_programs)
 
         servers = ToolServers(plan.agent.mcp_servers, way, plan.call_id)
-    return Kit([function(tool) for tool in plan.agent.tools], servers, context, shared)
+    tools = [function(tool) for tool in plan.agent.tools]
+    lookups = knowing.functions(plan.agent, resources.library, ends.narrator, asyncio.get_running_loop().time)
+    return Kit([*tools, *lookups], servers, context, shared)
 
 
 def _shared(

@@ -44,6 +44,8 @@ from turncall_media.pipelines.answering import Answering
 from turncall_media.pipelines.consent import Consent
 from turncall_media.pipelines.faults import Faults
 from turncall_media.pipelines.kit import Kit, KitGate
+from turncall_media.pipelines.knowing import Recall
+from turncall_media.pipelines.knowledge_gates import KnowledgeGate
 from turncall_media.pipelines.listening import CallerInput
 from turncall_media.pipelines.mute import Mute
 from turncall_media.pipelines.patience import Patience
@@ -76,6 +78,7 @@ def build_worker(
     kit: Kit,
     consent: Consent,
     answering: Answering | None = None,
+    recall: Recall | None = None,
 ) -> PipelineWorker:
     """The pipeline of one call, not started. Pipecat's own extras (RTVI, turn tracking, idle watch) are off: they cost
     a third of the work for each frame (measured), and what they tell is told by ``narrator``."""
@@ -90,7 +93,7 @@ def build_worker(
         [
             *([Tap("Beep", answering.hear)] if answering is not None else []),
             vendors.stt,
-            Tap("Ear", _ear(narrator, faults), swallows=(InputAudioRawFrame,)),
+            Tap("Ear", _ear(narrator, faults, recall), swallows=(InputAudioRawFrame,)),
             *([answering.gate] if answering is not None else []),
             keys(keypad),
             LLMUserAggregator(context, params=turns),
@@ -101,6 +104,7 @@ def build_worker(
                 holds=lambda frame: consent.holds(frame) or mute.holds(frame),
             ),
             *([KitGate(kit)] if kit.is_awaited else []),
+            *([KnowledgeGate(recall)] if recall is not None else []),
             vendors.llm,
             mouth,
             vendors.tts,
@@ -140,13 +144,15 @@ def keys(keypad: Keypad) -> DTMFAggregator:
     )
 
 
-def _ear(narrator: Narrator, faults: Faults) -> Any:
+def _ear(narrator: Narrator, faults: Faults, recall: Recall | None) -> Any:
     def audio(frame: InputAudioRawFrame) -> None:
         narrator.usage["stt"].audio_ms += duration_ms(frame.audio, frame.sample_rate)
 
     def final(frame: TranscriptionFrame) -> None:
         faults.worked("stt")
         narrator.caller_final()
+        if recall is not None:
+            recall.heard(frame.text)
 
     def partial(frame: InterimTranscriptionFrame) -> None:
         narrator.caller_partial(frame.text)

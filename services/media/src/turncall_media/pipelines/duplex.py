@@ -38,6 +38,8 @@ from turncall_media.pipelines.cascade import keys, report, worker_of
 from turncall_media.pipelines.consent import Consent
 from turncall_media.pipelines.faults import Faults
 from turncall_media.pipelines.kit import Kit, KitGate
+from turncall_media.pipelines.knowing import Recall
+from turncall_media.pipelines.knowledge_gates import HearingGate
 from turncall_media.pipelines.last_words import LastWords
 from turncall_media.pipelines.listening import CallerInput
 from turncall_media.pipelines.mute import Mute
@@ -65,12 +67,14 @@ def build_duplex(
     kit: Kit,
     consent: Consent,
     answering: Answering | None = None,
+    recall: Recall | None = None,
 ) -> PipelineWorker:
     """The pipeline of one call, not started."""
+    knowledge = None if recall is None else HearingGate(recall, context)
     patience = Patience(partial(report, model))
     gate = answering.gate if answering is not None else None
     assert gate is None or isinstance(gate, ModelGate)
-    words = CallerWords(context, narrator, consent, gate)
+    words = CallerWords(context, narrator, consent, gate, knowledge)
     floor = Floor(narrator, speech, patience, words, mute, consent)
     mouth = Tap(
         "Mouth",
@@ -90,6 +94,7 @@ def build_duplex(
             LLMUserAggregator(context, params=turns),
             floor,
             *([KitGate(kit)] if kit.is_awaited else []),
+            *([knowledge] if knowledge is not None else []),
             model,
             mouth,
             last_words,
@@ -100,15 +105,21 @@ def build_duplex(
 
 
 class CallerWords:
-    """Keeps the places of turns whose words come later. ``gate`` gets to know all of them."""
+    """Keeps the places of turns whose words come later. ``gate`` and ``knowledge`` get to know all of them."""
 
     def __init__(
-        self, context: LLMContext, narrator: Narrator, consent: Consent, gate: ModelGate | None = None
+        self,
+        context: LLMContext,
+        narrator: Narrator,
+        consent: Consent,
+        gate: ModelGate | None = None,
+        knowledge: HearingGate | None = None,
     ) -> None:
         self._context = context
         self._narrator = narrator
         self._consent = consent
         self._gate = gate
+        self._knowledge = knowledge
         self._places: dict[int, dict[str, Any]] = {}
 
     def expect(self) -> int:
@@ -132,6 +143,8 @@ class CallerWords:
             place["content"] = frame.text
             self._narrator.caller_words(frame.turn, frame.text)
             self._consent.heard_late(frame.text)
+        if self._knowledge is not None:
+            self._knowledge.came(frame.turn, frame.text)
 
 
 class Floor(FrameProcessor):

@@ -21,6 +21,7 @@ from turncall_proto.events import (
     CommandDone,
     ContextInjected,
     DtmfReceived,
+    KnowledgeRetrieved,
     LeftOut,
     RecordingChanged,
     RecordingReady,
@@ -37,6 +38,7 @@ from turncall_proto.events import (
     VoicemailDetected,
 )
 from turncall_proto.ids import CallId, WorkerId
+from turncall_proto.knowledge import Citation
 from turncall_proto.live import TranscriptPartial
 
 Stage = Literal["stt", "llm", "tts", "speech"]
@@ -56,6 +58,33 @@ class Usage(Struct):
     characters: int = 0
     input_audio_tokens: int = 0
     output_audio_tokens: int = 0
+
+
+class Told(Struct, frozen=True, kw_only=True):
+    """What came of one look into the documents. ``waited_s`` is what a reply waited for it."""
+
+    mode: Literal["prompt", "auto", "tool"]
+    question: str = ""
+    citations: tuple[Citation, ...] = ()
+    latency_s: float = 0.0
+    waited_s: float = 0.0
+    detail: str = ""
+    tool_call_id: str = ""
+
+
+def report_knowledge(reporter: Reporter, told: Told, turn: int) -> None:
+    """States what the model was told of knowledge bases."""
+    reporter.report(
+        KnowledgeRetrieved,
+        mode=told.mode,
+        turn=turn,
+        question=told.question,
+        citations=told.citations,
+        latency_ms=round(told.latency_s * 1000),
+        waited_ms=round(told.waited_s * 1000),
+        detail=told.detail[:LONGEST_DETAIL],
+        tool_call_id=told.tool_call_id,
+    )
 
 
 class Narrator:
@@ -267,6 +296,10 @@ class Narrator:
             output=output,
             latency_ms=max(0, round(latency_s * 1000)),
         )
+
+    def informed(self, told: Told) -> None:
+        """The model was told something of knowledge bases, or nothing was found to tell."""
+        report_knowledge(self._reporter, told, self.turn)
 
     def tools_discovered(
         self, server: str, tools: tuple[str, ...], left_out: tuple[LeftOut, ...], took_s: float, why: str

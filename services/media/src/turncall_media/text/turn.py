@@ -27,11 +27,12 @@ from pipecat.processors.aggregators.llm_response_universal import LLMAssistantAg
 from turncall_media.pipelines.kit import Kit, KitGate
 from turncall_media.pipelines.succession import model_of
 from turncall_media.pipelines.tap import Tap, by_class
+from turncall_media.report.events import Told
 from turncall_media.text.thinking import Model, ModelFailed, running, service_of
 from turncall_media.tools.shape import Function, Invocation, ToolFailed
 from turncall_proto.events import LeftOut
 from turncall_proto.ids import AgentId
-from turncall_proto.job import ModelUse, ToolUsed
+from turncall_proto.job import Lookup, ModelUse, ToolUsed
 
 TELL_EVERY_S: Final = 0.05
 _UNKNOWN_FATE: Final = "It is not known whether this was done before. It is not repeated."
@@ -51,6 +52,7 @@ class Scribe:
         self.turn = 0
         self._asked: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {}
         self._used: list[ToolUsed] = []
+        self._known: list[Lookup] = []
 
     @property
     def used(self) -> tuple[ToolUsed, ...]:
@@ -73,6 +75,23 @@ class Scribe:
                 is_ok=is_ok,
                 output=output,
                 latency_ms=round(latency_s * 1000),
+            )
+        )
+
+    @property
+    def known(self) -> tuple[Lookup, ...]:
+        """What the model was told of knowledge bases."""
+        return tuple(self._known)
+
+    def informed(self, told: Told) -> None:
+        """The model was told something, or nothing was found to tell."""
+        self._known.append(
+            Lookup(
+                mode=told.mode,
+                question=told.question,
+                citations=told.citations,
+                latency_ms=round(told.latency_s * 1000),
+                detail=told.detail,
             )
         )
 

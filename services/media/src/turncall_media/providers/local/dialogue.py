@@ -14,6 +14,10 @@ from turncall_media.providers.local.script import Intent, Script, Slot, Value
 from turncall_media.providers.local.words import words
 
 END_CALL: Final = "end_call"
+KNOWN: Final = "{{known}}"
+_PASSAGE: Final = re.compile(r"\[[^\n]+\]\n")
+"""As `turncall_media.pipelines.knowing` writes them."""
+_SENTENCES: Final = re.compile(r"(?<=[.!?])\s+")
 _PLACE: Final = re.compile(r"\{\{\s*([a-z0-9_.]+)\s*\}\}")
 
 type Arguments = dict[str, str | int | float | bool]
@@ -63,7 +67,23 @@ def reply(script: Script, messages: Sequence[Mapping[str, Any]]) -> Reply:
             result = (tools.get(str(message.get("tool_call_id")), ""), text)
     if state is None:
         return Reply(text=script.greeting)
-    return state.reply if result is None else _reported(script, state, *result)
+    answer = state.reply if result is None else _reported(script, state, *result)
+    return replace(answer, text=answer.text.replace(KNOWN, known(messages))) if KNOWN in answer.text else answer
+
+
+def known(messages: Sequence[Mapping[str, Any]]) -> str:
+    """The sentence of what the agent was told from documents that shares most words with what the caller said last; of
+    equals the first one, of what was told last. Empty when nothing was told."""
+    said: frozenset[str] = frozenset()
+    told: list[str] = []
+    for message in messages:
+        text = _text(message.get("content"))
+        if message.get("role") == "user" and text:
+            said = frozenset(words(text))
+        elif message.get("role") == "system":
+            passages = [part.partition("\n")[2] for part in text.split("\n\n") if _PASSAGE.match(part)]
+            told = [sentence for passage in passages for sentence in _SENTENCES.split(passage)] + told
+    return max(told, key=lambda sentence: len(said.intersection(words(sentence))), default="")
 
 
 def _heard(script: Script, before: _State, text: str) -> _State:
@@ -185,8 +205,10 @@ def _filled(lines: Iterable[str], chosen: Mapping[str, Value], result: Mapping[s
 
     def fill(match: re.Match[str]) -> str:
         name = match.group(1)
+        if name == "known":
+            return KNOWN
         if name.startswith("result."):
-            return _shown((result or {}).get(name.removeprefix("result.")))
+            return _shown(_within(result or {}, name.removeprefix("result.").split(".")))
         value = chosen.get(name)
         return "" if value is None else value.says or value.value
 
@@ -197,6 +219,18 @@ def _argument(value: str | int | float | bool, chosen: Mapping[str, Value]) -> s
     if not isinstance(value, str):
         return value
     return _PLACE.sub(lambda match: chosen[match.group(1)].value if match.group(1) in chosen else "", value)
+
+
+def _within(value: object, path: Sequence[str]) -> object:
+    """What lies in an answer under names and places in lists: ``passages``, ``0``, ``text``."""
+    for step in path:
+        if isinstance(value, Mapping):
+            value = value.get(step)
+        elif isinstance(value, list) and step.isdigit() and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            return None
+    return value
 
 
 def _shown(value: object) -> str:
@@ -237,7 +271,7 @@ def unknown_places(script: Script) -> tuple[str, ...]:
         f"{intent.name}: {name}"
         for intent in script.intents
         for name in sorted(_places(intent))
-        if name not in {slot.name for slot in intent.slots}
+        if name not in {"known", *(slot.name for slot in intent.slots)}
         and not (name.startswith("result.") and intent.calls is not None)
     )
 

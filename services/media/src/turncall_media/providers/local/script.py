@@ -18,7 +18,8 @@ Line = Annotated[
     str,
     Meta(
         max_length=1000,
-        description="What the agent says. {{slot}} is the caller's choice; {{result.field}} is from the tool's answer.",
+        description="What the agent says. {{slot}} is the caller's choice; {{result.field}} is from the tool's answer, "
+        "as deep as need be ({{result.passages.0.text}}); {{known}} is the sentence of its knowledge that fits best.",
     ),
 ]
 
