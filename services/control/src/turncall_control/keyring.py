@@ -36,6 +36,10 @@ _STAMP = """
     update api_keys set last_used_at = now()
     where id = %s and (last_used_at is null or last_used_at < now() - %s)
 """
+_LIVES = """
+    select 1 from api_keys k join projects p on p.id = k.project_id
+    where k.id = %s and k.revoked_at is null and (k.expires_at is null or k.expires_at > now()) and p.deleted_at is null
+"""
 _REHASH = "update api_keys set hash = %s where id = %s and hash = %s"
 
 
@@ -99,6 +103,12 @@ class Keyring:
     def _opens(self, known: _Known, text: str) -> bool:
         is_it = hmac.compare_digest(known.hash, hashed(text, self._newest))
         return is_it and (known.expires_at is None or known.expires_at > datetime.now(UTC))
+
+    async def still_opens(self, key_id: KeyId) -> bool:
+        """Whether a key that opened something long is neither revoked nor expired nor of a deleted project."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(_LIVES, (ids.parsed(ids.KEY, key_id),))
+            return await cursor.fetchone() is not None
 
     def forget(self, key_id: KeyId) -> None:
         """Drops a key that was revoked here, so that this replica refuses it at once."""

@@ -6,6 +6,7 @@ import wave
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -361,6 +362,35 @@ async def test_the_feed_tells_all_from_the_first_fact_to_the_last(
     assert [event["id"] for event in events] == [str(n) for n in range(6, 6 + len(events))]
     assert events[-1]["event"] == "call.ended"
     assert msgspec.json.decode(events[-1]["data"])["data"]["reason"] == "customer_ended_call"
+
+
+async def test_a_feed_ends_with_its_key_and_with_its_call(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:
+    """Who was let in an hour ago hears nothing more once the key is revoked, also while the call is talked on; nor does
+    a follower whose call is erased."""
+    plan = await in_talk(desk, worker, sid)
+    key = {"name": "listener", "role": "viewer"}
+    made = (await desk.http.post("/v1/keys", headers=desk.bearer, json=key)).json()
+    bearer = {"Authorization": f"Bearer {made['secret']}"}
+    async with following(desk, call_id, **bearer) as listener, following(desk, call_id) as owner:
+        assert (await desk.http.delete(f"/v1/keys/{made['key']['id']}", headers=desk.bearer)).status_code == 200
+
+        async def talk() -> None:
+            for number in count():
+                await worker.publish(utterance(worker, plan, "caller", f"{number}", number, number))
+                await asyncio.sleep(0.2)
+
+        talking = asyncio.create_task(talk())
+        try:
+            async with asyncio.timeout(60):
+                await listener.rest()
+        finally:
+            talking.cancel()
+        heard = await owner.event()
+        assert heard is not None
+        await desk.execute("delete from call_events where call_id = %s", call_id.removeprefix("call_"))
+        await desk.execute("delete from epochs where call_id = %s", call_id.removeprefix("call_"))
+        await desk.execute("delete from calls where id = %s", call_id.removeprefix("call_"))
+        await owner.rest()
 
 
 async def test_a_follower_that_comes_back_misses_nothing(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:

@@ -171,10 +171,13 @@ async def follow_call(
         str | None, HeaderParameter(name="Last-Event-ID", description="The last `call_seq` that was received.")
     ] = None,
 ) -> Stream:
-    """Server-sent events: what happened so far, then what happens, until `call.ended`. The id is the `call_seq`."""
+    """Server-sent events: what happened so far, then what happens, until `call.ended`. The id is the `call_seq`.
+
+    A key that is revoked or expires stops hearing within five seconds.
+    """
     call = await repository.get(session, caller.project_id, CallId(call_id))
     after = _seq("Last-Event-ID", last_event_id) if last_event_id else 0
-    feed = Feed(plane, caller.project_id, call.id, after=after, has_internal=internal)
+    feed = Feed(plane, caller, call.id, after=after, has_internal=internal)
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     return Stream(feed.events(), media_type="text/event-stream", headers=headers)
 
