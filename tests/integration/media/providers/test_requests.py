@@ -69,7 +69,7 @@ async def test_google_speaks_the_agents_language(bench: Callable[..., Any]) -> N
 async def heard(bench: Callable[..., Any], vendor: str, duration_s: float = 1.0, **more: Any) -> tuple[Any, str]:
     """The one request for an utterance, and the words of it."""
     context = {name: more.pop(name) for name in ("language", "keyterms") if name in more}
-    async with FAKES[vendor, "stt"](transcript="book a table for two") as fake:
+    async with FAKES[vendor, "stt"](transcripts=["book a table for two"]) as fake:
         async with bench("stt", vendor, {**fake.options("stt"), **more}, **context).running() as running:
             await running.utterance(duration_s)
             said = await running.first(TranscriptionFrame)

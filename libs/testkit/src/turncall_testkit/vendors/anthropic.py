@@ -1,15 +1,13 @@
 """Anthropic's HTTP API as its streaming client sees it: v1/messages."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from turncall_testkit.vendors.manners import Kind
-from turncall_testkit.vendors.replies import INPUT_TOKENS, OUTPUT_TOKENS, Replies, Reply, words
-from turncall_testkit.vendors.serving import UNKNOWN, Desk, serving
+from turncall_testkit.vendors.replies import INPUT_TOKENS, OUTPUT_TOKENS, Reply, words
+from turncall_testkit.vendors.serving import UNKNOWN, Desk, opened
 
 _TOLD = {
     401: ("authentication_error", "invalid x-api-key"),
@@ -19,18 +17,11 @@ _TOLD = {
 
 
 class AnthropicFake(Desk):
-    """Answers with ``replies`` in turn, the last one ever after. Takes any key, or only ``key`` if given; knows every
-    model but `UNKNOWN`."""
+    """Knows every model but `UNKNOWN`."""
 
-    def __init__(
-        self, *, replies: Sequence[Reply] = (Reply(text="Hello there. How can I help you?"),), key: str = ""
-    ) -> None:
-        super().__init__(key)
-        self._replies = Replies(replies)
-
-    def options(self, kind: Kind) -> dict[str, Any]:
-        """Options for `turncall_media.providers.anthropic`."""
-        return {"base_url": self.base_url, "timeout_ms": 500}
+    def routes(self) -> list[web.RouteDef]:
+        """Where it is asked."""
+        return [web.post("/v1/messages", self.messages)]
 
     async def messages(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/messages, streamed only."""
@@ -40,20 +31,13 @@ class AnthropicFake(Desk):
         status = status or (404 if asked["model"] == UNKNOWN else 0)
         if status:
             return web.json_response(_error(*_TOLD[status]), status=status)
-        events = [_event(event) for event in _events(self._replies.next())]
+        events = [_event(event) for event in _events(self.replies.next())]
         broken = _event(_error("overloaded_error", "Overloaded"))
         return await self.stream(request, "text/event-stream", events, broken)
 
 
-@asynccontextmanager
-async def anthropic_fake(**answers: Any) -> AsyncIterator[AnthropicFake]:
-    """The fake on loopback. ``answers`` are the keyword arguments of `AnthropicFake`."""
-    fake = AnthropicFake(**answers)
-    app = web.Application(client_max_size=64 * 1024 * 1024)
-    app.router.add_post("/v1/messages", fake.messages)
-    async with serving(app, fake.stalls) as address:
-        fake.base_url = f"http://{address}"
-        yield fake
+anthropic_fake = opened(AnthropicFake)
+"""Its keyword arguments are those of `AnthropicFake`."""
 
 
 def _event(fields: dict[str, Any]) -> bytes:

@@ -1,15 +1,13 @@
 """AssemblyAI's websocket: v3/ws."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import msgspec
 from aiohttp import WSMsgType, web
 
-from turncall_testkit.vendors.manners import Asked, Kind
-from turncall_testkit.vendors.replies import INTERIM_EVERY_S, Transcripts
-from turncall_testkit.vendors.serving import UNKNOWN, Desk, serving
+from turncall_testkit.vendors.manners import Asked
+from turncall_testkit.vendors.replies import INTERIM_EVERY_S
+from turncall_testkit.vendors.serving import UNKNOWN, Desk, opened
 
 SHORTEST_S: Final = 0.05
 LONGEST_S: Final = 1.0
@@ -17,16 +15,11 @@ LONGEST_S: Final = 1.0
 
 
 class AssemblyAIFake(Desk):
-    """Hears ``transcripts`` in turn, one for each ForceEndpoint with audio before it, the last one ever after. Takes
-    any key, or only ``key`` if given; knows every model but `UNKNOWN`."""
+    """Hears for each ForceEndpoint with audio before it; knows every model but `UNKNOWN`."""
 
-    def __init__(self, *, transcripts: Sequence[str] = ("book a table for two",), key: str = "") -> None:
-        super().__init__(key)
-        self._transcripts = Transcripts(transcripts)
-
-    def options(self, kind: Kind) -> dict[str, Any]:
-        """Options for `turncall_media.providers.assemblyai`."""
-        return {"base_url": self.base_url, "timeout_ms": 500}
+    def routes(self) -> list[web.RouteDef]:
+        """Where it is asked."""
+        return [web.get("/v3/ws", self.listen)]
 
     async def listen(self, request: web.Request) -> web.StreamResponse:
         """GET /v3/ws."""
@@ -48,7 +41,7 @@ class AssemblyAIFake(Desk):
                 heard += message.data
                 if len(heard) - told_at >= 2 * INTERIM_EVERY_S * rate_hz:
                     told_at = len(heard)
-                    await self.answer(request, socket, [_turn(self._transcripts.first_word)])
+                    await self.answer(request, socket, [_turn(self.transcripts.first_word)])
                 continue
             fields = msgspec.json.decode(message.data, type=dict[str, Any])
             self.journal.append(Asked(name=fields["type"], fields=fields, audio=bytes(heard)))
@@ -58,7 +51,7 @@ class AssemblyAIFake(Desk):
             elif fields["type"] == "ForceEndpoint" and heard:
                 heard.clear()
                 told_at = 0
-                words = self._transcripts.next()
+                words = self.transcripts.next()
                 ends = [_turn(words, is_end=True)]
                 if request.query["format_turns"] == "true":
                     ends.append(_turn(f"{words.capitalize()}.", is_end=True, is_formatted=True))
@@ -66,15 +59,8 @@ class AssemblyAIFake(Desk):
         return socket
 
 
-@asynccontextmanager
-async def assemblyai_fake(**answers: Any) -> AsyncIterator[AssemblyAIFake]:
-    """The fake on loopback. ``answers`` are the keyword arguments of `AssemblyAIFake`."""
-    fake = AssemblyAIFake(**answers)
-    app = web.Application()
-    app.router.add_get("/v3/ws", fake.listen)
-    async with serving(app, fake.stalls) as address:
-        fake.base_url = f"http://{address}"
-        yield fake
+assemblyai_fake = opened(AssemblyAIFake)
+"""Its keyword arguments are those of `AssemblyAIFake`."""
 
 
 def _turn(words: str, *, is_end: bool = False, is_formatted: bool = False) -> dict[str, Any]:

@@ -2,16 +2,14 @@
 
 import struct
 from binascii import crc32
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from turncall_testkit.vendors.manners import Kind
-from turncall_testkit.vendors.replies import INPUT_TOKENS, OUTPUT_TOKENS, Replies, Reply, words
-from turncall_testkit.vendors.serving import UNKNOWN, Desk, serving
+from turncall_testkit.vendors.replies import INPUT_TOKENS, OUTPUT_TOKENS, Reply, words
+from turncall_testkit.vendors.serving import UNKNOWN, Desk, opened
 
 _STRING = 7
 """The event stream's type of a header."""
@@ -23,18 +21,11 @@ _TOLD = {
 
 
 class BedrockFake(Desk):
-    """Answers with ``replies`` in turn, the last one ever after. Takes any key, or only ``key`` if given; knows every
-    model but `UNKNOWN`."""
+    """Knows every model but `UNKNOWN`."""
 
-    def __init__(
-        self, *, replies: Sequence[Reply] = (Reply(text="Hello there. How can I help you?"),), key: str = ""
-    ) -> None:
-        super().__init__(key)
-        self._replies = Replies(replies)
-
-    def options(self, kind: Kind) -> dict[str, Any]:
-        """Options for `turncall_media.providers.aws`."""
-        return {"base_url": self.base_url, "timeout_ms": 500}
+    def routes(self) -> list[web.RouteDef]:
+        """Where it is asked."""
+        return [web.post("/model/{model}/converse-stream", self.converse)]
 
     async def converse(self, request: web.Request) -> web.StreamResponse:
         """POST /model/{model}/converse-stream."""
@@ -45,20 +36,13 @@ class BedrockFake(Desk):
         if status:
             kind, message = _TOLD[status]
             return web.json_response({"message": message}, status=status, headers={"x-amzn-ErrorType": kind})
-        events = [framed("event", name, fields) for name, fields in _events(self._replies.next())]
+        events = [framed("event", name, fields) for name, fields in _events(self.replies.next())]
         broken = framed("exception", "modelStreamErrorException", {"message": "The model failed."})
         return await self.stream(request, "application/vnd.amazon.eventstream", events, broken)
 
 
-@asynccontextmanager
-async def bedrock_fake(**answers: Any) -> AsyncIterator[BedrockFake]:
-    """The fake on loopback. ``answers`` are the keyword arguments of `BedrockFake`."""
-    fake = BedrockFake(**answers)
-    app = web.Application(client_max_size=64 * 1024 * 1024)
-    app.router.add_post("/model/{model}/converse-stream", fake.converse)
-    async with serving(app, fake.stalls) as address:
-        fake.base_url = f"http://{address}"
-        yield fake
+bedrock_fake = opened(BedrockFake)
+"""Its keyword arguments are those of `BedrockFake`."""
 
 
 def framed(kind: str, name: str, fields: dict[str, Any]) -> bytes:

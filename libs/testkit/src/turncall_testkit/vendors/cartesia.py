@@ -2,16 +2,14 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import msgspec
 from aiohttp import WSMsgType, web
 
-from turncall_testkit.vendors.manners import Asked, Kind
-from turncall_testkit.vendors.replies import INTERIM_EVERY_S, Transcripts
-from turncall_testkit.vendors.serving import UNKNOWN, Desk, cut, serving
+from turncall_testkit.vendors.manners import Asked
+from turncall_testkit.vendors.replies import INTERIM_EVERY_S
+from turncall_testkit.vendors.serving import UNKNOWN, Desk, cut, opened
 from turncall_testkit.vendors.tones import tone
 
 PIECE_S: Final = 0.1
@@ -19,26 +17,12 @@ PIECE_S: Final = 0.1
 
 
 class CartesiaFake(Desk):
-    """Speaks a tone of ``tone_hz`` for ``speech_s`` for each transcript that it is sent, with its words' times; hears
-    ``transcripts`` in turn, one for each finalize with audio before it, the last one ever after. Takes any key, or only
-    ``key`` if given; knows every voice and model but `UNKNOWN`."""
+    """Speaks for each transcript that it is sent, with its words' times; hears for each finalize with audio before it;
+    knows every voice and model but `UNKNOWN`."""
 
-    def __init__(
-        self,
-        *,
-        transcripts: Sequence[str] = ("book a table for two",),
-        tone_hz: float = 440.0,
-        speech_s: float = 1.0,
-        key: str = "",
-    ) -> None:
-        super().__init__(key)
-        self._transcripts = Transcripts(transcripts)
-        self._tone_hz = tone_hz
-        self._speech_s = speech_s
-
-    def options(self, kind: Kind) -> dict[str, Any]:
-        """Options for `turncall_media.providers.cartesia`."""
-        return {"base_url": self.base_url, "timeout_ms": 500}
+    def routes(self) -> list[web.RouteDef]:
+        """Where it is asked."""
+        return [web.get("/tts/websocket", self.speak), web.get("/stt/websocket", self.listen)]
 
     async def speak(self, request: web.Request) -> web.StreamResponse:
         """GET /tts/websocket."""
@@ -80,14 +64,14 @@ class CartesiaFake(Desk):
                 heard += message.data
                 if len(heard) - told_at >= step:
                     told_at = len(heard)
-                    await self.answer(request, socket, [_transcript(self._transcripts.first_word, is_final=False)])
+                    await self.answer(request, socket, [_transcript(self.transcripts.first_word, is_final=False)])
                 continue
             self.journal.append(Asked(name=message.data, audio=bytes(heard)))
             if message.data == "done":
                 await socket.send_json({"type": "done", "request_id": "1"})
                 await socket.close()
                 break
-            parts = self._transcripts.next().split(maxsplit=1) if heard else []
+            parts = self.transcripts.next().split(maxsplit=1) if heard else []
             heard.clear()
             told_at = 0
             pieces = [_transcript(part, is_final=True) for part in parts]
@@ -103,11 +87,11 @@ class CartesiaFake(Desk):
             await self.stalls.stall()
         await asyncio.sleep(manners.first_byte_after_s)
         rate_hz = asked["output_format"]["sample_rate"]
-        speech, step = tone(self._tone_hz, rate_hz, self._speech_s), int(2 * PIECE_S * rate_hz)
+        speech, step = tone(self.tone_hz, rate_hz, self.speech_s), int(2 * PIECE_S * rate_hz)
         pieces = [speech[start : start + step] for start in range(0, len(speech), step)]
         words = asked["transcript"].split()
-        starts = [self._speech_s * index / len(words) for index in range(len(words))]
-        ends = [*starts[1:], self._speech_s]
+        starts = [self.speech_s * index / len(words) for index in range(len(words))]
+        ends = [*starts[1:], self.speech_s]
         times = {"words": words, "start": starts, "end": ends}
         await socket.send_json({**context, "type": "timestamps", "word_timestamps": times})
         faulty = manners.fault in ("break", "cut")
@@ -120,16 +104,8 @@ class CartesiaFake(Desk):
             cut(request)
 
 
-@asynccontextmanager
-async def cartesia_fake(**answers: Any) -> AsyncIterator[CartesiaFake]:
-    """The fake on loopback. ``answers`` are the keyword arguments of `CartesiaFake`."""
-    fake = CartesiaFake(**answers)
-    app = web.Application()
-    app.router.add_get("/tts/websocket", fake.speak)
-    app.router.add_get("/stt/websocket", fake.listen)
-    async with serving(app, fake.stalls) as address:
-        fake.base_url = f"http://{address}"
-        yield fake
+cartesia_fake = opened(CartesiaFake)
+"""Its keyword arguments are those of `CartesiaFake`."""
 
 
 def _transcript(words: str, *, is_final: bool) -> dict[str, Any]:

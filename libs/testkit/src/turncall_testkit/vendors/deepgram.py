@@ -1,16 +1,15 @@
 """Deepgram's websockets: live transcription (v1/listen) and speech (v1/speak)."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 from aiohttp import WSMsgType, web
 
-from turncall_testkit.vendors.manners import Asked, Kind
-from turncall_testkit.vendors.replies import INTERIM_EVERY_S, Transcripts
-from turncall_testkit.vendors.serving import UNKNOWN, Desk, serving
+from turncall_testkit.vendors.manners import Asked
+from turncall_testkit.vendors.replies import INTERIM_EVERY_S
+from turncall_testkit.vendors.serving import UNKNOWN, Desk, opened
 from turncall_testkit.vendors.tones import tone
 
 PIECE_S: Final = 0.1
@@ -18,28 +17,16 @@ PIECE_S: Final = 0.1
 
 
 class DeepgramFake(Desk):
-    """Hears ``transcripts`` in turn, one for each Finalize with audio before it, the last one ever after; speaks a tone
-    of ``tone_hz`` for ``speech_s`` at each Flush with text before it. Takes any key, or only ``key`` if given. With a
-    ``floor`` it hears nothing in audio whose peak is not above it."""
+    """Hears for each Finalize with audio before it; speaks at each Flush with text before it. With a ``floor`` it hears
+    nothing in audio whose peak is not above it."""
 
-    def __init__(
-        self,
-        *,
-        transcripts: Sequence[str] = ("book a table for two",),
-        tone_hz: float = 440.0,
-        speech_s: float = 1.0,
-        key: str = "",
-        floor: int = -1,
-    ) -> None:
-        super().__init__(key)
-        self._transcripts = Transcripts(transcripts)
-        self._tone_hz = tone_hz
-        self._speech_s = speech_s
+    def __init__(self, *, floor: int = -1, **answers: Any) -> None:
+        super().__init__(**answers)
         self._floor = floor
 
-    def options(self, kind: Kind) -> dict[str, Any]:
-        """Options for `turncall_media.providers.deepgram`."""
-        return {"base_url": self.base_url, "timeout_ms": 500}
+    def routes(self) -> list[web.RouteDef]:
+        """Where it is asked."""
+        return [web.get("/v1/listen", self.listen), web.get("/v1/speak", self.speak)]
 
     async def listen(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/listen."""
@@ -55,11 +42,11 @@ class DeepgramFake(Desk):
                 sounding += len(message.data) if self._floor < 0 or _peak(message.data) > self._floor else 0
                 if sounding - told_at >= step and request.query.get("interim_results") == "true":
                     told_at = sounding
-                    await self.answer(request, socket, [_results(self._transcripts.first_word, is_final=False)])
+                    await self.answer(request, socket, [_results(self.transcripts.first_word, is_final=False)])
                 continue
             kind = self._note(message.data, bytes(heard))
             if kind == "Finalize":
-                transcript = self._transcripts.next() if sounding else ""
+                transcript = self.transcripts.next() if sounding else ""
                 heard.clear()
                 told_at = sounding = 0
                 await self.answer(request, socket, [_results(transcript, is_final=True)])
@@ -75,7 +62,7 @@ class DeepgramFake(Desk):
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         rate_hz, has_text = int(request.query["sample_rate"]), False
-        speech, step = tone(self._tone_hz, rate_hz, self._speech_s), int(2 * PIECE_S * rate_hz)
+        speech, step = tone(self.tone_hz, rate_hz, self.speech_s), int(2 * PIECE_S * rate_hz)
         pieces = [speech[start : start + step] for start in range(0, len(speech), step)]
         async for message in socket:
             kind = self._note(message.data, b"")
@@ -114,16 +101,8 @@ class DeepgramFake(Desk):
         return name
 
 
-@asynccontextmanager
-async def deepgram_fake(**answers: Any) -> AsyncIterator[DeepgramFake]:
-    """The fake on loopback. ``answers`` are the keyword arguments of `DeepgramFake`."""
-    fake = DeepgramFake(**answers)
-    app = web.Application()
-    app.router.add_get("/v1/listen", fake.listen)
-    app.router.add_get("/v1/speak", fake.speak)
-    async with serving(app, fake.stalls) as address:
-        fake.base_url = f"http://{address}"
-        yield fake
+deepgram_fake = opened(DeepgramFake)
+"""Its keyword arguments are those of `DeepgramFake`."""
 
 
 def _peak(audio: bytes) -> int:

@@ -3,16 +3,14 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
-from turncall_testkit.vendors.manners import Asked, Kind
-from turncall_testkit.vendors.replies import INTERIM_EVERY_S, Transcripts
-from turncall_testkit.vendors.serving import UNKNOWN, Desk, cut, serving
+from turncall_testkit.vendors.manners import Asked
+from turncall_testkit.vendors.replies import INTERIM_EVERY_S
+from turncall_testkit.vendors.serving import UNKNOWN, Desk, cut, opened
 from turncall_testkit.vendors.tones import tone
 
 PIECE_S: Final = 0.1
@@ -20,26 +18,15 @@ PIECE_S: Final = 0.1
 
 
 class ElevenLabsFake(Desk):
-    """Speaks a tone of ``tone_hz`` for ``speech_s`` for each text that it is sent, with its characters spread over it;
-    hears ``transcripts`` in turn, one for each commit with audio before it, the last one ever after. Takes any key, or
-    only ``key`` if given; knows every voice and model but `UNKNOWN`."""
+    """Speaks for each text that it is sent, with its characters spread over it; hears for each commit with audio before
+    it; knows every voice and model but `UNKNOWN`."""
 
-    def __init__(
-        self,
-        *,
-        transcripts: Sequence[str] = ("book a table for two",),
-        tone_hz: float = 440.0,
-        speech_s: float = 1.0,
-        key: str = "",
-    ) -> None:
-        super().__init__(key)
-        self._transcripts = Transcripts(transcripts)
-        self._tone_hz = tone_hz
-        self._speech_s = speech_s
-
-    def options(self, kind: Kind) -> dict[str, Any]:
-        """Options for `turncall_media.providers.elevenlabs`."""
-        return {"base_url": self.base_url, "timeout_ms": 500}
+    def routes(self) -> list[web.RouteDef]:
+        """Where it is asked."""
+        return [
+            web.get("/v1/text-to-speech/{voice}/multi-stream-input", self.speak),
+            web.get("/v1/speech-to-text/realtime", self.listen),
+        ]
 
     async def speak(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/text-to-speech/{voice}/multi-stream-input."""
@@ -87,13 +74,13 @@ class ElevenLabsFake(Desk):
             heard += base64.b64decode(asked["audio_base_64"])
             if asked["commit"]:
                 self.journal.append(Asked(name="commit", fields=asked, audio=bytes(heard)))
-                words = self._transcripts.next() if heard else ""
+                words = self.transcripts.next() if heard else ""
                 heard.clear()
                 told_at = 0
                 await self.answer(request, socket, [{"message_type": "committed_transcript", "text": words}])
             elif len(heard) - told_at >= 2 * INTERIM_EVERY_S * asked["sample_rate"]:
                 told_at = len(heard)
-                partial = {"message_type": "partial_transcript", "text": self._transcripts.first_word}
+                partial = {"message_type": "partial_transcript", "text": self.transcripts.first_word}
                 await self.answer(request, socket, [partial])
         return socket
 
@@ -105,7 +92,7 @@ class ElevenLabsFake(Desk):
         if manners.fault == "stall":
             await self.stalls.stall()
         await asyncio.sleep(manners.first_byte_after_s)
-        speech, step = tone(self._tone_hz, rate_hz, self._speech_s), int(2 * PIECE_S * rate_hz)
+        speech, step = tone(self.tone_hz, rate_hz, self.speech_s), int(2 * PIECE_S * rate_hz)
         pieces = [speech[start : start + step] for start in range(0, len(speech), step)]
         faulty = manners.fault in ("break", "cut")
         share = -(-len(text) // len(pieces))
@@ -126,13 +113,5 @@ class ElevenLabsFake(Desk):
             cut(request)
 
 
-@asynccontextmanager
-async def elevenlabs_fake(**answers: Any) -> AsyncIterator[ElevenLabsFake]:
-    """The fake on loopback. ``answers`` are the keyword arguments of `ElevenLabsFake`."""
-    fake = ElevenLabsFake(**answers)
-    app = web.Application()
-    app.router.add_get("/v1/text-to-speech/{voice}/multi-stream-input", fake.speak)
-    app.router.add_get("/v1/speech-to-text/realtime", fake.listen)
-    async with serving(app, fake.stalls) as address:
-        fake.base_url = f"http://{address}"
-        yield fake
+elevenlabs_fake = opened(ElevenLabsFake)
+"""Its keyword arguments are those of `ElevenLabsFake`."""

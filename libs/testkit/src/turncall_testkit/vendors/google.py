@@ -3,16 +3,14 @@
 import base64
 import io
 import wave
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from turncall_testkit.vendors.manners import Kind
-from turncall_testkit.vendors.replies import INPUT_TOKENS, OUTPUT_TOKENS, Replies, Reply, words
-from turncall_testkit.vendors.serving import UNKNOWN, Desk, serving
+from turncall_testkit.vendors.replies import INPUT_TOKENS, OUTPUT_TOKENS, Reply, words
+from turncall_testkit.vendors.serving import UNKNOWN, Desk, opened
 from turncall_testkit.vendors.tones import tone
 
 _TOLD = {
@@ -24,27 +22,15 @@ _TOLD = {
 
 
 class GoogleFake(Desk):
-    """Answers with ``replies`` in turn, the last one ever after; hears ``transcript`` in any sound; speaks a tone of
-    ``tone_hz`` for ``speech_s``. Takes any key, or only ``key`` if given; knows every model and voice but `UNKNOWN`."""
+    """Hears in any sound; knows every model and voice but `UNKNOWN`."""
 
-    def __init__(
-        self,
-        *,
-        replies: Sequence[Reply] = (Reply(text="Hello there. How can I help you?"),),
-        transcript: str = "book a table for two",
-        tone_hz: float = 440.0,
-        speech_s: float = 1.0,
-        key: str = "",
-    ) -> None:
-        super().__init__(key)
-        self._replies = Replies(replies)
-        self._transcript = transcript
-        self._tone_hz = tone_hz
-        self._speech_s = speech_s
-
-    def options(self, kind: Kind) -> dict[str, Any]:
-        """Options for `turncall_media.providers.google`."""
-        return {"base_url": self.base_url, "timeout_ms": 500}
+    def routes(self) -> list[web.RouteDef]:
+        """Where it is asked."""
+        return [
+            web.post("/v1/models/{model}:streamGenerateContent", self.generate),
+            web.post("/v1/speech:recognize", self.recognize),
+            web.post("/v1/text:synthesize", self.synthesize),
+        ]
 
     async def generate(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/models/{model}:streamGenerateContent."""
@@ -52,7 +38,7 @@ class GoogleFake(Desk):
         refusal = self._refusal(request, asked, unknown=request.match_info["model"])
         if refusal is not None:
             return refusal
-        events = [b"data: " + msgspec.json.encode(event) + b"\r\n\r\n" for event in _events(self._replies.next())]
+        events = [b"data: " + msgspec.json.encode(event) + b"\r\n\r\n" for event in _events(self.replies.next())]
         broken = b"data: " + msgspec.json.encode(_error(503)) + b"\r\n\r\n"
         return await self.stream(request, "text/event-stream", events, broken)
 
@@ -63,7 +49,7 @@ class GoogleFake(Desk):
         refusal = self._refusal(request, asked["config"], unknown=asked["config"]["model"], audio=audio)
         if refusal is not None:
             return refusal
-        first, _, rest = self._transcript.partition(" ")
+        first, _, rest = self.transcripts.next().partition(" ")
         results = [{"alternatives": [{"transcript": part, "confidence": 0.9}]} for part in (first, f" {rest}")]
         return await self._whole(request, {"results": results, "totalBilledTime": "1s"})
 
@@ -76,7 +62,7 @@ class GoogleFake(Desk):
         rate_hz, file = asked["audioConfig"]["sampleRateHertz"], io.BytesIO()
         with wave.open(file, "wb") as sound:
             sound.setparams((1, 2, rate_hz, 0, "NONE", ""))
-            sound.writeframes(tone(self._tone_hz, rate_hz, self._speech_s))
+            sound.writeframes(tone(self.tone_hz, rate_hz, self.speech_s))
         return await self._whole(request, {"audioContent": base64.b64encode(file.getvalue()).decode()})
 
     async def _whole(self, request: web.Request, answer: dict[str, Any]) -> web.StreamResponse:
@@ -92,17 +78,8 @@ class GoogleFake(Desk):
         return web.json_response(_error(status), status=status) if status else None
 
 
-@asynccontextmanager
-async def google_fake(**answers: Any) -> AsyncIterator[GoogleFake]:
-    """The fake on loopback. ``answers`` are the keyword arguments of `GoogleFake`."""
-    fake = GoogleFake(**answers)
-    app = web.Application(client_max_size=64 * 1024 * 1024)
-    app.router.add_post("/v1/models/{model}:streamGenerateContent", fake.generate)
-    app.router.add_post("/v1/speech:recognize", fake.recognize)
-    app.router.add_post("/v1/text:synthesize", fake.synthesize)
-    async with serving(app, fake.stalls) as address:
-        fake.base_url = f"http://{address}"
-        yield fake
+google_fake = opened(GoogleFake)
+"""Its keyword arguments are those of `GoogleFake`."""
 
 
 def _error(status: int) -> dict[str, Any]:

@@ -3,17 +3,16 @@
 import asyncio
 import base64
 import itertools
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 from aiohttp import WSMsgType, web
 
-from turncall_testkit.vendors.manners import Asked, Kind
+from turncall_testkit.vendors.manners import Asked
 from turncall_testkit.vendors.replies import INPUT_TOKENS, OUTPUT_TOKENS, Reply
-from turncall_testkit.vendors.serving import UNKNOWN, cut, serving
-from turncall_testkit.vendors.talking import SILENCE_MS, TalkingDesk
+from turncall_testkit.vendors.serving import UNKNOWN, cut, opened
+from turncall_testkit.vendors.talking import TalkingDesk
 
 PATH: Final = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
 RATE_HZ: Final = 24_000
@@ -41,9 +40,9 @@ class GeminiLiveFake(TalkingDesk):
         self.live: set[_Session] = set()
         self.numbers = itertools.count(1)
 
-    def options(self, kind: Kind) -> dict[str, Any]:
-        """Options for `turncall_media.providers.google.speech`."""
-        return {"base_url": self.base_url, "timeout_ms": SILENCE_MS}
+    def routes(self) -> list[web.RouteDef]:
+        """Where it is asked."""
+        return [web.get(PATH, self.serve)]
 
     async def expire(self) -> None:
         """Each connection ends after some minutes, and is told so a little before."""
@@ -267,12 +266,5 @@ _USAGE: Final = {
 }
 
 
-@asynccontextmanager
-async def gemini_live_fake(**answers: Any) -> AsyncIterator[GeminiLiveFake]:
-    """The fake on loopback. ``answers`` are the keyword arguments of `TalkingDesk`."""
-    fake = GeminiLiveFake(**answers)
-    app = web.Application()
-    app.router.add_get(PATH, fake.serve)
-    async with serving(app, fake.stalls) as address:
-        fake.base_url = f"http://{address}"
-        yield fake
+gemini_live_fake = opened(GeminiLiveFake)
+"""Its keyword arguments are those of `GeminiLiveFake`."""

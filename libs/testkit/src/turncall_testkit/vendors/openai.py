@@ -4,16 +4,15 @@ import io
 import re
 import wave
 import zlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
 from turncall_testkit.vendors.manners import Kind
-from turncall_testkit.vendors.replies import INPUT_TOKENS, OUTPUT_TOKENS, Replies, Reply, words
-from turncall_testkit.vendors.serving import UNKNOWN, Desk, serving
+from turncall_testkit.vendors.replies import INPUT_TOKENS, OUTPUT_TOKENS, Reply, words
+from turncall_testkit.vendors.serving import UNKNOWN, Desk, opened
 from turncall_testkit.vendors.tones import tone
 
 RATE_HZ: Final = 24_000
@@ -24,26 +23,23 @@ DIMENSIONS: Final = 96
 
 
 class OpenAIFake(Desk):
-    """Answers chat requests with ``replies`` in turn, the last one ever after; hears ``transcript`` in any sound;
-    speaks a tone of ``tone_hz`` for ``speech_s``. Takes any key, or only ``key`` if given."""
+    """Hears in any sound."""
 
-    def __init__(
-        self,
-        *,
-        replies: Sequence[Reply] = (Reply(text="Hello there. How can I help you?"),),
-        transcript: str = "book a table for two",
-        tone_hz: float = 440.0,
-        speech_s: float = 1.0,
-        key: str = "",
-    ) -> None:
-        super().__init__(key)
-        self._replies = Replies(replies)
-        self._transcript = transcript
-        self._speech = tone(tone_hz, RATE_HZ, speech_s)
+    PATH = "/v1"
 
     def options(self, kind: Kind) -> dict[str, Any]:
         """Options for `turncall_media.providers.openai`."""
         return {"base_url": self.base_url, "model": _MODEL, "timeout_ms": 500}
+
+    def routes(self) -> list[web.RouteDef]:
+        """Where it is asked."""
+        return [
+            web.post("/v1/chat/completions", self.chat),
+            web.post("/v1/audio/transcriptions", self.transcribe),
+            web.post("/v1/audio/speech", self.speak),
+            web.post("/v1/embeddings", self.embed),
+            web.get("/v1/models", self.models),
+        ]
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/chat/completions, streamed only."""
@@ -52,7 +48,7 @@ class OpenAIFake(Desk):
             return refusal
         if asked.get("stream") is not True:
             return _error(400, "invalid_request_error", "this server only streams")
-        reply = self._replies.next()
+        reply = self.replies.next()
         chunks = list(_chunks(reply, bool(asked.get("stream_options", {}).get("include_usage"))))
         events = [b"data: " + msgspec.json.encode(chunk) + b"\n\n" for chunk in chunks]
         broken = b'data: {"error": {"message": "the model is gone", "type": "server_error"}}\n\n'
@@ -70,7 +66,9 @@ class OpenAIFake(Desk):
             audio = sound.readframes(sound.getnframes())
         if (refusal := self._refusal(request, fields, audio)) is not None:
             return refusal
-        return await self.stream(request, "application/json", [msgspec.json.encode({"text": self._transcript})], b"")
+        return await self.stream(
+            request, "application/json", [msgspec.json.encode({"text": self.transcripts.next()})], b""
+        )
 
     async def speak(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/audio/speech, raw PCM only, in pieces that end within a sample."""
@@ -79,7 +77,8 @@ class OpenAIFake(Desk):
             return refusal
         if asked.get("response_format") != "pcm":
             return _error(400, "invalid_request_error", "this server only speaks pcm")
-        pieces = [self._speech[start : start + 1201] for start in range(0, len(self._speech), 1201)]
+        speech = tone(self.tone_hz, RATE_HZ, self.speech_s)
+        pieces = [speech[start : start + 1201] for start in range(0, len(speech), 1201)]
         return await self.stream(request, "audio/pcm", pieces, b"")
 
     async def embed(self, request: web.Request) -> web.StreamResponse:
@@ -115,19 +114,8 @@ class OpenAIFake(Desk):
         return None
 
 
-@asynccontextmanager
-async def openai_fake(**answers: Any) -> AsyncIterator[OpenAIFake]:
-    """The fake on loopback. ``answers`` are the keyword arguments of `OpenAIFake`."""
-    fake = OpenAIFake(**answers)
-    app = web.Application(client_max_size=64 * 1024 * 1024)
-    app.router.add_post("/v1/chat/completions", fake.chat)
-    app.router.add_post("/v1/audio/transcriptions", fake.transcribe)
-    app.router.add_post("/v1/audio/speech", fake.speak)
-    app.router.add_post("/v1/embeddings", fake.embed)
-    app.router.add_get("/v1/models", fake.models)
-    async with serving(app, fake.stalls) as address:
-        fake.base_url = f"http://{address}/v1"
-        yield fake
+openai_fake = opened(OpenAIFake)
+"""Its keyword arguments are those of `OpenAIFake`."""
 
 
 def _chunks(reply: Reply, has_usage: bool) -> Iterator[dict[str, Any]]:

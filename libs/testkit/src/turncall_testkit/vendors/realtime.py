@@ -3,8 +3,8 @@
 import asyncio
 import base64
 import itertools
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +14,7 @@ from aiohttp import WSMsgType, web
 from turncall_phone import mulaw
 from turncall_testkit.vendors.manners import Asked, Kind
 from turncall_testkit.vendors.replies import Call, Reply
-from turncall_testkit.vendors.serving import UNKNOWN, cut, serving
+from turncall_testkit.vendors.serving import UNKNOWN, cut, opened
 from turncall_testkit.vendors.talking import PIECE_S, SILENCE_MS, TalkingDesk
 
 LEAST_COMMIT_S: Final = 0.1
@@ -35,6 +35,8 @@ class Refused(Exception):
 class RealtimeFake(TalkingDesk):
     """``truncated`` is how many ms of each item were heard."""
 
+    PATH = "/v1"
+
     def __init__(self, **answers: Any) -> None:
         super().__init__(**answers)
         self.truncated: dict[str, int] = {}
@@ -44,6 +46,10 @@ class RealtimeFake(TalkingDesk):
     def options(self, kind: Kind) -> dict[str, Any]:
         """Options for `turncall_media.providers.openai.speech`."""
         return {"base_url": self.base_url, "model": "fake-1", "timeout_ms": SILENCE_MS}
+
+    def routes(self) -> list[web.RouteDef]:
+        """Where it is asked."""
+        return [web.get("/v1/realtime", self.serve)]
 
     async def expire(self) -> None:
         """What happens to each session after an hour."""
@@ -310,12 +316,5 @@ class _Session:
         return f"{kind}_{next(self._fake.numbers)}"
 
 
-@asynccontextmanager
-async def realtime_fake(**answers: Any) -> AsyncIterator[RealtimeFake]:
-    """The fake on loopback. ``answers`` are the keyword arguments of `RealtimeFake`."""
-    fake = RealtimeFake(**answers)
-    app = web.Application()
-    app.router.add_get("/v1/realtime", fake.serve)
-    async with serving(app, fake.stalls) as address:
-        fake.base_url = f"http://{address}/v1"
-        yield fake
+realtime_fake = opened(RealtimeFake)
+"""Its keyword arguments are those of `RealtimeFake`."""

@@ -1,16 +1,19 @@
 """An aiohttp application on a free port of loopback, whose stalled answers end with it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, Final
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, ClassVar, Final
 
 from aiohttp import web
 
-from turncall_testkit.vendors.manners import Asked, Manners
+from turncall_testkit.vendors.manners import Asked, Kind, Manners
+from turncall_testkit.vendors.replies import Replies, Reply, Transcripts
 
 UNKNOWN: Final = "nobody"
 """The voice, or the model, that no fake knows."""
+LARGEST_REQUEST: Final = 64 * 1024 * 1024
 
 
 class Stalls:
@@ -49,15 +52,40 @@ def cut(request: web.Request) -> None:
         request.transport.abort()
 
 
-class Desk:
-    """What every fake has: its manners, what it was asked, and ``key``, the only one that it takes; any if empty."""
+class Desk(ABC):
+    """What every fake has: its manners, what it was asked, and what it answers. Answers with ``replies`` and hears
+    ``transcripts``, each in turn, the last one ever after; speaks a tone of ``tone_hz`` for ``speech_s``. Takes any
+    key, or only ``key`` if given."""
 
-    def __init__(self, key: str) -> None:
+    PATH: ClassVar[str] = ""
+    """Of the URL that its vendor is given."""
+
+    def __init__(
+        self,
+        *,
+        replies: Sequence[Reply] = (Reply(text="Hello there. How can I help you?"),),
+        transcripts: Sequence[str] = ("book a table for two",),
+        tone_hz: float = 440.0,
+        speech_s: float = 1.0,
+        key: str = "",
+    ) -> None:
         self.base_url = ""
         self.manners = Manners()
         self.journal: list[Asked] = []
         self.stalls = Stalls()
+        self.replies = Replies(replies)
+        self.transcripts = Transcripts(transcripts)
+        self.tone_hz = tone_hz
+        self.speech_s = speech_s
         self._key = key
+
+    @abstractmethod
+    def routes(self) -> list[web.RouteDef]:
+        """Where it is asked."""
+
+    def options(self, kind: Kind) -> dict[str, Any]:
+        """The least options that lead its vendor's ``kind`` here, with a short timeout."""
+        return {"base_url": self.base_url, "timeout_ms": 500}
 
     def received(self, request: web.Request, key: str, fields: Mapping[str, Any], audio: bytes = b"") -> int:
         """Notes a request. The HTTP status that it is refused with, or 0."""
@@ -105,3 +133,18 @@ class Desk:
             await socket.close(code=1011, message=b"internal error")
         elif manners.fault == "cut":
             cut(request)
+
+
+def opened[**P, D: Desk](make: Callable[P, D]) -> Callable[P, AbstractAsyncContextManager[D]]:
+    """How a fake is started: ``async with start(**answers) as fake``, on loopback meanwhile."""
+
+    @asynccontextmanager
+    async def start(*args: P.args, **answers: P.kwargs) -> AsyncIterator[D]:
+        desk = make(*args, **answers)
+        app = web.Application(client_max_size=LARGEST_REQUEST)
+        app.add_routes(desk.routes())
+        async with serving(app, desk.stalls) as address:
+            desk.base_url = f"http://{address}{desk.PATH}"
+            yield desk
+
+    return start

@@ -1,10 +1,11 @@
 """What the fakes of models that hear and speak have in common, whatever protocol they speak."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Final
 
-from turncall_testkit.vendors.replies import Replies, Reply, Transcripts, words
+from turncall_testkit.vendors.manners import Kind
+from turncall_testkit.vendors.replies import words
 from turncall_testkit.vendors.serving import Desk
 from turncall_testkit.vendors.tones import tone
 
@@ -15,31 +16,21 @@ SILENCE_MS: Final = 2000
 
 
 class TalkingDesk(Desk):
-    """Replies to spoken turns with ``replies`` and hears ``transcripts``, each in turn, the last one ever after; speaks
-    a tone of ``tone_hz`` for ``speech_s``. What it is told to say exactly, it says. A transcript comes
-    ``words_after_s`` behind its turn. Takes any key, or only ``key`` if given.
+    """Replies to spoken turns; what it is told to say exactly, it says. A transcript comes ``words_after_s`` behind its
+    turn.
 
     ``sessions`` are the configurations that were asked for, ``conversation`` is what the newest session knows.
     """
 
-    def __init__(
-        self,
-        *,
-        replies: Sequence[Reply] = (Reply(text="Hello there. How can I help you?"),),
-        transcripts: Sequence[str] = ("book a table for two",),
-        words_after_s: float = 0.0,
-        tone_hz: float = 440.0,
-        speech_s: float = 1.0,
-        key: str = "",
-    ) -> None:
-        super().__init__(key)
-        self.replies = Replies(replies)
-        self.transcripts = Transcripts(transcripts)
+    def __init__(self, *, words_after_s: float = 0.0, **answers: Any) -> None:
+        super().__init__(**answers)
         self.words_after_s = words_after_s
-        self.tone_hz = tone_hz
-        self.speech_s = speech_s
         self.conversation: list[dict[str, Any]] = []
         self.sessions: list[dict[str, Any]] = []
+
+    def options(self, kind: Kind) -> dict[str, Any]:
+        """With more patience."""
+        return super().options(kind) | {"timeout_ms": SILENCE_MS}
 
     @abstractmethod
     async def expire(self) -> None:

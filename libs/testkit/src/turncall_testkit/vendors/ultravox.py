@@ -1,18 +1,17 @@
 """Ultravox's calls: api/calls, and the websocket at which one is joined. It has an ear of its own."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 from aiohttp import WSMsgType, web
 
-from turncall_testkit.vendors.manners import Asked, Kind
+from turncall_testkit.vendors.manners import Asked
 from turncall_testkit.vendors.replies import Reply
-from turncall_testkit.vendors.serving import UNKNOWN, cut, serving
-from turncall_testkit.vendors.talking import SILENCE_MS, TalkingDesk
+from turncall_testkit.vendors.serving import UNKNOWN, cut, opened
+from turncall_testkit.vendors.talking import TalkingDesk
 
 LEAST_SPEECH_S: Final = 0.1
 LOUD: Final = 1000
@@ -29,9 +28,9 @@ class UltravoxFake(TalkingDesk):
         self.played_s = 0.05
         self.live: set[_Joined] = set()
 
-    def options(self, kind: Kind) -> dict[str, Any]:
-        """Options for `turncall_media.providers.ultravox.speech`."""
-        return {"base_url": self.base_url, "timeout_ms": SILENCE_MS}
+    def routes(self) -> list[web.RouteDef]:
+        """Where it is asked."""
+        return [web.post("/api/calls", self.create), web.get("/join/{number}", self.join)]
 
     async def expire(self) -> None:
         """Each call has its longest duration."""
@@ -210,13 +209,5 @@ class _Joined:
                 await self._socket.send_json({"type": kind, **fields})
 
 
-@asynccontextmanager
-async def ultravox_fake(**answers: Any) -> AsyncIterator[UltravoxFake]:
-    """The fake on loopback. ``answers`` are the keyword arguments of `TalkingDesk`."""
-    fake = UltravoxFake(**answers)
-    app = web.Application()
-    app.router.add_post("/api/calls", fake.create)
-    app.router.add_get("/join/{number}", fake.join)
-    async with serving(app, fake.stalls) as address:
-        fake.base_url = f"http://{address}"
-        yield fake
+ultravox_fake = opened(UltravoxFake)
+"""Its keyword arguments are those of `UltravoxFake`."""

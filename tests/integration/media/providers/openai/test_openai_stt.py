@@ -12,7 +12,7 @@ from turncall_testkit.vendors import Manners, openai_fake, pitch_hz
 async def test_speech_becomes_one_final_transcript(bench: Callable[..., Any]) -> None:
     """What was said between the start and the end of speech is transcribed once, as final."""
     async with (
-        openai_fake(transcript=" a table for two ") as fake,
+        openai_fake(transcripts=[" a table for two "]) as fake,
         bench("stt", "openai", fake.options("stt")).running() as running,
     ):
         await running.utterance()
@@ -61,7 +61,7 @@ async def test_options_reach_the_server(bench: Callable[..., Any]) -> None:
 
 async def test_silence_makes_no_transcript(bench: Callable[..., Any]) -> None:
     """An empty answer is nothing said, and no error."""
-    async with openai_fake(transcript="") as fake, bench("stt", "openai", fake.options("stt")).running() as running:
+    async with openai_fake(transcripts=[""]) as fake, bench("stt", "openai", fake.options("stt")).running() as running:
         await running.utterance(0.2)
         await running.until(lambda: fake.journal)
         fake.manners = Manners(fault="refuse_key")
