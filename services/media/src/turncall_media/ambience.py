@@ -1,6 +1,7 @@
 """What is heard behind the agent: a room, made of noise by a fixed seed, so that nobody's recording is played.
 
-A loop repeats without a seam, since it is made in the frequency domain. It is made once in a process, in 40 ms at most.
+A loop repeats without a seam, since it is made in the frequency domain. It is made once in a process, in 40 ms at most:
+before the first call, by `warm`.
 """
 
 from collections.abc import Callable
@@ -57,6 +58,12 @@ def _widened(samples: _Samples, sound: Sound) -> _Samples:
     """The same loop, as long, at another rate: made of its spectrum, so that there is still no seam."""
     times = sound.rate_hz // TELEPHONE.rate_hz
     return samples if times == 1 else np.fft.irfft(np.fft.rfft(samples), times * LOOP) * times
+
+
+def warm() -> None:
+    """Makes all rooms. Blocks."""
+    for room in _ROOMS:
+        loop(room)
 
 
 def _level(sound: _Samples) -> _Samples:

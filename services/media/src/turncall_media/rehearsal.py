@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from msgspec import Struct, json
 
+from turncall_media import ambience
 from turncall_media.errors import MediaError
 from turncall_media.seams import MediaSocket, Reporter, Resources, SocketClosed
 from turncall_media.session import Station
@@ -48,6 +49,7 @@ class NotReady(MediaError):
 
 async def rehearse(station: Station, agent: AgentSpec) -> float:
     """Runs ``agent`` until its first words and hangs up; seconds until those words. Raises `NotReady`."""
+    ambience.warm()
     line = _EmptyLine()
     wire = TwilioWire(line)
     loop = asyncio.get_running_loop()

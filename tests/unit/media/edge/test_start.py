@@ -2,9 +2,11 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from typing import get_args
 
 import pytest
 
+from turncall_media import ambience
 from turncall_media.background import keep_running
 from turncall_media.errors import VendorUnusable
 from turncall_media.rehearsal import WITHIN_S, NotReady, rehearse
@@ -54,6 +56,17 @@ def test_a_rehearsal_lasts_until_the_first_words(edge):
     """The silent caller listens, hangs up at the first audio, and the time until then is the answer."""
     first_words_s = virtual_time.run(rehearsed(edge, lambda wire: Greeter(wire, after_s=0.7)))
     assert first_words_s == pytest.approx(0.7, abs=0.05)
+
+
+def test_rooms_are_made_before_the_first_call(edge):
+    """Nobody's first words wait for the room that is heard behind them."""
+    ambience.loop.cache_clear()
+    virtual_time.run(rehearsed(edge, lambda wire: Greeter(wire, after_s=0.1)))
+    made = ambience.loop.cache_info().misses
+    assert made > 0
+    for room in get_args(ambience.Room):
+        ambience.Ambience(room, 0.5)
+    assert ambience.loop.cache_info().misses == made
 
 
 def test_a_rehearsal_without_words_ends(edge):
