@@ -1,6 +1,7 @@
 """One suite for each kind of vendor, passed by every vendor found on disk: the local ones as they are, the others
 against their fakes. Those that want a model have tests of their own."""
 
+import re
 import wave
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -58,6 +59,8 @@ SCRIPT: Final = {
     ]
 }
 SPEAKS_ANY: Final[set[tuple[Kind, str]]] = set()
+HAS_NO_LANGUAGE: Final[set[tuple[Kind, str]]] = {("tts", "deepgram"), ("tts", "openai")}
+"""Its voices speak the language of the text."""
 LOCAL_OPTIONS: Final[dict[Kind, dict[str, Any]]] = {
     "stt": {"phrases": ["on Tuesday", "at ten o'clock"]},
     "llm": {"script": SCRIPT},
@@ -121,6 +124,26 @@ def usages(running: Any) -> list[LLMTokenUsage]:
 def text_of(running: Any, since: int) -> str:
     """What the model wrote after so many pieces."""
     return "".join(frame.text for frame in running.got(LLMTextFrame)[since:])
+
+
+@pytest.mark.proves("agent.language")
+@pytest.mark.parametrize(("kind", "vendor"), [one for one in HOSTED if one[0] != "llm" and one not in HAS_NO_LANGUAGE])
+async def test_the_agents_language_reaches_the_vendor(bench: Callable[..., Any], kind: Kind, vendor: str) -> None:
+    """Who hears or speaks is asked for it by its tag, with a region where the vendor knows none without; or for a model
+    of other languages than English."""
+    tag = re.compile(r"'de(-DE)?(-[\w-]+)?'|multilingual")
+    async with (
+        serving(kind, vendor) as (options, fake),
+        bench(kind, vendor, options, language="de").running() as running,
+    ):
+        await give_work(running, kind)
+        await running.until(lambda: tag.search(asked_of(fake)))
+        assert running.errors == []
+
+
+def asked_of(fake: Any) -> str:
+    """All that a vendor was asked, as text."""
+    return repr([*(asked.fields for asked in fake.journal), *getattr(fake, "sessions", ())])
 
 
 def test_every_hosted_vendor_has_a_fake() -> None:

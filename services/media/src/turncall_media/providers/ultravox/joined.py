@@ -28,7 +28,7 @@ LONGEST_CALL: Final = "3600s"
 CLIENT_BUFFER_MS: Final = 30_000
 """The reply comes as fast as it is made; what was not played of it is ours to drop."""
 UNHEARD_S: Final = 3.0
-"""Behind a turn in which the vendor heard nobody there is no answer."""
+"""Without words and without an answer for so long, the vendor heard nobody in a turn."""
 STILL_AT_WORK: Final = "This takes a while. The answer will follow; go on meanwhile."
 GO_ON: Final = "<instruction>Go on.</instruction>"
 _ROLES: Final = {"user": "MESSAGE_ROLE_USER", "assistant": "MESSAGE_ROLE_AGENT", "system": "MESSAGE_ROLE_USER"}
@@ -116,13 +116,14 @@ class UltravoxService(ConversingService):
                 await self._answer(message)
 
     def _nobody_spoke(self, reply: Reply) -> None:
-        if reply is self._active and not reply.has_begun and not self._has_thought:
+        is_unheard = reply.wish.turn in self._due and not self._has_thought
+        if reply is self._active and not reply.has_begun and is_unheard:
             self.create_task(self._finish_without_words(reply), "unheard")
 
     async def _finish_without_words(self, reply: Reply) -> None:
-        if reply.wish.turn in self._due:
-            self._due.remove(reply.wish.turn)
-            await self._heard(reply.wish.turn, "", is_final=True)
+        assert reply.wish.turn is not None
+        self._due.remove(reply.wish.turn)
+        await self._heard(reply.wish.turn, "", is_final=True)
         await self._finish(reply)
         await self._proceed()
 
