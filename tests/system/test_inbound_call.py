@@ -9,10 +9,10 @@ from twilio.request_validator import RequestValidator
 
 from turncall.demo.record import every_fact, holes, read_record
 from turncall.demo.run import UTTERANCES
-from turncall_phone.caller import AnyStep, HangUp, Interrupt, Pause, Press, WaitForAgent, WaitForHangUp
+from turncall_phone.caller import AnyStep, HangUp, Interrupt, Pause, WaitForAgent, WaitForHangUp
 from turncall_phone.calls import Call, CallStatus
 from turncall_phone.journal import ScriptEnded, WebhookSent
-from turncall_proto.agent import AgentSpec, Cascade, SpeechToSpeech, TurnTaking, VendorRef, WebhookTool
+from turncall_proto.agent import AgentSpec, TurnTaking, VendorRef
 from turncall_testkit.house import ACCOUNT, House, conversation, said
 
 CALLS_AT_ONCE = 20
@@ -70,70 +70,6 @@ async def test_twenty_calls_at_once_each_keep_their_own_story(house: House, agen
     assert len(callers) == 1, f"every caller said the same, but they were understood as {callers}"
 
 
-async def test_interrupted_agent_falls_silent_and_remembers_only_what_was_heard(house: House, agent: AgentSpec) -> None:
-    """The caller speaks over a long greeting: silence within a second, and the transcript stops where the sound did."""
-    _, number = await house.answering(replace(agent, first_message=LONG_STORY), name="long story")
-    script: list[AnyStep] = [Interrupt(say=said("hours"), after_ms=2500), WaitForAgent(silent_ms=1000), HangUp()]
-    call = await house.dial(number, script)
-    await call.ended(timeout_s=60)
-    said_at = int(np.argmax(loudness(call.said) > 300))
-    heard = loudness(call.heard) > 100
-    silent_from = said_at + 50
-    assert heard[:said_at].sum() > 100, "the agent was speaking when the caller began"
-    assert not heard[silent_from : silent_from + 15].any(), "the agent still spoke a second after the caller began"
-    view = await house.record_of(call)
-    greeting, caller, *_ = (await house.api.transcript(view.id)).utterances
-    assert greeting.is_interrupted
-    assert greeting.text
-    assert LONG_STORY.startswith(greeting.text.rstrip(".,… "))
-    words_per_s = len(greeting.text.split()) / (silent_from / 50)
-    assert len(greeting.text.split()) < len(LONG_STORY.split()) / 2
-    assert 1 < words_per_s < 5, f"{greeting.text!r} does not fit {silent_from / 50} s of sound"
-    assert caller.speaker == "caller"
-
-
-async def test_one_model_serves_a_call_from_ring_to_record(house: House, agent: AgentSpec) -> None:
-    """A model that hears and speaks by itself books, falls silent when it is interrupted, understands keys, and ends
-    the call; what the caller heard, the record and the facts agree."""
-    assert isinstance(agent.pipeline, Cascade)
-    script = dict(agent.pipeline.llm.options["script"])
-    keyed = {"name": "keys", "hears": ["DTMF: 7"], "says": "You pressed seven."}
-    script["intents"] = [*script["intents"], keyed]
-    model = VendorRef(vendor="local", options={"script": script})
-    _, number = await house.answering(replace(agent, pipeline=SpeechToSpeech(model=model)), name="one model")
-    steps: list[AnyStep] = [
-        *conversation("book", "day", "time")[:-1],
-        Interrupt(say=said("hours"), after_ms=1000),
-        WaitForAgent(),
-        Press(digits="7#"),
-        *conversation("goodbye"),
-    ]
-    call = await house.dial(number, steps)
-    assert await call.ended(timeout_s=80) == CallStatus.COMPLETED
-    view = await house.record_of(call)
-    record = await read_record(house.api, view.id)
-    spoken = [(words.speaker, words.text) for words in record.utterances]
-    assert script_failure(call) is None, spoken
-    assert (view.status, view.ended_reason, view.missing_events) == ("completed", "assistant_ended_call", 0)
-    assert holes(record.facts) == []
-    said_by_caller = [text for speaker, text in spoken if speaker == "caller"]
-    assert len(said_by_caller) == 6, spoken
-    assert said_by_caller[4] == "DTMF: 7#"
-    (use,) = [use for use in record.tools if use.tool == "book_appointment"]
-    assert use.is_ok
-    (cut,) = [words for words in record.utterances if words.is_interrupted and words.speaker == "agent"]
-    assert cut.text.startswith("You are booked for")
-    assert str(use.output["number"]) not in cut.text
-    assert any(text.startswith("You pressed seven.") for speaker, text in spoken if speaker == "agent"), spoken
-    began = np.flatnonzero(loudness(call.said) > 300)
-    interrupts_at = int(began[np.flatnonzero(np.diff(began, prepend=-100) > 50)[3]])
-    heard = loudness(call.heard) > 100
-    assert heard[interrupts_at - 25 : interrupts_at].any(), "the agent was speaking when the caller began"
-    assert not heard[interrupts_at + 50 : interrupts_at + 60].any(), "it still spoke a second after the caller began"
-    assert {fact.data["kind"] for fact in record.facts if fact.type == "usage.reported"} == {"speech"}
-    assert [turn.turn for turn in record.turns] == [1, 2, 3, 4, 5, 6]
-
-
 async def test_barge_in_can_be_switched_off(house: House, agent: AgentSpec) -> None:
     """With barge_in false the agent finishes what it says, whatever the caller says meanwhile."""
     greeting = LONG_STORY[: LONG_STORY.index("Since")].strip()
@@ -145,24 +81,6 @@ async def test_barge_in_can_be_switched_off(house: House, agent: AgentSpec) -> N
     view = await house.record_of(call)
     first = (await house.api.transcript(view.id)).utterances[0]
     assert (first.text, first.is_interrupted) == (greeting, False)
-
-
-async def test_silent_caller_is_asked_and_then_left(house: House, agent: AgentSpec) -> None:
-    """The agent asks, waits, and hangs up; the record says that the customer was silent, and the transcript what was
-    asked. On the way a turn was judged by the model that listens."""
-    taking = TurnTaking(
-        idle_timeout_s=2, idle_prompts=("Hello, {{name}}?",), end_of_turn="smart", silence_timeout_ms=1500
-    )
-    patient = replace(agent, first_message="Good day.", turn_taking=taking, variables={"name": "caller"})
-    _, number = await house.answering(patient, name="patient")
-    call = await house.dial(number, [WaitForAgent(), said("hours"), WaitForAgent(), WaitForHangUp()])
-    assert await call.ended(timeout_s=60) == CallStatus.COMPLETED
-    view = await house.record_of(call)
-    assert (view.status, view.ended_reason) == ("completed", "customer_silent")
-    spoken = (await house.api.transcript(view.id)).utterances
-    assert [words.speaker for words in spoken] == ["agent", "caller", "agent", "agent"]
-    assert (spoken[0].text, spoken[-1].text) == ("Good day.", "Hello, caller?")
-    assert 2000 <= spoken[-1].start_ms - spoken[-2].end_ms <= 4000
 
 
 async def test_caller_who_hangs_up_during_the_greeting_leaves_a_finished_call(house: House, agent: AgentSpec) -> None:
@@ -231,25 +149,6 @@ async def test_api_ends_a_live_call(house: House, agent: AgentSpec) -> None:
     await call.ended(timeout_s=10)
     view = await house.record_of(call)
     assert (view.status, view.ended_reason) == ("completed", "api_ended_call")
-
-
-async def test_failing_tool_is_spoken_about_and_recorded(house: House, agent: AgentSpec) -> None:
-    """A tool whose server is away: the caller hears a sentence, the record says that it failed, the call goes on."""
-    broken = replace(
-        agent,
-        tools=tuple(
-            replace(tool, url="http://127.0.0.1:9009/nobody") if isinstance(tool, WebhookTool) else tool
-            for tool in agent.tools
-        ),
-    )
-    _, number = await house.answering(broken, name="broken desk")
-    call = await house.dial(number, [*conversation("book", "day", "time")[:-1], WaitForAgent(silent_ms=1500), HangUp()])
-    await call.ended(timeout_s=60)
-    view = await house.record_of(call)
-    (use,) = [use for use in (await house.api.tools(view.id)).tools if use.tool == "book_appointment"]
-    assert use.is_ok is False
-    last = (await house.api.transcript(view.id)).utterances[-1]
-    assert last.speaker == "agent"
 
 
 async def test_vendor_that_errors_leaves_a_finished_call(house: House, agent: AgentSpec) -> None:

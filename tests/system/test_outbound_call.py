@@ -5,10 +5,9 @@ import asyncio
 from msgspec.structs import replace
 
 from turncall_phone.caller import Answers, AnyPhone, HangUp, Machine, Pause, Say, WaitForAgent
-from turncall_phone.calls import Call
 from turncall_proto.agent import AgentSpec, VendorRef, Voicemail
 from turncall_testkit.audio import sounding_ms
-from turncall_testkit.house import House
+from turncall_testkit.house import House, reached
 
 ASKS, GREETS = "please state your name", "please leave a message after the tone"
 MESSAGE, PURPOSE = "Hello {{name}}, your appointment is tomorrow at nine.", "This is the dentist, about {{name}}."
@@ -59,13 +58,3 @@ async def test_everybody_who_answers_gets_what_is_theirs(house: House, agent: Ag
     assert sounding_ms(machine.recorded, 8000), "the machine recorded nothing"
     greeting = machine.heard[: len(machine.heard) - len(machine.recorded)]
     assert sounding_ms(greeting, 8000) == [], "something was said into the machine's greeting"
-
-
-async def reached(house: House, person: str) -> Call:
-    """The carrier's call to a person, once it was placed."""
-    async with asyncio.timeout(20):
-        while True:
-            found = [call for call in house.carrier.calls if call.to == person]
-            if found:
-                return found[0]
-            await asyncio.sleep(0.1)

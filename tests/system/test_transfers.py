@@ -26,10 +26,9 @@ from turncall_proto.agent import TransferDestination, TransferTool
 from turncall_proto.call import EndedReason
 from turncall_testkit.house import House, said
 
-from .test_changing_hands import hears_hours, scripted
+from .scripted import hears_hours, scripted
 
 CALLER_HZ, PERSON_HZ = 500, 900
-_BINDING = asyncio.Lock()  # a number that is free is taken by one of them
 BRIEFING = "A caller asks for the hours."
 
 
@@ -51,8 +50,7 @@ async def transferred(
     house.carrier.expect(to, phone)
     tool = TransferTool(destinations=(TransferDestination(name="desk", to=to),), **how)
     agent = scripted("Reception.", hears_hours("transfer_call", {"destination": "desk"}), tools=(tool,))
-    async with _BINDING:
-        _, number = await house.answering(agent, name=f"transfers to {to}, {how}")
+    _, number = await house.answering(agent, name=f"transfers to {to}, {how}")
     is_taken = isinstance(phone, Answers) and how.get("accept_key", "1") in ("1", "")
     goes_on = [*[step for _ in range(5) for step in (Pause(length_s=1.5), hum(CALLER_HZ))], WaitForHangUp()]
     comes_back = [WaitForHangUp(timeout_s=60)]

@@ -1,7 +1,7 @@
 """Pytest plugin: a whole installation, both planes as processes, with the carrier in the tests' own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from importlib.resources import files
 
 import pytest
@@ -24,7 +24,7 @@ from turncall_proto.agent import AgentSpec
 ACCOUNT = Account(
     sid="AC" + "5" * 32,
     auth_token="a-token-of-the-tests",
-    numbers=tuple(f"+1555010{line:04}" for line in range(40)),
+    numbers=tuple(f"+1555010{line:04}" for line in range(80)),
 )
 SECOND_ACCOUNT = Account(
     sid="AC" + "6" * 32, auth_token="an-own-token-that-nobody-may-see", numbers=("+15550300001", "+15550300002")
@@ -43,14 +43,13 @@ class House(Struct, frozen=True, kw_only=True):
     desk: Desk
     tool_url: str
     servers: DevStack
+    free_numbers: Iterator[str]
 
     async def answering(self, agent: AgentSpec, *, name: str) -> tuple[AgentView, NumberView]:
         """A published agent behind a number that no other test uses."""
         made = await self.api.create_agent(name, agent)
         await self.api.publish_agent(made.id)
-        taken = {number.e164 for number in (await self.api.numbers()).items}
-        free = next(number for number in ACCOUNT.numbers if number not in taken)
-        return made, await self.api.bind_number(free, AgentTarget(agent_id=made.id))
+        return made, await self.api.bind_number(next(self.free_numbers), AgentTarget(agent_id=made.id))
 
     async def dial(self, number: NumberView, script: Sequence[AnyStep], *, caller: str = CALLER) -> Call:
         """A caller who follows ``script``; returns while it rings."""
@@ -72,6 +71,16 @@ class House(Struct, frozen=True, kw_only=True):
         async for _ in self.api.follow(found.id):
             pass
         return await self.api.call(found.id)
+
+
+async def reached(house: House, person: str) -> Call:
+    """The carrier's call to a person, once it was placed."""
+    async with asyncio.timeout(30):
+        while True:
+            found = [call for call in house.carrier.calls if call.to == person]
+            if found:
+                return found[0]
+            await asyncio.sleep(0.1)
 
 
 def said(name: str) -> Say:
@@ -112,6 +121,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
                     desk=desk,
                     tool_url=tool_url,
                     servers=servers,
+                    free_numbers=iter(ACCOUNT.numbers),
                 )
 
 
