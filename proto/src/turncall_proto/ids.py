@@ -26,6 +26,9 @@ WorkerId = NewType("WorkerId", str)
 WebhookId = NewType("WebhookId", str)
 DeliveryId = NewType("DeliveryId", str)
 AuditId = NewType("AuditId", str)
+SuiteId = NewType("SuiteId", str)
+RunId = NewType("RunId", str)
+TrialId = NewType("TrialId", str)
 
 PROJECT, KEY, AGENT, VERSION, NUMBER, CALL, WORKER = "prj", "key", "agt", "ver", "num", "call", "wrk"
 WEBHOOK, DELIVERY = "whk", "dlv"
@@ -34,6 +37,7 @@ CREDENTIAL = "cred"
 JOB = "job"
 SESSION, MESSAGE, TEXT = "ses", "msg", "txt"
 KNOWLEDGE_BASE, DOCUMENT = "kb", "doc"
+SUITE, RUN, TRIAL = "tst", "run", "trl"
 
 _INBOUND_CALLS = UUID("6f1f8d0e-7a0a-5c51-9a55-0d6b8f3f7c11")
 

@@ -14,6 +14,7 @@ from turncall_proto.call import CallStart
 from turncall_proto.ids import AgentId, DocumentId, JobId, KnowledgeBaseId, ProjectId, SessionId
 from turncall_proto.knowledge import Citation, Cutting
 from turncall_proto.marks import PERSONAL, CallMs, Instant, Milliseconds, Speech
+from turncall_proto.scenario import Scenario, Talk
 
 
 class Job(Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -99,6 +100,24 @@ class IngestJob(Job, frozen=True, kw_only=True, tag="ingest"):
     embedder: VendorRef | None = None
 
 
+class TrialJob(Job, frozen=True, kw_only=True, tag="trial"):
+    """Have a scenario's conversation with an agent in writing. Its tools answer what the scenario says: a repeat of the
+    job does nobody any harm. ``plan`` is as a session's; ``secrets`` are those of the model that plays the caller."""
+
+    plan: CallStart
+    scenario: Scenario
+
+
+class JudgementJob(Job, frozen=True, kw_only=True, tag="judgement"):
+    """Read the conversation of a test, and say of each of ``rubrics`` whether it holds. The first of ``models`` does
+    it, the others step in."""
+
+    models: tuple[VendorRef, ...]
+    language: str
+    rubrics: tuple[str, ...]
+    talk: Talk
+
+
 class Parcel(Struct, frozen=True, kw_only=True, tag_field="type", tag="parcel"):
     """A job that is larger than a message may be: its JSON lies in the object store under ``key``."""
 
@@ -108,7 +127,7 @@ class Parcel(Struct, frozen=True, kw_only=True, tag_field="type", tag="parcel"):
     size_bytes: int
 
 
-ALL_JOBS: Final[tuple[type[Job], ...]] = (AnalysisJob, TextTurnJob, IngestJob)
+ALL_JOBS: Final[tuple[type[Job], ...]] = (AnalysisJob, TextTurnJob, IngestJob, TrialJob, JudgementJob)
 """Every kind of job; its tag is the kind that subjects name."""
 
 
@@ -211,4 +230,30 @@ class IngestDone(JobAnswer, frozen=True, kw_only=True, tag="ingest"):
     content_type: str
 
 
-ALL_ANSWERS: Final[tuple[type[JobAnswer], ...]] = (AnalysisDone, TextTurnDone, IngestDone, JobFailed)
+class TrialDone(JobAnswer, frozen=True, kw_only=True, tag="trial"):
+    """The conversation was had."""
+
+    talk: Talk
+
+
+class RubricFinding(Struct, frozen=True, kw_only=True):
+    """What a model finds of one rubric, and why."""
+
+    holds: bool
+    why: Annotated[str, PERSONAL]
+
+
+class JudgementDone(JobAnswer, frozen=True, kw_only=True, tag="judgement"):
+    """The conversation was read; the findings are in the order of the rubrics."""
+
+    findings: tuple[RubricFinding, ...]
+
+
+ALL_ANSWERS: Final[tuple[type[JobAnswer], ...]] = (
+    AnalysisDone,
+    TextTurnDone,
+    IngestDone,
+    TrialDone,
+    JudgementDone,
+    JobFailed,
+)

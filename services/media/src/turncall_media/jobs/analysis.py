@@ -5,20 +5,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, best_match
-from referencing import Registry
+from jsonschema.exceptions import SchemaError
 
-from turncall_media.jobs.shape import Desk, JobPostponed, JobRefused
+from turncall_media.jobs.shape import Desk, JobRefused, unanswered
+from turncall_media.text.form import filled_in
 from turncall_media.text.tally import Tally
-from turncall_media.text.thinking import Model, ModelFailed, think
+from turncall_media.text.thinking import ModelFailed
 from turncall_proto.agent import Analysis
 from turncall_proto.job import AnalysisDone, AnalysisJob, Findings
-
-THINK_WITHIN_S: Final = 120.0
-TRIES: Final = 3
-"""How often a model may answer with something else than what was asked for."""
-_NOTHING_REMOTE: Final = Registry[Any]()
-"""A ``$ref`` to a URL would otherwise be fetched, past the egress wall."""
 
 _QUESTION: Final = "Analyse this conversation now, and answer with one JSON object that fits the schema."
 _TASK: Final = """\
@@ -38,40 +32,13 @@ async def run(job: AnalysisJob, desk: Desk, tally: Tally) -> AnalysisDone:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
         raise JobRefused(f"The schema to extract by is no JSON Schema: {error.message}") from error
-    last: ModelFailed | None = None
-    for ref in job.models:
-        model = Model(
-            ref=ref, language=job.language, plan=job, open_secret=desk.open_secret, egress_allow=desk.egress_allow
-        )
-        try:
-            findings = await _read(model, messages_of(job, schema), schema, tally)
-        except ModelFailed as error:
-            last = error if last is None or last.is_final else last
-            continue
-        return AnalysisDone(
-            job_id=job.job_id, project_id=job.project_id, at=desk.now(), used=tally.used, findings=findings
-        )
-    assert last is not None  # a job names a model at least
-    if last.is_final:
-        raise JobRefused(str(last)) from last
-    raise JobPostponed(str(last)) from last
-
-
-async def _read(model: Model, messages: list[dict[str, Any]], schema: Mapping[str, Any], tally: Tally) -> Findings:
-    """What the model finds. What does not fit is shown to it again, with what is wrong. Raises `ModelFailed`."""
-    fault = ""
-    for _ in range(TRIES):
-        thought = await think(model, messages, THINK_WITHIN_S)
-        tally.add(thought.used)
-        found, fault = checked(thought.text, schema)
-        if found is not None:
-            return findings_of(found)
-        messages = [
-            *messages,
-            {"role": "assistant", "content": thought.text},
-            {"role": "user", "content": f"That does not fit: {fault} Answer with the JSON object alone."},
-        ]
-    raise ModelFailed(model.ref.vendor, f"answered {TRIES} times with what does not fit: {fault}", is_final=True)
+    try:
+        found = await filled_in(desk.models(job, job.models, job.language), messages_of(job, schema), schema, tally)
+    except ModelFailed as error:
+        raise unanswered(error) from error
+    return AnalysisDone(
+        job_id=job.job_id, project_id=job.project_id, at=desk.now(), used=tally.used, findings=findings_of(found)
+    )
 
 
 def schema_of(analysis: Analysis) -> dict[str, Any]:
@@ -131,21 +98,6 @@ def transcript_of(job: AnalysisJob) -> str:
         lines.append(f"tool {used.tool}({arguments}) {became} {output}")
     lines.append(f"The call lasted {job.duration_ms // 1000} s and ended because: {job.ended_reason or 'unknown'}")
     return "\n".join(lines)
-
-
-def checked(text: str, schema: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
-    """The JSON object in a model's answer, also between fences, and what is wrong when it does not fit."""
-    begin, end = text.find("{"), text.rfind("}")
-    try:
-        found = json.loads(text[begin : end + 1]) if begin >= 0 else None
-    except ValueError as error:
-        return None, f"it is no JSON: {error}."
-    if not isinstance(found, dict):
-        return None, "there is no JSON object."
-    fault = best_match(Draft202012Validator(dict(schema), registry=_NOTHING_REMOTE).iter_errors(found))
-    if fault is not None:
-        return None, f"at {fault.json_path}: {fault.message}."
-    return found, ""
 
 
 def findings_of(found: Mapping[str, Any]) -> Findings:

@@ -1,6 +1,6 @@
 """What a job's file must define, and what a job may reach: ``jobs/<kind>.py``, named like the tag of its job."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from importlib import import_module
 from typing import Any, Protocol, cast
@@ -9,7 +9,10 @@ from msgspec import Struct
 
 from turncall_blobs.store import BlobStore
 from turncall_bus.bus import Bus
+from turncall_media.pipelines.vendors import Sealed
 from turncall_media.text.tally import Tally
+from turncall_media.text.thinking import Model, ModelFailed
+from turncall_proto.agent import VendorRef
 from turncall_proto.job import Job, JobAnswer
 
 
@@ -40,6 +43,18 @@ class Desk(Struct, frozen=True, kw_only=True):
     egress_allow: tuple[str, ...]
     mcp_programs: Mapping[str, tuple[str, ...]]
     now: Callable[[], datetime]
+
+    def models(self, plan: Sealed, refs: Iterable[VendorRef], language: str) -> list[Model]:
+        """Models that may be asked, with the keys that ``plan`` holds."""
+        return [
+            Model(ref=ref, language=language, plan=plan, open_secret=self.open_secret, egress_allow=self.egress_allow)
+            for ref in refs
+        ]
+
+
+def unanswered(error: ModelFailed) -> JobRefused | JobPostponed:
+    """What a job raises when no model answers: for good, if asking again does not help."""
+    return JobRefused(str(error)) if error.is_final else JobPostponed(str(error))
 
 
 class JobModule(Protocol):

@@ -1,7 +1,9 @@
 """A turn of a session: the agent's answer to what its contact wrote, with the tools, guardrails and texts of a call."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -10,7 +12,7 @@ from pipecat.processors.aggregators.llm_context import LLMContext
 from turncall_bus.bus import Away
 from turncall_egress import EgressClient, Wall
 from turncall_media.acts import Questions
-from turncall_media.jobs.shape import Desk, JobPostponed, JobRefused
+from turncall_media.jobs.shape import Desk, JobRefused, unanswered
 from turncall_media.pipelines import toolbox
 from turncall_media.pipelines.apologies import please_repeat
 from turncall_media.pipelines.build import server_headers
@@ -18,7 +20,7 @@ from turncall_media.pipelines.kit import Kit
 from turncall_media.pipelines.knowing import Recall, functions, informed
 from turncall_media.text.summary import shortened
 from turncall_media.text.tally import Tally
-from turncall_media.text.thinking import Model, ModelFailed
+from turncall_media.text.thinking import ModelFailed
 from turncall_media.text.turn import Deed, Scribe, Writer, once, written
 from turncall_media.tools.shape import CallReach, Function, ToolFailed, function
 from turncall_media.toolservers.doors import Door, door
@@ -39,7 +41,16 @@ _NOT_WRITTEN: Final = "This is not possible in writing."
 _SUMMARY: Final = "What was said before, in short:\n"
 
 
+Outfit = Callable[[TextTurnJob, toolbox.Shared], tuple[Sequence[Function], ToolServers | None]]
+"""What the model of a turn may use beside what it may look up: functions, and servers that offer more of them."""
+
+
 async def run(job: TextTurnJob, desk: Desk, tally: Tally) -> TextTurnDone:
+    """Answers with the agent's own tools. Raises `JobRefused`, `JobPostponed`."""
+    return await answered(job, desk, tally, partial(_own_outfit, desk, tally))
+
+
+async def answered(job: TextTurnJob, desk: Desk, tally: Tally, outfit: Outfit) -> TextTurnDone:
     """Asks each model of the agent in turn until one answers. Raises `JobRefused`, `JobPostponed`."""
     scribe, deed = Scribe(), Deed()
     library, clock_s = Questions(desk.bus, job.project_id, desk.now), asyncio.get_running_loop().time
@@ -50,10 +61,7 @@ async def run(job: TextTurnJob, desk: Desk, tally: Tally) -> TextTurnDone:
     agent = plan.agent
     if not isinstance(agent.pipeline, Cascade):
         raise JobRefused("The agent's pipeline has no model that writes")
-    models = [
-        Model(ref=ref, language=agent.language, plan=plan, open_secret=desk.open_secret, egress_allow=desk.egress_allow)
-        for ref in agent.pipeline.stages()["llm"]
-    ]
+    models = desk.models(plan, agent.pipeline.stages()["llm"], agent.language)
     short = await shortened(job, models, tally)
     context = LLMContext(_messages(agent.prompt, short.summary, short.wrote))
     links = tuple(link for link in agent.knowledge if isinstance(link, KnowledgeAuto))
@@ -65,7 +73,8 @@ async def run(job: TextTurnJob, desk: Desk, tally: Tally) -> TextTurnDone:
         for model in models:
             writer = Writer(model.ref.vendor, _teller(job, desk))
             shared = _shared(plan, desk, egress, scribe, writer, deed)
-            async with _kit(replace(job, plan=plan), desk, tally, context, shared, lookups) as kit:
+            tools, servers = outfit(replace(job, plan=plan), shared)
+            async with Kit([*tools, *lookups], servers, context, shared) as kit:
                 try:
                     tally.add(await written(model, context, kit, writer, ANSWER_WITHIN_S))
                 except ModelFailed as error:
@@ -86,9 +95,7 @@ async def run(job: TextTurnJob, desk: Desk, tally: Tally) -> TextTurnDone:
                 summarised_through=short.through,
             )
     assert last is not None  # an agent has a model at least
-    if last.is_final:
-        raise JobRefused(str(last)) from last
-    raise JobPostponed(str(last)) from last
+    raise unanswered(last) from last
 
 
 def _messages(prompt: str, summary: str, wrote: Any) -> list[Any]:
@@ -113,14 +120,9 @@ def _teller(job: TextTurnJob, desk: Desk) -> Any:
     return tell
 
 
-def _kit(
-    job: TextTurnJob,
-    desk: Desk,
-    tally: Tally,
-    context: LLMContext,
-    shared: toolbox.Shared,
-    lookups: list[Function],
-) -> Kit:
+def _own_outfit(
+    desk: Desk, tally: Tally, job: TextTurnJob, shared: toolbox.Shared
+) -> tuple[Sequence[Function], ToolServers | None]:
     servers = None
     if job.plan.agent.mcp_servers:
         wall = Wall(desk.egress_allow)
@@ -130,7 +132,7 @@ def _kit(
 
         servers = ToolServers(job.plan.agent.mcp_servers, way, job.plan.call_id)
     tools = [once(function(tool), job.job_id, is_repeat=tally.is_repeat) for tool in job.plan.agent.tools]
-    return Kit([*tools, *lookups], servers, context, shared)
+    return tools, servers
 
 
 def _shared(plan: Any, desk: Desk, egress: EgressClient, scribe: Scribe, writer: Writer, deed: Deed) -> toolbox.Shared:
