@@ -8,15 +8,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from turncall.client import TurnCall, shapes
+from turncall.client import TurnCall, shapes, suite_shapes
 from turncall.client.transport import ServerSentEvent
 from turncall_proto.publish import SCHEMA_FOLDER
 
 OPENAPI: dict[str, Any] = msgspec.json.decode((SCHEMA_FOLDER / "openapi.json").read_bytes())
 SHAPES = {
     name: shape
-    for name, shape in inspect.getmembers(shapes, inspect.isclass)
-    if shape.__module__ == shapes.__name__ and name != "Page"
+    for module in (shapes, suite_shapes)
+    for name, shape in inspect.getmembers(module, inspect.isclass)
+    if shape.__module__ == module.__name__ and name != "Page"
 }
 
 

@@ -30,6 +30,13 @@ OPEN = {
     "WebhookTool.parameters": "a JSON Schema",
     "Analysis.extract|0": "a JSON Schema",
     "Findings.extracted|0": "by the agent's own schema",
+    "TalkTool.arguments": "by the tool's own schema",
+    "TalkTool.output": "whatever the mock answered",
+    "ToolMock.arguments": "by the tool's own schema",
+    "ToolMock.answer": "whatever the tool would answer",
+    "ToolMock.parameters|0": "a JSON Schema",
+    "UsesTool.arguments": "by the tool's own schema",
+    "UsesNoTool.arguments": "by the tool's own schema",
     "StoredFact.data|1": "a fact that a newer release states",
 }
 """What is open by its nature, and why; everything else has a type."""

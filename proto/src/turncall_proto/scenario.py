@@ -12,7 +12,7 @@ from turncall_proto.mock import Arguments, ToolMock, ToolName
 from turncall_proto.variables import Variables
 
 MOST_LINES: Final = 50
-_WORD: Final = re.compile(r"\w+(?:['’]\w+)*")
+_WORD: Final = re.compile(r"\w+(?:'\w+)*")
 
 Phrase = Annotated[
     str,
@@ -36,7 +36,7 @@ Uses = Annotated[int, Meta(ge=1, le=50)]
 
 def spoken(text: str) -> tuple[str, ...]:
     """The words of a text, as phrases are looked for."""
-    return tuple(_WORD.findall(text.casefold()))
+    return tuple(_WORD.findall(text.casefold().replace("’", "'")))
 
 
 def _require_words(phrases: tuple[str, ...]) -> None:

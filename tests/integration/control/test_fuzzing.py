@@ -23,6 +23,8 @@ UNSAYABLE = {
     "^create_message$": "a number and an agent of the project",
     "^connect_browser$": "an offer with sound",
     "^get_(usage|variants)$": "a span of a year at most that begins before it ends",
+    "^put_test_suite$": "a scenario can fail, phrases hold words, names are distinct, options are their vendor's own",
+    "^create_test_run$": "a version of the project, scenarios of the suite",
     "^put_credential$": "a vendor that takes a key",
     "^create_(first_)?key$": "an end that lies ahead",
     "^(drop|replay)_parked_messages$": "a whole number is written without a fraction",

@@ -85,7 +85,16 @@ def bodies(a_config, agent_id):
         "put_credential": {"kind": "vendor", "vendor": "acme", "key": "a-key-of-this-test"},
         "verify_credential": {},
         "rotate_signing_secret": {},
+        "put_test_suite": a_suite(),
+        "create_test_run": {"agent_id": agent_id},
     }
+
+
+def a_suite(name="Suite"):
+    """A suite of one scenario."""
+    caller = {"kind": "script", "steps": [{"step": "say", "text": "Hello."}]}
+    expects = [{"expect": "said", "any_of": ["hello"]}]
+    return {"name": name, "scenarios": [{"name": "Greets", "caller": caller, "expects": expects}]}
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +119,9 @@ async def objects(control, carrier, a_config):
     document = await owner.done(
         "POST", f"/v1/knowledge-bases/{base['id']}/documents", files={"file": ("hours.txt", b"We open at nine.")}
     )
+    suite = await owner.done("PUT", "/v1/test-suites", a_suite())
+    run = await owner.done("POST", f"/v1/test-suites/{suite['id']}/runs", {"version_id": agent["draft"]["id"]})
+    await owner.done("POST", f"/v1/test-runs/{run['id']}/cancel")
     credential = await owner.done("PUT", "/v1/credentials", bodies(a_config, "")["put_credential"])
     sid = "CA" + "5" * 32
     form = {"CallSid": sid, "AccountSid": account.sid, "From": "+15550001111", "To": e164, "CallStatus": "ringing"}
@@ -129,6 +141,8 @@ async def objects(control, carrier, a_config):
         ids.SESSION: session["id"],
         ids.KNOWLEDGE_BASE: base["id"],
         ids.DOCUMENT: document["id"],
+        ids.SUITE: suite["id"],
+        ids.RUN: run["id"],
         ids.CALL: ids.inbound_call_id("twilio", account.sid, sid),
     }
     for path in (f"/v1/calls/{found[ids.CALL]}", f"/v1/numbers/{number['id']}", f"/v1/agents/{agent['id']}"):

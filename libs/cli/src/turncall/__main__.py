@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from turncall import agents, calling, doctor, fleet, local, parked
+from turncall import agents, calling, doctor, fleet, local, parked, suites
 from turncall.client import ApiError, TurnCall, Unreachable
 from turncall.demo.desk import desk_at_work
 from turncall.demo.provision import provisioned
@@ -53,6 +53,9 @@ def arguments() -> argparse.ArgumentParser:
     fleet.declare(verbs.add_parser("workers", help="the media workers of an installation"))
     parked.declare(verbs.add_parser("parked", help="messages that no consumer could take"))
     _add_project(verbs.add_parser("doctor", help="whether each number of a project would work; exit code 1 if not"))
+    test = verbs.add_parser("test", help="test suites as code, and their runs")
+    _add_project(test)
+    suites.declare(test)
     _add_agents(verbs.add_parser("agents", help="agents as code: files in, files out"))
     return parser
 
@@ -206,6 +209,9 @@ async def run(options: argparse.Namespace) -> int:
                 return await calling.called(api, options.to, options.from_, options.agent, options.set, tell)
         case "agents":
             return await agents_as_code(folder, options)
+        case "test":
+            async with _project(folder, options.url, options.key_file) as api:
+                return await suites.run(options, api, tell)
         case _:
             if options.phone_verb == "text":
                 return await text(folder, options.to, options.body, options.wait)

@@ -83,8 +83,8 @@ async def validated(api: TurnCall, paths: Iterable[Path], tell: Tell) -> int:
     return code
 
 
-def read(path: Path) -> tuple[dict[str, Any], str]:
-    """The document in a YAML or JSON file, and its text. Raises `FileRefused`."""
+def read(path: Path, holds: str = "an agent's file holds name, environment and config") -> tuple[dict[str, Any], str]:
+    """The document in a YAML or JSON file, and its text. Raises `FileRefused`, saying what such a file ``holds``."""
     try:
         text = path.read_text(encoding="utf-8")
         document = yaml.safe_load(text)
@@ -95,7 +95,7 @@ def read(path: Path) -> tuple[dict[str, Any], str]:
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise FileRefused(f"{where}: {getattr(error, 'problem', None) or error}") from error
     if not isinstance(document, dict):
-        raise FileRefused(f"{path}:1: an agent's file holds name, environment and config")
+        raise FileRefused(f"{path}:1: {holds}")
     return document, text
 
 

@@ -44,6 +44,7 @@ from turncall_control.numbers.routes import NUMBERS
 from turncall_control.parked.routes import PARKED
 from turncall_control.plane import ConnectBus, Plane, Slice, opened
 from turncall_control.projects.routes import PROJECTS
+from turncall_control.suites.routes import SUITES
 from turncall_control.texts.routes import TEXTS
 from turncall_control.usage.routes import USAGE
 from turncall_control.vendors import catalogue
@@ -69,6 +70,7 @@ SLICES: Final[tuple[Slice, ...]] = (
     CHAT,
     MESSAGING,
     KNOWLEDGE,
+    SUITES,
     USAGE,
     CREDENTIALS,
     INGRESS,

@@ -48,6 +48,8 @@ class Permission(StrEnum):
     SESSIONS_WRITE = "sessions:write"
     KNOWLEDGE_READ = "knowledge:read"
     KNOWLEDGE_WRITE = "knowledge:write"
+    TESTS_READ = "tests:read"
+    TESTS_WRITE = "tests:write"
     CREDENTIALS_READ = "credentials:read"
     CREDENTIALS_WRITE = "credentials:write"
     WEBHOOKS_READ = "webhooks:read"
@@ -58,7 +60,7 @@ class Permission(StrEnum):
 _P = Permission
 _VIEWER: Final = frozenset(
     {_P.PROJECT_READ, _P.AGENTS_READ, _P.NUMBERS_READ, _P.CALLS_READ, _P.SESSIONS_READ, _P.WEBHOOKS_READ}
-    | {_P.KNOWLEDGE_READ}
+    | {_P.KNOWLEDGE_READ, _P.TESTS_READ}
 )
 _DEVELOPER: Final = _VIEWER | {
     _P.KEYS_READ,
@@ -68,6 +70,7 @@ _DEVELOPER: Final = _VIEWER | {
     _P.CALLS_WRITE,
     _P.SESSIONS_WRITE,
     _P.KNOWLEDGE_WRITE,
+    _P.TESTS_WRITE,
     _P.CREDENTIALS_READ,
     _P.WEBHOOKS_WRITE,
 }

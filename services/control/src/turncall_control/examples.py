@@ -37,8 +37,8 @@ _WORDS: Final = {
 }
 """What stands in a field of this name, where its own schema has no better idea."""
 _ID: Final = re.compile(
-    r"(?:^|_)(agent|base|call|credential|delivery|document|job|key|message|number|project|session|version|webhook|worker)"
-    r"_id$"
+    r"(?:^|_)(agent|base|call|credential|delivery|document|job|key|message|number|project|run|session|suite|trial|version"
+    r"|webhook|worker)_id$"
 )
 _PREFIXES: Final = {
     "agent": "agt",
@@ -54,6 +54,9 @@ _PREFIXES: Final = {
     "key": "key",
     "number": "num",
     "project": "prj",
+    "run": "run",
+    "suite": "tst",
+    "trial": "trl",
     "version": "ver",
     "webhook": "whk",
     "worker": "wrk",

@@ -20,6 +20,7 @@ from turncall_control.knowledge.model import DocumentRow, KnowledgeBaseRow, Pass
 from turncall_control.numbers.model import NumberRow
 from turncall_control.outbox import OutboxRow
 from turncall_control.projects.model import ProjectRow, SigningSecretRow
+from turncall_control.suites.model import RunRow, SuiteRow, TrialRow
 from turncall_control.texts.model import OptOutRow, TextRow
 from turncall_control.trail import EntryRow
 from turncall_control.vault import DataKeyRow
@@ -47,6 +48,9 @@ TABLES = (
     KnowledgeBaseRow,
     DocumentRow,
     PassageRow,
+    SuiteRow,
+    RunRow,
+    TrialRow,
     CallRow,
     CallEventRow,
     EpochRow,

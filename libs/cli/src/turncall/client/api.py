@@ -59,6 +59,7 @@ from turncall.client.shapes import (
     WebhookView,
     WorkersSeen,
 )
+from turncall.client.suites import Suites
 from turncall.client.versions import Versions
 from turncall_proto.agent import AgentSpec
 from turncall_proto.ids import (
@@ -77,7 +78,7 @@ from turncall_proto.ids import (
 Config = AgentSpec | Mapping[str, Any]
 
 
-class TurnCall(Access, Knowledge, Versions):
+class TurnCall(Access, Knowledge, Suites, Versions):
     """``async with TurnCall(url, key=…) as api``: one installation seen with one credential.
 
     ``platform_key`` opens the operator's requests (projects and their first keys), ``key`` a project's own.

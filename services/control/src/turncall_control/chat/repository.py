@@ -14,6 +14,7 @@ from turncall_control.db.engine import bare
 from turncall_control.errors import NotFound
 from turncall_control.http.paging import PageAsked, newest_first
 from turncall_control.texts import queue
+from turncall_control.webhooks.telling import tell
 from turncall_proto import ids
 from turncall_proto.ids import AgentId, MessageId, ProjectId, SessionId
 
@@ -195,17 +196,4 @@ async def expire(session: AsyncSession, at_once: int) -> Sequence[SessionRow]:
 
 async def notify(session: AsyncSession, row: SessionRow, kind: str, data: msgspec.Struct) -> None:
     """Queues an event for the subscriptions that want it, in the transaction in which it happens."""
-    await session.execute(
-        text(
-            "insert into webhook_deliveries (project_id, webhook_id, type, at, data)"
-            " select project_id, id, cast(:kind as text), now(), cast(:data as jsonb) from webhooks"
-            " where project_id = :project and is_enabled and (event_types = '{}' or :kind = any(event_types))"
-            " and (agent_id is null or agent_id = cast(:agent as uuid))"
-        ),
-        {
-            "kind": kind,
-            "data": msgspec.json.encode(data).decode(),
-            "project": ids.parsed(ids.PROJECT, row.project_id),
-            "agent": None if row.agent_id is None else ids.parsed(ids.AGENT, row.agent_id),
-        },
-    )
+    await tell(session, row.project_id, row.agent_id, kind, data)

@@ -23,7 +23,7 @@ from turncall_control.chat.views import message_view, session_view
 from turncall_control.db.engine import in_project
 from turncall_control.duty import repeated
 from turncall_control.errors import Conflict, Invalid
-from turncall_control.http.paging import Page, PageAsked, paged
+from turncall_control.http.paging import Page, PageAsked, number_after, paged
 from turncall_control.jobs.lane import Lane
 from turncall_control.plane import Plane, Slice
 from turncall_control.webhooks.sessions import CREATED, EXPIRED, RECEIVED, SENT
@@ -119,7 +119,7 @@ async def list_messages(
 ) -> Page[MessageView]:
     """What was written, oldest first."""
     row = await repository.get(session, caller.project_id, SessionId(session_id))
-    rows = await repository.messages(session, row, after=_seq(page.after), limit=page.limit + 1)
+    rows = await repository.messages(session, row, after=number_after(page), limit=page.limit + 1)
     return paged(rows, page, message_view, lambda message: (str(message.seq),))
 
 
@@ -274,14 +274,6 @@ async def _written(plane: Plane, caller: Caller, session_id: SessionId, data: Me
         await repository.notify(session, row, kind, message_view(message))
     await news.tell(plane.bus, caller.project_id, session_id)
     return message_view(message)
-
-
-def _seq(after: tuple[str, ...] | None) -> int:
-    if after is None:
-        return 0
-    if len(after) != 1 or not (after[0].isascii() and after[0].isdigit() and len(after[0]) < 10):
-        raise Invalid.at("cursor", "It was not made by this list")
-    return int(after[0])
 
 
 @asynccontextmanager

@@ -50,6 +50,18 @@ def newest_first[RowT](
     return statement.order_by(id_column.desc()).limit(asked.limit + 1)
 
 
+def number_after(asked: PageAsked) -> int:
+    """The number of the last item seen, in a list that counts its items from 1; 0 for the first page. Raises `Invalid`
+    for another list's cursor."""
+    if asked.after is None:
+        return 0
+    if len(asked.after) != 1 or not (
+        asked.after[0].isascii() and asked.after[0].isdigit() and len(asked.after[0]) < 10
+    ):
+        raise Invalid.at("cursor", "It was not made by this list")
+    return int(asked.after[0])
+
+
 def paged[RowT, ViewT](
     rows: Sequence[RowT], asked: PageAsked, show: Callable[[RowT], ViewT], key: Callable[[RowT], tuple[str, ...]]
 ) -> Page[ViewT]:

@@ -8,10 +8,11 @@ from turncall_control.http.fields import Moment
 from turncall_control.webhooks.disabling import DISABLED
 from turncall_control.webhooks.fanout import CALL_END, EVENT_TYPES
 from turncall_control.webhooks.model import DeliveryStatus, DisabledReason
+from turncall_control.webhooks.runs import RUN_EVENTS
 from turncall_control.webhooks.sessions import DOCUMENT_EVENTS, SESSION_EVENTS
 from turncall_proto.ids import AgentId, CallId, DeliveryId, WebhookId
 
-SUBSCRIBABLE = tuple(sorted((*EVENT_TYPES, *SESSION_EVENTS, *DOCUMENT_EVENTS, DISABLED)))
+SUBSCRIBABLE = tuple(sorted((*EVENT_TYPES, *SESSION_EVENTS, *DOCUMENT_EVENTS, *RUN_EVENTS, DISABLED)))
 """What a subscription may name."""
 
 Url = Annotated[

@@ -1,0 +1,298 @@
+"""/v1/test-suites and /v1/test-runs."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, Final
+
+from litestar import delete, get, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParameter
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from turncall_control.agents.model import VersionRow
+from turncall_control.auth import IN_PROJECT, Caller, Permission, in_path, needs
+from turncall_control.duty import repeated
+from turncall_control.errors import Conflict, Fault, Invalid
+from turncall_control.http.paging import Page, PageAsked, number_after, paged
+from turncall_control.jobs.lane import Lane
+from turncall_control.plane import Plane, Slice
+from turncall_control.suites import progress, repository, summary
+from turncall_control.suites.jobs import JUDGEMENT_KIND, TRIAL_KIND
+from turncall_control.suites.model import RunRow, RunState, SuiteRow
+from turncall_control.suites.schemas import (
+    Comparison,
+    RunNew,
+    RunSummary,
+    RunView,
+    SuiteFile,
+    SuiteSummary,
+    SuiteView,
+    TrialView,
+)
+from turncall_control.suites.spec import SuiteSpec
+from turncall_control.suites.views import run_summary, run_view, suite_summary, suite_view, trial_view
+from turncall_control.vendors import catalogue
+from turncall_control.vendors.catalogue import Catalogue
+from turncall_proto import ids
+from turncall_proto.agent import Cascade
+from turncall_proto.ids import AgentId, RunId, SuiteId
+from turncall_proto.scenario import Persona
+
+MOST_TRIALS: Final = 500
+"""Of one run."""
+MOST_RUNNING: Final = 10
+"""Runs of one project at a time."""
+_SUITE: Final = in_path("suite_id", ids.SUITE)
+_RUN: Final = in_path("run_id", ids.RUN)
+_READ, _WRITE = Permission.TESTS_READ, Permission.TESTS_WRITE
+
+
+class TooManyRuns(Conflict):
+    """So many of the project's runs are under way that no more are begun."""
+
+    name, title = "too-many-test-runs", "Too many test runs are under way"
+
+
+class RunOver(Conflict):
+    """The run has ended: there is nothing to cancel."""
+
+    name, title = "test-run-over", "The test run is over"
+
+
+@put("/v1/test-suites", tags=["tests"], opt=needs(_WRITE, IN_PROJECT))
+async def put_test_suite(
+    plane: NamedDependency[Plane],
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    data: JSONBody[SuiteFile],
+) -> SuiteView:
+    """Makes a suite, or brings the one of this name to what is sent. A scenario that cannot fail is refused."""
+    found = list(_faults(plane.vendors, data))
+    if found:
+        raise Invalid(faults=found)
+    row = await repository.named(session, caller.project_id, data.name)
+    if row is None:
+        row = SuiteRow(id=SuiteId(ids.mint(ids.SUITE)), project_id=caller.project_id, name=data.name)
+        session.add(row)
+    row.description, row.spec = data.description, SuiteSpec(judge=data.judge, scenarios=data.scenarios)
+    row.changed_at = datetime.now(UTC)
+    await session.flush()
+    await session.refresh(row)
+    return suite_view(row)
+
+
+def _faults(vendors: Catalogue, file: SuiteFile) -> Iterator[Fault]:
+    if file.judge is not None:
+        yield from catalogue.faults_of(vendors, "llm", file.judge, "judge")
+    for index, scenario in enumerate(file.scenarios):
+        if isinstance(scenario.caller, Persona) and scenario.caller.model is not None:
+            at = f"scenarios[{index}].caller.model"
+            yield from catalogue.faults_of(vendors, "llm", scenario.caller.model, at)
+
+
+@get("/v1/test-suites", tags=["tests"], opt=needs(_READ, IN_PROJECT))
+async def list_test_suites(
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    page: NamedDependency[PageAsked],
+    name: Annotated[str | None, QueryParameter(max_length=120, description="Its name, exactly.")] = None,
+) -> Page[SuiteSummary]:
+    """The project's test suites, newest first."""
+    rows = await repository.suites(session, caller.project_id, page, name=name)
+    return paged(rows, page, suite_summary, lambda row: (row.id,))
+
+
+@get("/v1/test-suites/{suite_id:str}", tags=["tests"], opt=needs(_READ, _SUITE))
+async def get_test_suite(
+    session: NamedDependency[AsyncSession], caller: NamedDependency[Caller], suite_id: FromPath[str]
+) -> SuiteView:
+    """One test suite."""
+    return suite_view(await repository.suite(session, caller.project_id, SuiteId(suite_id)))
+
+
+@delete("/v1/test-suites/{suite_id:str}", tags=["tests"], opt=needs(_WRITE, _SUITE))
+async def delete_test_suite(
+    session: NamedDependency[AsyncSession], caller: NamedDependency[Caller], suite_id: FromPath[str]
+) -> None:
+    """Deletes a suite. Its runs stay, and those under way go on."""
+    await repository.remove(session, await repository.suite(session, caller.project_id, SuiteId(suite_id)))
+
+
+@post(
+    "/v1/test-suites/{suite_id:str}/runs",
+    status_code=201,
+    tags=["tests"],
+    opt=needs(_WRITE, _SUITE, fails=[TooManyRuns], idempotent=True),
+)
+async def create_test_run(
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    suite_id: FromPath[str],
+    data: JSONBody[RunNew],
+) -> RunView:
+    """Begins to try a version. What is tried is the suite and the version as they are now.
+
+    Tools of the agent are never used: each use is answered by a mock, or is an error of that trial.
+    """
+    suite = await repository.suite(session, caller.project_id, SuiteId(suite_id))
+    version = await _version(session, caller, data)
+    spec = _chosen(suite.spec, data)
+    _require_models(spec, version)
+    if await repository.running(session, caller.project_id) >= MOST_RUNNING:
+        raise TooManyRuns(f"{MOST_RUNNING} are under way; wait for one, or cancel it")
+    row = RunRow(
+        id=RunId(ids.mint(ids.RUN)),
+        project_id=caller.project_id,
+        suite_id=suite.id,
+        suite_name=suite.name,
+        agent_id=version.agent_id,
+        version_id=version.id,
+        version_number=version.number,
+        spec=spec,
+        agent=version.config,
+        mode="text",
+        repeats=data.repeats,
+        at_once=data.at_once,
+        state=RunState.RUNNING,
+    )
+    await repository.add_run(session, row)
+    return run_view(row, await repository.tried(session, row))
+
+
+async def _version(session: AsyncSession, caller: Caller, data: RunNew) -> VersionRow:
+    if (data.agent_id is None) == (data.version_id is None):
+        raise Invalid.at("agent_id", "Give either agent_id or version_id")
+    found = await repository.tested(session, caller.project_id, data.agent_id, data.version_id)
+    if found is None and data.version_id is not None:
+        raise Invalid.at("version_id", "There is no such version in this project")
+    if found is None:
+        raise Invalid.at("agent_id", "There is no such agent in this project, or it is not published")
+    return found
+
+
+def _chosen(spec: SuiteSpec, data: RunNew) -> SuiteSpec:
+    known = {scenario.name for scenario in spec.scenarios}
+    for index, name in enumerate(data.scenarios):
+        if name not in known:
+            raise Invalid.at(f"scenarios[{index}]", "The suite has no scenario of this name")
+    chosen = tuple(one for one in spec.scenarios if not data.scenarios or one.name in data.scenarios)
+    if len(chosen) * data.repeats > MOST_TRIALS:
+        raise Invalid.at("repeats", f"A run has {MOST_TRIALS} conversations at most, and this would be more")
+    return SuiteSpec(judge=spec.judge, scenarios=chosen)
+
+
+def _require_models(spec: SuiteSpec, version: VersionRow) -> None:
+    """An agent without a language model cannot write, and lends none to play the caller or to judge."""
+    if not isinstance(version.config.pipeline, Cascade):
+        raise Invalid.at("version_id", "Its pipeline has no model that writes")
+
+
+@get("/v1/test-runs", tags=["tests"], opt=needs(_READ, IN_PROJECT))
+async def list_test_runs(
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    page: NamedDependency[PageAsked],
+    suite_id: Annotated[
+        SuiteId | None, QueryParameter(description="Of this suite.", pattern=r"^tst_[0-9a-f]{32}$(?!\n)")
+    ] = None,
+    agent_id: Annotated[
+        AgentId | None, QueryParameter(description="Of this agent.", pattern=r"^agt_[0-9a-f]{32}$(?!\n)")
+    ] = None,
+    standing: Annotated[RunState | None, QueryParameter(name="state", description="Where it stands.")] = None,
+) -> Page[RunSummary]:
+    """The project's test runs, newest first."""
+    rows = await repository.runs(session, caller.project_id, page, suite_id=suite_id, agent_id=agent_id, state=standing)
+    return paged(rows, page, run_summary, lambda row: (row.id,))
+
+
+@get("/v1/test-runs/{run_id:str}", tags=["tests"], opt=needs(_READ, _RUN))
+async def get_test_run(
+    session: NamedDependency[AsyncSession], caller: NamedDependency[Caller], run_id: FromPath[str]
+) -> RunView:
+    """One test run, with what is known of each scenario by now."""
+    row = await repository.run(session, caller.project_id, RunId(run_id))
+    return run_view(row, await repository.tried(session, row))
+
+
+@get("/v1/test-runs/{run_id:str}/trials", tags=["tests"], opt=needs(_READ, _RUN))
+async def list_test_trials(
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    run_id: FromPath[str],
+    page: NamedDependency[PageAsked],
+) -> Page[TrialView]:
+    """The conversations of a run in their order, with what was said and what came of each expectation."""
+    row = await repository.run(session, caller.project_id, RunId(run_id))
+    rows = await repository.trials(session, row, after=number_after(page), limit=page.limit + 1)
+    return paged(rows, page, trial_view, lambda trial: (str(trial.number),))
+
+
+@get("/v1/test-runs/{run_id:str}/comparison", tags=["tests"], opt=needs(_READ, _RUN))
+async def compare_test_runs(
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    run_id: FromPath[str],
+    before: Annotated[
+        RunId, QueryParameter(description="The earlier run, run_….", pattern=r"^run_[0-9a-f]{32}$(?!\n)")
+    ],
+) -> Comparison:
+    """What has changed from an earlier run to this one, scenario by scenario: two versions, or two suites."""
+    after_row = await repository.run(session, caller.project_id, RunId(run_id))
+    before_row = await repository.run(session, caller.project_id, before)
+    old, new = [summary.results(await repository.tried(session, row)) for row in (before_row, after_row)]
+    return Comparison(
+        before_id=before_row.id,
+        before_version_number=before_row.version_number,
+        after_id=after_row.id,
+        after_version_number=after_row.version_number,
+        scenarios=summary.compared(old, new),
+    )
+
+
+@post(
+    "/v1/test-runs/{run_id:str}/cancel",
+    status_code=200,
+    tags=["tests"],
+    opt=needs(_WRITE, _RUN, fails=[RunOver]),
+)
+async def cancel_test_run(
+    session: NamedDependency[AsyncSession], caller: NamedDependency[Caller], run_id: FromPath[str]
+) -> RunView:
+    """Ends a run that is under way; a repeat finds it cancelled. What is known by then stays."""
+    row = await repository.run(session, caller.project_id, RunId(run_id), is_locked=True)
+    if row.state is RunState.COMPLETED:
+        raise RunOver
+    if row.state is RunState.RUNNING:
+        await progress.cancel(session, row)
+    return run_view(row, await repository.tried(session, row))
+
+
+@asynccontextmanager
+async def try_versions(plane: Plane) -> AsyncIterator[None]:
+    """Begins trials as there is room, sends their jobs and takes what came of them."""
+    async with (
+        Lane(plane, TRIAL_KIND).open(),
+        Lane(plane, JUDGEMENT_KIND).open(),
+        repeated("test_runs", partial(progress.attend, plane), progress.LOOK_EVERY_S),
+    ):
+        yield
+
+
+SUITES: Final = Slice(
+    name="suites",
+    routes=(
+        put_test_suite,
+        list_test_suites,
+        get_test_suite,
+        delete_test_suite,
+        create_test_run,
+        list_test_runs,
+        get_test_run,
+        list_test_trials,
+        compare_test_runs,
+        cancel_test_run,
+    ),
+    tasks=(try_versions,),
+)
