@@ -11,7 +11,7 @@ ToolName = Annotated[
     Meta(
         min_length=1,
         max_length=64,
-        pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$(?!\n)",
         description="As the agent's model knows it.",
         examples=["book_appointment"],
     ),

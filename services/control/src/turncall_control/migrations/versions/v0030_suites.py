@@ -6,8 +6,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from turncall_control.migrations.walls import wall
 
-revision = "0029"
-down_revision = "0028"
+revision = "0030"
+down_revision = "0029"
 
 _MOMENT = sa.DateTime(timezone=True)
 
