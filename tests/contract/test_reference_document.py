@@ -37,6 +37,10 @@ OPEN = {
     "ToolMock.parameters|0": "a JSON Schema",
     "UsesTool.arguments": "by the tool's own schema",
     "UsesNoTool.arguments": "by the tool's own schema",
+    "Findings.takeaways{}": "by the takeaway's own schema",
+    "TakeawayNew.schema": "a JSON Schema",
+    "TakeawayChange.schema": "a JSON Schema",
+    "TakeawayView.schema": "a JSON Schema",
     "StoredFact.data|1": "a fact that a newer release states",
 }
 """What is open by its nature, and why; everything else has a type."""

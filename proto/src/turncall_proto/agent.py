@@ -346,10 +346,17 @@ class Analysis(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         dict[str, Any] | None, Meta(description="JSON Schema, an object: what is taken out of the conversation.")
     ] = None
 
+    takeaways: Annotated[
+        tuple[Name, ...],
+        Meta(max_length=20, description="Takeaways of the project, by name: each is taken out by its own schema."),
+    ] = ()
+
     def __post_init__(self) -> None:
         names = [score.name for score in self.scores]
         if len(names) != len(set(names)):
             raise ValueError("scores must have distinct names")
+        if len(self.takeaways) != len(set(self.takeaways)):
+            raise ValueError("takeaways must be distinct")
 
 
 class Background(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -22,6 +22,7 @@ MessageId = NewType("MessageId", str)
 TextId = NewType("TextId", str)
 KnowledgeBaseId = NewType("KnowledgeBaseId", str)
 DocumentId = NewType("DocumentId", str)
+TakeawayId = NewType("TakeawayId", str)
 WorkerId = NewType("WorkerId", str)
 WebhookId = NewType("WebhookId", str)
 DeliveryId = NewType("DeliveryId", str)
@@ -38,6 +39,7 @@ JOB = "job"
 SESSION, MESSAGE, TEXT = "ses", "msg", "txt"
 KNOWLEDGE_BASE, DOCUMENT = "kb", "doc"
 SUITE, RUN, TRIAL = "tst", "run", "trl"
+TAKEAWAY = "tkw"
 
 _INBOUND_CALLS = UUID("6f1f8d0e-7a0a-5c51-9a55-0d6b8f3f7c11")
 

@@ -48,10 +48,19 @@ class Used(Struct, frozen=True, kw_only=True):
     output: Annotated[Any, PERSONAL] = None
 
 
+class TakeawayWanted(Struct, frozen=True, kw_only=True):
+    """Something that is taken out of a conversation, as the project has defined it."""
+
+    name: str
+    schema: Annotated[dict[str, Any], Meta(description="JSON Schema, an object.")]
+    instructions: str = ""
+
+
 class AnalysisJob(Job, frozen=True, kw_only=True, tag="analysis"):
     """Read a conversation that is over, and say what ``analysis`` asks for.
 
-    ``models`` are who does it, and then who steps in.
+    ``models`` are who does it, and then who steps in. ``takeaways`` are those that the agent names; ``gone`` are the
+    names of which the project has none any more. ``is_written``: nobody spoke.
     """
 
     models: tuple[VendorRef, ...]
@@ -61,6 +70,9 @@ class AnalysisJob(Job, frozen=True, kw_only=True, tag="analysis"):
     used: tuple[Used, ...] = ()
     ended_reason: str = ""
     duration_ms: Milliseconds = 0
+    takeaways: tuple[TakeawayWanted, ...] = ()
+    gone: tuple[str, ...] = ()
+    is_written: bool = False
 
 
 class Wrote(Struct, frozen=True, kw_only=True):
@@ -149,6 +161,12 @@ class Findings(Struct, frozen=True, kw_only=True):
     sentiment: Literal["positive", "neutral", "negative", "mixed"] | None = None
     scores: dict[str, int] = field(default_factory=dict)
     extracted: Annotated[dict[str, Any] | None, PERSONAL] = None
+    takeaways: Annotated[
+        dict[str, dict[str, Any]], PERSONAL, Meta(description="What was taken out, by the takeaway's name.")
+    ] = field(default_factory=dict)
+    takeaways_gone: Annotated[
+        tuple[str, ...], Meta(description="Names of which the project had no takeaway any more.")
+    ] = ()
 
 
 class JobAnswer(Struct, frozen=True, kw_only=True, tag_field="type"):

@@ -70,6 +70,8 @@ def bodies(a_config, agent_id):
         "create_message": {"to": "+14155550123", "from": "+15550100003", "text": "Hello.", "agent_id": agent_id},
         "write_message": {"text": "Hello.", "author": "operator"},
         "write_message_streamed": {"text": "Hello.", "author": "operator"},
+        "create_takeaway": {"name": "contact", "schema": {"type": "object", "properties": {}}},
+        "change_takeaway": {"description": "Other"},
         "create_knowledge_base": {"name": "Handbook", "embedder": None},
         "change_knowledge_base": {"description": "Other"},
         "search_knowledge_base": {"question": "When do you open?"},
@@ -115,6 +117,7 @@ async def objects(control, carrier, a_config):
     ]
     delivery = await owner.done("POST", f"/v1/webhooks/{webhook['id']}/test")
     session = await owner.done("POST", "/v1/sessions", {"agent_id": agent["id"], "contact": "visitor-17"})
+    takeaway = await owner.done("POST", "/v1/takeaways", {"name": "theirs", "schema": {"type": "object"}})
     base = await owner.done("POST", "/v1/knowledge-bases", {"name": "Theirs", "embedder": None})
     document = await owner.done(
         "POST", f"/v1/knowledge-bases/{base['id']}/documents", files={"file": ("hours.txt", b"We open at nine.")}
@@ -143,6 +146,7 @@ async def objects(control, carrier, a_config):
         ids.DOCUMENT: document["id"],
         ids.SUITE: suite["id"],
         ids.RUN: run["id"],
+        ids.TAKEAWAY: takeaway["id"],
         ids.CALL: ids.inbound_call_id("twilio", account.sid, sid),
     }
     for path in (f"/v1/calls/{found[ids.CALL]}", f"/v1/numbers/{number['id']}", f"/v1/agents/{agent['id']}"):

@@ -45,6 +45,7 @@ from turncall_control.parked.routes import PARKED
 from turncall_control.plane import ConnectBus, Plane, Slice, opened
 from turncall_control.projects.routes import PROJECTS
 from turncall_control.suites.routes import SUITES
+from turncall_control.takeaways.routes import TAKEAWAYS
 from turncall_control.texts.routes import TEXTS
 from turncall_control.usage.routes import USAGE
 from turncall_control.vendors import catalogue
@@ -65,12 +66,13 @@ SLICES: Final[tuple[Slice, ...]] = (
     CALLS,
     DIALS,
     BROWSER,
-    ANALYSIS,
     TEXTS,
     CHAT,
     MESSAGING,
     KNOWLEDGE,
     SUITES,
+    TAKEAWAYS,
+    ANALYSIS,
     USAGE,
     CREDENTIALS,
     INGRESS,

@@ -37,8 +37,8 @@ _WORDS: Final = {
 }
 """What stands in a field of this name, where its own schema has no better idea."""
 _ID: Final = re.compile(
-    r"(?:^|_)(agent|base|call|credential|delivery|document|job|key|message|number|project|run|session|suite|trial|version"
-    r"|webhook|worker)_id$"
+    r"(?:^|_)(agent|base|call|credential|delivery|document|job|key|message|number|project|run|session|suite|takeaway|trial"
+    r"|version|webhook|worker)_id$"
 )
 _PREFIXES: Final = {
     "agent": "agt",
@@ -48,6 +48,7 @@ _PREFIXES: Final = {
     "call": "call",
     "message": "msg",
     "session": "ses",
+    "takeaway": "tkw",
     "job": "job",
     "credential": "crd",
     "delivery": "dlv",

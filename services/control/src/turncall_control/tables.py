@@ -21,6 +21,7 @@ from turncall_control.numbers.model import NumberRow
 from turncall_control.outbox import OutboxRow
 from turncall_control.projects.model import ProjectRow, SigningSecretRow
 from turncall_control.suites.model import RunRow, SuiteRow, TrialRow
+from turncall_control.takeaways.model import TakeawayRow
 from turncall_control.texts.model import OptOutRow, TextRow
 from turncall_control.trail import EntryRow
 from turncall_control.vault import DataKeyRow
@@ -45,6 +46,7 @@ TABLES = (
     MessageRow,
     TextRow,
     OptOutRow,
+    TakeawayRow,
     KnowledgeBaseRow,
     DocumentRow,
     PassageRow,

@@ -220,3 +220,57 @@ async def test_a_job_that_nobody_answers_is_sent_again_and_given_up(
 async def _sent(desk: Any, call_id: CallId, tries: int) -> bool:
     found = await desk.rows("select tries from jobs where call_id = %s", ids.parsed(ids.CALL, call_id))
     return bool(found == [(tries,)])
+
+
+async def test_a_session_that_is_over_is_read_too(desk: Any, reader: Reader) -> None:
+    """By the takeaways that its agent names, as they are defined then; its answer is shown and told, once, and it is
+    read anew on demand. What nobody wrote in is not read."""
+    schema = {"type": "object", "properties": {"day": {"type": "string"}}}
+    made = await desk.http.post(
+        "/v1/takeaways", json={"name": "visit", "schema": schema, "instructions": "The day."}, headers=desk.bearer
+    )
+    assert made.status_code == 201, made.text
+    hook = await desk.http.post("/v1/webhooks", json={"url": "http://127.0.0.1:65000/h"}, headers=desk.bearer)
+    await desk.execute(
+        "update agent_versions set config = jsonb_set(config, '{analysis}', %s) where id = %s",
+        Jsonb(msgspec.to_builtins(Analysis(takeaways=("feedback", "visit")))),
+        ids.parsed(ids.VERSION, desk.version_id),
+    )
+    empty, written = [
+        (
+            await desk.http.post("/v1/sessions", json={"agent_id": desk.agent_id, "contact": "v"}, headers=desk.bearer)
+        ).json()
+        for _ in range(2)
+    ]
+    await desk.execute(
+        "insert into messages (session_id, seq, id, project_id, author, text, channel)"
+        " select id, 2, uuidv7(), project_id, 'contact', 'On Tuesday.', channel from sessions where id = %s",
+        ids.parsed(ids.SESSION, written["id"]),
+    )
+    path = f"/v1/sessions/{written['id']}/analysis"
+    assert (await desk.http.post(path, headers=desk.bearer)).status_code == 409, "it is not over"
+    for session in (empty, written):
+        await desk.http.post(f"/v1/sessions/{session['id']}/end", headers=desk.bearer)
+    job = await reader.comes()
+    assert isinstance(job, AnalysisJob)
+    assert [(said.speaker, said.text) for said in job.said] == [("agent", "Hello."), ("caller", "On Tuesday.")]
+    assert (job.is_written, job.ended_reason, job.gone) == (True, "ended", ("feedback",))
+    assert [(one.name, one.schema, one.instructions) for one in job.takeaways] == [("visit", schema, "The day.")]
+    await reader.answers(job)
+    await reader.answers(job, suffix=".again")
+
+    async def done() -> bool:
+        return (await desk.get(path)).json()["analyses"][0]["state"] == "done"
+
+    await desk.comes_true(done)
+    (shown,) = (await desk.get(path)).json()["analyses"]
+    assert shown["findings"]["summary"] == "Booked."
+    assert shown["used"][0]["input_tokens"] == 100
+    told = (await desk.get("/v1/webhook-deliveries")).json()["items"]
+    mine = [one for one in told if one["webhook_id"] == hook.json()["webhook"]["id"]]
+    assert [one["type"] for one in mine if one["type"].startswith("analysis")] == ["analysis.completed"]
+    again = await desk.http.post(path, headers=desk.bearer)
+    assert again.status_code == 202, again.text
+    await desk.comes_true(lambda: len(reader.jobs) == 2)
+    refused = await desk.http.post(f"/v1/sessions/{empty['id']}/analysis", headers=desk.bearer)
+    assert refused.status_code == 409

@@ -22,7 +22,7 @@ from turncall_proto import ids, subjects
 from turncall_proto.agent import Analysis, Score, VendorRef
 from turncall_proto.codec import decode, encode
 from turncall_proto.ids import JobId, ProjectId
-from turncall_proto.job import AnalysisDone, AnalysisJob, JobFailed, Parcel, Said, Used
+from turncall_proto.job import AnalysisDone, AnalysisJob, JobFailed, Parcel, Said, TakeawayWanted, Used
 from turncall_testkit.vendors import Manners, OpenAIFake, Reply, openai_fake
 
 ASKED = Analysis(
@@ -119,7 +119,7 @@ async def test_the_model_reads_the_whole_conversation_and_its_findings_come_back
         question = "\n".join(message["content"] for message in fake.journal[-1].fields["messages"])
 
     assert isinstance(done, AnalysisDone)
-    assert msgspec.to_builtins(done.findings) == FOUND
+    assert msgspec.to_builtins(done.findings) == FOUND | {"takeaways": {}, "takeaways_gone": ()}
     for expected in (
         "Name the day.",
         "An appointment was made.",
@@ -207,3 +207,32 @@ async def test_a_job_too_large_for_the_bus_comes_from_the_store(rig: Rig) -> Non
         done = await rig.answer(parcel)
     assert isinstance(done, AnalysisDone)
     assert done.job_id == order.job_id
+
+
+@pytest.mark.proves("agent.analysis.takeaways")
+async def test_takeaways_are_taken_out_by_their_own_schemas(rig: Rig) -> None:
+    """References in a schema mean that schema, the instructions are in the question, and what does not fit is shown to
+    the model again; a name without a takeaway is told."""
+    address = {
+        "type": "object",
+        "properties": {"street": {"$ref": "#/$defs/text"}},
+        "$defs": {"text": {"minLength": 3}},
+    }
+    wanted = (
+        TakeawayWanted(name="address", schema=address, instructions="Where to deliver to."),
+        TakeawayWanted(name="order", schema={"type": "object", "required": ["item"]}),
+    )
+    order = msgspec.structs.replace
+    asked = Analysis(summary=False, sentiment=False)
+    wrong = {"takeaways": {"address": {"street": "x"}, "order": {"item": "bread"}}}
+    right = {"takeaways": {"address": {"street": "Mill Lane 4"}, "order": {"item": "bread"}}}
+    async with model(wrong, right) as fake:
+        done = await rig.answer(order(job(fake, analysis=asked), takeaways=wanted, gone=("feedback",), is_written=True))
+        question = fake.journal[0].fields["messages"][0]["content"]
+        said = fake.journal[-1].fields["messages"][-1]["content"]
+    assert isinstance(done, AnalysisDone)
+    assert done.findings.takeaways == right["takeaways"]
+    assert done.findings.takeaways_gone == ("feedback",)
+    assert "takeaways.address: Where to deliver to." in question
+    assert "written conversation" in question
+    assert "$.takeaways.address.street" in said

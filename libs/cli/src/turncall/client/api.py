@@ -60,6 +60,7 @@ from turncall.client.shapes import (
     WorkersSeen,
 )
 from turncall.client.suites import Suites
+from turncall.client.takeaways import Takeaways
 from turncall.client.versions import Versions
 from turncall_proto.agent import AgentSpec
 from turncall_proto.ids import (
@@ -78,7 +79,7 @@ from turncall_proto.ids import (
 Config = AgentSpec | Mapping[str, Any]
 
 
-class TurnCall(Access, Knowledge, Suites, Versions):
+class TurnCall(Access, Knowledge, Suites, Takeaways, Versions):
     """``async with TurnCall(url, key=…) as api``: one installation seen with one credential.
 
     ``platform_key`` opens the operator's requests (projects and their first keys), ``key`` a project's own.

@@ -21,6 +21,7 @@ from turncall_proto.ids import (
     NumberId,
     ProjectId,
     SessionId,
+    TakeawayId,
     VersionId,
     WebhookId,
     WorkerId,
@@ -837,3 +838,22 @@ class CandidatesTaken(Struct, frozen=True, kw_only=True):
     """The call's worker knows of them."""
 
     status: Literal["success"]
+
+
+class TakeawayView(Struct, frozen=True, kw_only=True):
+    """Something that is taken out of the conversations of agents which name it."""
+
+    id: TakeawayId
+    project_id: ProjectId
+    name: str
+    description: str
+    instructions: str
+    schema: dict[str, Any]
+    created_at: datetime
+    changed_at: datetime
+
+
+class SessionAnalyses(Struct, frozen=True, kw_only=True):
+    """The readings of a session, newest first."""
+
+    analyses: tuple[AnalysisView, ...]

@@ -66,13 +66,13 @@ def _text_faults(spec: AgentSpec) -> Iterator[Fault]:
 def _tool_faults(spec: AgentSpec) -> Iterator[Fault]:
     for index, tool in enumerate(spec.tools):
         if isinstance(tool, WebhookTool):
-            yield from _parameter_faults(tool.parameters, f"{ROOT}.tools[{index}].parameters")
+            yield from object_faults(tool.parameters, f"{ROOT}.tools[{index}].parameters")
             yield from _bound_faults(tool, f"{ROOT}.tools[{index}].bound")
 
 
 def _analysis_faults(spec: AgentSpec) -> Iterator[Fault]:
     if spec.analysis is not None and spec.analysis.extract is not None:
-        yield from _parameter_faults(spec.analysis.extract, f"{ROOT}.analysis.extract")
+        yield from object_faults(spec.analysis.extract, f"{ROOT}.analysis.extract")
 
 
 def _bound_faults(tool: WebhookTool, at: str) -> Iterator[Fault]:
@@ -89,8 +89,9 @@ def _takes_text(schema: object) -> bool:
     return isinstance(schema, dict) and schema.get("type", "string") == "string"
 
 
-def _parameter_faults(schema: dict[str, Any], at: str) -> Iterator[Fault]:
-    """A tool's arguments, or what is taken out of a call, are one object, by a schema that stands on its own."""
+def object_faults(schema: dict[str, Any], at: str) -> Iterator[Fault]:
+    """A tool's arguments, or what is taken out of a conversation, are one object, by a schema that stands on its own:
+    what is wrong with it, by paths that begin with ``at``."""
     try:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:

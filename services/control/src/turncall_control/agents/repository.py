@@ -22,7 +22,7 @@ async def add(session: AsyncSession, project_id: ProjectId, name: str, environme
     return row
 
 
-async def check_knowledge(session: AsyncSession, project_id: ProjectId, spec: AgentSpec) -> None:
+async def check_bases(session: AsyncSession, project_id: ProjectId, spec: AgentSpec) -> None:
     """Raises `Invalid` for a link to a knowledge base that the project does not have."""
     wanted = {link.base_id: index for index, link in reversed(list(enumerate(spec.knowledge)))}
     if not wanted:
@@ -39,6 +39,31 @@ async def check_knowledge(session: AsyncSession, project_id: ProjectId, spec: Ag
         Fault(field=f"config.knowledge[{index}].base_id", message="There is no such knowledge base in this project")
         for base_id, index in sorted(wanted.items(), key=lambda one: one[1])
         if base_id not in there
+    ]
+    if faults:
+        raise Invalid(faults=faults)
+
+
+async def check_links(session: AsyncSession, project_id: ProjectId, spec: AgentSpec) -> None:
+    """Raises `Invalid` for what an agent names and its project does not have."""
+    await check_bases(session, project_id, spec)
+    await check_takeaways(session, project_id, spec)
+
+
+async def check_takeaways(session: AsyncSession, project_id: ProjectId, spec: AgentSpec) -> None:
+    """Raises `Invalid` for a takeaway that the project does not have."""
+    names = () if spec.analysis is None else spec.analysis.takeaways
+    if not names:
+        return
+    rows = await session.scalars(
+        text("select name from takeaways where project_id = :project and name = any(:names)"),
+        {"project": ids.parsed(ids.PROJECT, project_id), "names": list(names)},
+    )
+    there = set(rows)
+    faults = [
+        Fault(field=f"config.analysis.takeaways[{index}]", message="There is no such takeaway in this project")
+        for index, name in enumerate(names)
+        if name not in there
     ]
     if faults:
         raise Invalid(faults=faults)

@@ -63,7 +63,7 @@ async def create_agent(
 ) -> AgentView:
     """Makes an agent whose draft has this config. It answers calls once it is published."""
     check(plane.vendors, data.config)
-    await repository.check_knowledge(session, caller.project_id, data.config)
+    await repository.check_links(session, caller.project_id, data.config)
     try:
         agent = await repository.add(session, caller.project_id, data.name, data.environment)
     except IntegrityError as error:
@@ -110,7 +110,7 @@ async def validate_agent(
 ) -> Verdict:
     """Checks a config without storing it: 422 names every field that is wrong."""
     check(plane.vendors, data.config)
-    await repository.check_knowledge(session, caller.project_id, data.config)
+    await repository.check_links(session, caller.project_id, data.config)
     held = await plane.held_keys(caller.project_id)
     return Verdict(
         missing_vendor_keys=tuple(missing_keys(plane.vendors, data.config, held)),
@@ -157,7 +157,7 @@ async def put_draft(
 ) -> VersionView:
     """Replaces the draft's whole config; begins the next version when the last draft was published."""
     check(plane.vendors, data.config)
-    await repository.check_knowledge(session, caller.project_id, data.config)
+    await repository.check_links(session, caller.project_id, data.config)
     draft = await service.put_draft(session, caller.project_id, AgentId(agent_id), data.config)
     return version_view(draft)
 
@@ -306,7 +306,7 @@ async def import_agent(
     The same file a second time changes nothing.
     """
     check(plane.vendors, data.config)
-    await repository.check_knowledge(session, caller.project_id, data.config)
+    await repository.check_links(session, caller.project_id, data.config)
     try:
         done = await files.apply(
             session,

@@ -108,7 +108,7 @@ async def _put_live(
     held_keys: Collection[str],
 ) -> None:
     check(vendors, successor.config)
-    await repository.check_knowledge(session, successor.project_id, successor.config)
+    await repository.check_links(session, successor.project_id, successor.config)
     if missing := missing_keys(vendors, successor.config, held_keys):
         raise VendorKeyMissing(f"neither this project nor this installation holds a key for {', '.join(missing)}")
     now = datetime.now(UTC)

@@ -1,13 +1,14 @@
-"""The analysis of a call: what is sent for it, and what its answer becomes."""
+"""The analysis of a call or of a session: what is sent for it, and what its answer becomes."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
 import msgspec
-from psycopg.rows import dict_row
 
+from turncall_control.analysis.conversations import gathered
+from turncall_control.analysis.schemas import SessionAnalysed
 from turncall_control.calls import news, plans
 from turncall_control.calls.facts import UNNUMBERED, own
 from turncall_control.calls.projector import record
@@ -16,11 +17,9 @@ from turncall_control.jobs.orders import ANALYSIS
 from turncall_control.plane import Plane
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec, Cascade, SpeechToSpeech, VendorRef
-from turncall_proto.events import AnalysisCompleted, Event, ToolCalled, ToolReturned, TranscriptFinal, UsageReported
-from turncall_proto.ids import CallId, ProjectId
-from turncall_proto.job import AnalysisDone, AnalysisJob, JobFailed, Said, Used
-
-_READ: Final = msgspec.json.Decoder(TranscriptFinal | ToolCalled | ToolReturned)
+from turncall_proto.events import AnalysisCompleted, Event, UsageReported
+from turncall_proto.ids import CallId, ProjectId, SessionId
+from turncall_proto.job import AnalysisDone, AnalysisJob, JobFailed, TakeawayWanted
 
 
 def models_of(agent: AgentSpec) -> tuple[VendorRef, ...]:
@@ -35,70 +34,52 @@ def models_of(agent: AgentSpec) -> tuple[VendorRef, ...]:
 
 
 async def plan(connection: Connection, plane: Plane, due: Due) -> AnalysisJob | None:
-    """The conversation of a call with what is to be found in it; None when the call or its agent is gone."""
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(
-            "select c.ended_reason, coalesce(c.inline_agent, v.config) as config,"
-            " coalesce(extract(epoch from c.ended_at - c.answered_at) * 1000, 0)::int as lasted_ms"
-            " from calls c left join agent_versions v on v.id = c.version_id where c.id = %s",
-            (due.call_id,),
-        )
-        row: dict[str, Any] = await cursor.fetchone() or {}
-    if row.get("config") is None:
+    """The conversation with what is to be found in it; None when it or its agent is gone."""
+    conversation = await gathered(connection, due)
+    if conversation is None or conversation.agent.analysis is None:
         return None
-    agent = msgspec.convert(row["config"], AgentSpec)
-    if agent.analysis is None:
-        return None
-    said, used = await _conversation(connection, due)
+    agent, analysis = conversation.agent, conversation.agent.analysis
     project_id = ProjectId(ids.written(ids.PROJECT, due.project_id))
     wallet = await plane.wallets.open(project_id, connection)
     models = models_of(agent)
+    takeaways = await _takeaways(connection, due, analysis.takeaways)
     return AnalysisJob(
         job_id=due.job_id,
         project_id=project_id,
         planned_at=datetime.now(UTC),
         **plans.sealed_keys(plane, project_id, wallet, models),
         models=models,
-        analysis=agent.analysis,
+        analysis=analysis,
         language=agent.language,
-        said=said,
-        used=used,
-        ended_reason=row["ended_reason"] or "",
-        duration_ms=row["lasted_ms"],
+        said=conversation.said,
+        used=conversation.used,
+        ended_reason=conversation.ended_reason,
+        duration_ms=conversation.duration_ms,
+        is_written=conversation.is_written,
+        takeaways=takeaways,
+        gone=tuple(sorted(set(analysis.takeaways) - {one.name for one in takeaways})),
     )
 
 
-async def _conversation(connection: Connection, due: Due) -> tuple[tuple[Said, ...], tuple[Used, ...]]:
+async def _takeaways(connection: Connection, due: Due, names: Sequence[str]) -> tuple[TakeawayWanted, ...]:
+    """Those of these names that the project has, as they are defined by now."""
     cursor = await connection.execute(
-        "select payload::text from call_events where call_id = %s"
-        " and type in ('transcript.final', 'tool.called', 'tool.result') order by call_seq",
-        (due.call_id,),
+        "select name, schema, instructions from takeaways where project_id = %s and name = any(%s) order by name",
+        (due.project_id, list(names)),
     )
-    facts = [_READ.decode(payload) for (payload,) in await cursor.fetchall()]
-    spoken = sorted(
-        (fact for fact in facts if isinstance(fact, TranscriptFinal)),
-        key=lambda fact: (fact.epoch, fact.start_ms, fact.seq),
-    )
-    results = {fact.tool_call_id: fact for fact in facts if isinstance(fact, ToolReturned)}
-    called = {fact.tool_call_id: fact for fact in facts if isinstance(fact, ToolCalled)}
-    said = tuple(Said(speaker=fact.speaker, text=fact.text, start_ms=fact.start_ms) for fact in spoken)
-    return said, tuple(_used(fact, results.get(fact.tool_call_id)) for fact in called.values())
-
-
-def _used(called: ToolCalled, returned: ToolReturned | None) -> Used:
-    return Used(
-        tool=called.tool,
-        arguments=called.arguments,
-        is_ok=None if returned is None else returned.is_ok,
-        output=None if returned is None else returned.output,
+    return tuple(
+        TakeawayWanted(name=name, schema=schema, instructions=instructions)
+        for name, schema, instructions in await cursor.fetchall()
     )
 
 
 async def take(
     connection: Connection, plane: Plane, due: Due, answer: AnalysisDone | JobFailed
 ) -> Callable[[], Awaitable[None]]:
-    """States what was found and what that used, as facts of the call."""
-    assert due.call_id is not None  # an analysis is one of a call
+    """States what was found and what that used: of a call as its facts, of a session to whoever subscribes."""
+    if due.call_id is None:
+        await _tell_of_session(connection, due, answer)
+        return _nothing_more
     header: dict[str, Any] = {
         "call_id": CallId(ids.written(ids.CALL, due.call_id)),
         "project_id": answer.project_id,
@@ -128,6 +109,29 @@ async def take(
     )
     appended = await record(connection, [own(fact) for fact in facts])
     return partial(news.publish, plane.bus, appended)
+
+
+async def _tell_of_session(connection: Connection, due: Due, answer: AnalysisDone | JobFailed) -> None:
+    assert due.session_id is not None  # an analysis is one of a call or of a session
+    data = SessionAnalysed(
+        session_id=SessionId(ids.written(ids.SESSION, due.session_id)),
+        analysis_id=answer.job_id,
+        is_ok=isinstance(answer, AnalysisDone),
+        findings=answer.findings if isinstance(answer, AnalysisDone) else None,
+        detail=answer.detail if isinstance(answer, JobFailed) else "",
+    )
+    await connection.execute(
+        "insert into webhook_deliveries (project_id, webhook_id, type, at, data)"
+        " select w.project_id, w.id, 'analysis.completed', now(), %s::jsonb from webhooks w, sessions s"
+        " where s.id = %s and w.project_id = s.project_id and w.is_enabled"
+        " and (w.event_types = '{}' or 'analysis.completed' = any(w.event_types))"
+        " and (w.agent_id is null or w.agent_id = s.agent_id)",
+        (msgspec.json.encode(data).decode(), due.session_id),
+    )
+
+
+async def _nothing_more() -> None:
+    """Nobody follows a session for its analysis."""
 
 
 KIND: Final = Kind(name=ANALYSIS, answer=AnalysisDone, plan=plan, take=take)

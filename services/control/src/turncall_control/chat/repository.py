@@ -13,6 +13,7 @@ from turncall_control.db.base import owned
 from turncall_control.db.engine import bare
 from turncall_control.errors import NotFound
 from turncall_control.http.paging import PageAsked, newest_first
+from turncall_control.jobs import orders
 from turncall_control.texts import queue
 from turncall_control.webhooks.telling import tell
 from turncall_proto import ids
@@ -190,8 +191,15 @@ async def expire(session: AsyncSession, at_once: int) -> Sequence[SessionRow]:
         )
     ).all()
     for row in rows:
-        row.state, row.ended_at = SessionState.EXPIRED, datetime.now(UTC)
+        await end(session, row, SessionState.EXPIRED)
     return rows
+
+
+async def end(session: AsyncSession, row: SessionRow, state: SessionState) -> None:
+    """Ends a locked session, which is read by its agent's analysis then, if it has one."""
+    row.state, row.ended_at = state, datetime.now(UTC)
+    await session.flush()
+    await orders.session_analysis(await bare(session), row.id)
 
 
 async def notify(session: AsyncSession, row: SessionRow, kind: str, data: msgspec.Struct) -> None:

@@ -229,7 +229,7 @@ async def end_session(
     """Ends a conversation; one that is over already stays as it is."""
     row = await repository.get(session, caller.project_id, SessionId(session_id), is_locked=True)
     if row.state == SessionState.ACTIVE:
-        row.state, row.ended_at = SessionState.ENDED, datetime.now(UTC)
+        await repository.end(session, row, SessionState.ENDED)
     return session_view(row)
 
 

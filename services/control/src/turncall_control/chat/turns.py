@@ -149,7 +149,7 @@ async def _answered(session: AsyncSession, row: SessionRow, answer: TextTurnDone
     if answer.handed_to is not None:
         await _hand_over(session, row, answer)
     if answer.is_ended:
-        row.state, row.ended_at = SessionState.ENDED, datetime.now(UTC)
+        await repository.end(session, row, SessionState.ENDED)
 
 
 async def _hand_over(session: AsyncSession, row: SessionRow, answer: TextTurnDone) -> None:

@@ -4,7 +4,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from turncall_proto import ids
-from turncall_proto.ids import CallId, DocumentId, JobId
+from turncall_proto.ids import CallId, DocumentId, JobId, SessionId
 
 ANALYSIS = "analysis"
 INGEST = "ingest"
@@ -45,3 +45,27 @@ async def ingest(connection: AsyncConnection[TupleRow], document_id: DocumentId)
         " on conflict (kind, document_id) where state in ('due', 'sent') do nothing",
         (ids.parsed(ids.JOB, ids.mint(ids.JOB)), ids.parsed(ids.DOCUMENT, document_id)),
     )
+
+
+async def session_analysis(connection: AsyncConnection[TupleRow], session_id: SessionId) -> JobId | None:
+    """Orders the analysis of a session, as `analysis` does of a call: one in which the contact wrote something."""
+    cursor = await connection.execute(
+        """
+        with made as (
+            insert into jobs (id, project_id, kind, session_id)
+            select %(job)s, s.project_id, 'analysis', s.id
+            from sessions s left join agent_versions v on v.id = s.version_id
+            where s.id = %(session)s and jsonb_typeof(coalesce(s.inline_agent, v.config) -> 'analysis') = 'object'
+                and exists (select from messages m where m.session_id = s.id and m.author = 'contact')
+            on conflict (kind, session_id) where state in ('due', 'sent') do nothing
+            returning id
+        )
+        select id from made
+        union all
+        select id from jobs where kind = 'analysis' and session_id = %(session)s and state in ('due', 'sent')
+        limit 1
+        """,
+        {"job": ids.parsed(ids.JOB, ids.mint(ids.JOB)), "session": ids.parsed(ids.SESSION, session_id)},
+    )
+    row = await cursor.fetchone()
+    return None if row is None else JobId(ids.written(ids.JOB, row[0]))
