@@ -3,8 +3,9 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 PY := $(BIN)/python
-# Many calls in real time: they get both cores to themselves.
-ALONE := tests/chaos tests/system/test_inbound_call.py tests/system/test_survival.py
+# Calls in real time: a few at once share both cores; a crowd gets them to itself.
+CALLS := tests/chaos tests/system/test_inbound_call.py tests/system/test_survival.py
+CROWD := tests/system/test_twenty_calls.py
 
 .PHONY: help setup fmt check test fuzz chaos soak bench recall figures demo up down schema migrate
 
@@ -24,8 +25,9 @@ down: ## Stop what `make up` started
 	@$(BIN)/turncall down
 
 test: setup ## Run every test over real Postgres, NATS, Valkey and S3 (no Docker needed)
-	@$(PY) -m pytest tests -n 3 --dist loadfile $(ALONE:%=--ignore %); rest=$$?; \
-	$(PY) -m pytest $(ALONE) && exit $$rest
+	@$(PY) -m pytest tests -n 3 --dist loadfile $(CALLS:%=--ignore %) $(CROWD:%=--ignore %); rest=$$?; \
+	$(PY) -m pytest $(CALLS) -n 2 --dist loadfile; calls=$$?; \
+	$(PY) -m pytest $(CROWD) && exit $$((rest | calls))
 
 fuzz: setup ## Make requests up from the API's reference for longer than `make test` does (FUZZ_SECONDS=600)
 	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) $(PY) -m pytest tests/integration/control/test_fuzzing.py

@@ -8,15 +8,12 @@ from msgspec.structs import replace
 from twilio.request_validator import RequestValidator
 
 from turncall.demo.record import every_fact, holes, read_record
-from turncall.demo.run import UTTERANCES
 from turncall_phone.caller import AnyStep, HangUp, Interrupt, Pause, WaitForAgent, WaitForHangUp
-from turncall_phone.calls import Call, CallStatus
-from turncall_phone.journal import ScriptEnded, WebhookSent
+from turncall_phone.calls import Call
+from turncall_phone.journal import WebhookSent
 from turncall_proto.agent import AgentSpec, TurnTaking, VendorRef
-from turncall_testkit.house import ACCOUNT, House, conversation, said
+from turncall_testkit.house import ACCOUNT, House, said
 
-CALLS_AT_ONCE = 20
-LASTS_S = 180.0
 RATE_HZ = 8000
 FRAME = RATE_HZ // 50
 LONG_STORY = (
@@ -36,38 +33,6 @@ def loudness(pcm: bytes) -> np.ndarray:
 def heard_seconds(call: Call) -> float:
     """For how long the caller heard something."""
     return float((loudness(call.heard) > 100).sum()) / 50
-
-
-def script_failure(call: Call) -> str | None:
-    """What the caller waited for in vain; None when nothing was."""
-    return next((entry.fact.failure for entry in call.journal if isinstance(entry.fact, ScriptEnded)), None)
-
-
-async def test_twenty_calls_at_once_each_keep_their_own_story(house: House, agent: AgentSpec) -> None:
-    """On one worker: each transcript is its script's, each fact is stored once, each call ends once and says why."""
-    _, number = await house.answering(agent, name="twenty at once")
-    calls = []
-    for line in range(CALLS_AT_ONCE):
-        calls.append(await house.dial(number, conversation(*UTTERANCES), caller=f"+1555019{line:04}"))
-        await asyncio.sleep(0.05)
-    ends = await asyncio.gather(*(call.ended(timeout_s=LASTS_S) for call in calls))
-    assert set(ends) == {CallStatus.COMPLETED}
-    callers, bookings = set(), set()
-    for call in calls:
-        view = await house.record_of(call)
-        record = await read_record(house.api, view.id)
-        assert script_failure(call) is None, [(words.speaker, words.text) for words in record.utterances]
-        assert (view.status, view.ended_reason) == ("completed", "assistant_ended_call")
-        assert holes(record.facts) == []
-        assert [fact.type for fact in record.facts].count("call.ended") == 1
-        assert view.missing_events == 0
-        (booking,) = [use for use in record.tools if use.tool == "book_appointment"]
-        assert booking.is_ok
-        bookings.add(booking.output["number"])
-        callers.add(tuple(words.text for words in record.utterances if words.speaker == "caller"))
-        assert len([words for words in record.utterances if words.speaker == "agent"]) >= len(UTTERANCES)
-    assert len(bookings) == CALLS_AT_ONCE, "every call booked its own appointment"
-    assert len(callers) == 1, f"every caller said the same, but they were understood as {callers}"
 
 
 async def test_barge_in_can_be_switched_off(house: House, agent: AgentSpec) -> None:

@@ -19,6 +19,7 @@ from turncall_phone.accounts import Account
 from turncall_phone.caller import AnyStep, Say, WaitForAgent, WaitForHangUp
 from turncall_phone.calls import Call
 from turncall_phone.carrier import Carrier
+from turncall_phone.journal import ScriptEnded
 from turncall_proto.agent import AgentSpec
 
 ACCOUNT = Account(
@@ -81,6 +82,11 @@ async def reached(house: House, person: str) -> Call:
             if found:
                 return found[0]
             await asyncio.sleep(0.1)
+
+
+def script_failure(call: Call) -> str | None:
+    """What the caller waited for in vain; None when nothing was."""
+    return next((entry.fact.failure for entry in call.journal if isinstance(entry.fact, ScriptEnded)), None)
 
 
 def said(name: str) -> Say:
