@@ -32,6 +32,7 @@ HARMLESS = {
     "write_message_streamed": "an answer that streams is not kept: who must repeat writes without a stream",
     "delete_calls_of_number": _SAME,
     "search_knowledge_base": _READS,
+    "open_session": _READS,
     "validate_agent": _READS,
     "verify_credential": _READS,
     "make_recording_link": _READS,

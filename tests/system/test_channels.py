@@ -7,7 +7,9 @@ import signal
 from aiohttp import web
 
 from turncall.demo.provision import receptionist
-from turncall_testkit.house import House
+from turncall_phone import HangUp, WaitForAgent
+from turncall_proto.agent import AgentSpec
+from turncall_testkit.house import House, conversation
 from turncall_testkit.vendors.serving import Stalls, serving
 
 PATIENCE_S = 60
@@ -45,3 +47,25 @@ async def test_a_worker_that_is_killed_in_the_middle_of_an_answer_by_sms(house: 
     assert [message.author for message in messages] == ["contact", "agent"] * 3
     assert [text.body for text in arrived] == [message.text for message in messages if message.author == "agent"]
     assert [(used.tool, used.is_ok) for used in messages[-1].tools] == [("book_appointment", True)]
+
+
+async def test_a_conversation_hops_from_phone_to_sms_to_chat(house: House, agent: AgentSpec) -> None:
+    """The caller asks for an appointment on the phone, names the day by SMS and the hour in the chat: one session."""
+    contact = "+15550191112"
+    made, number = await house.answering(agent, name="hops")
+    call = await house.dial(number, [*conversation("book")[:2], WaitForAgent(), HangUp()], caller=contact)
+    await call.settled(timeout_s=PATIENCE_S)
+    record = await house.record_of(call)
+    house.carrier.texts.write(to=number.e164, from_=contact, body="on tuesday")
+    await house.carrier.texts.received(contact, 1, timeout_s=PATIENCE_S)
+    session = await house.api.create_session(made.id, contact, resume=True)
+    exchange = await house.api.write(session.id, "at ten o'clock")
+    assert exchange.reply is not None
+    assert [(used.tool, used.is_ok) for used in exchange.reply.tools] == [("book_appointment", True)]
+    assert exchange.reply.tools[0].arguments["day"].lower() == "tuesday"
+    messages = (await house.api.messages(session.id)).items
+    spoken = [message for message in messages if message.call_id == record.id]
+    assert {message.channel for message in spoken} == {"phone"}
+    assert "appointment" in " ".join(message.text for message in spoken)
+    assert [message.channel for message in messages[len(spoken) :]] == ["sms", "sms", "chat", "chat"]
+    assert len((await house.api.sessions(contact=contact)).items) == 1

@@ -275,7 +275,27 @@ class SendDtmfTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     )
 
 
-Tool = EndCallTool | WebhookTool | SendDtmfTool | HandoffTool | PauseRecordingTool | TransferTool
+class SendLinkTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="send_link"):
+    """Lets the model send the contact an SMS with a link to a page of the project's, where the conversation goes on in
+    writing: the page's server opens the session with what the link carries."""
+
+    name: Name = "send_link"
+    description: Annotated[str, Meta(min_length=1, max_length=1024)] = (
+        "Send the contact a text message with a link, by which this conversation goes on in writing."
+    )
+    url: Annotated[
+        str,
+        Meta(
+            pattern=r"^https?://[^\s#]+$(?!\n)",
+            max_length=1024,
+            description="The page; its query gets `session=…`, which `POST /v1/sessions/open` takes.",
+            examples=["https://example.com/chat"],
+        ),
+    ]
+    text: Annotated[str, Meta(max_length=500, description="What stands before the link.")] = ""
+
+
+Tool = EndCallTool | WebhookTool | SendDtmfTool | HandoffTool | PauseRecordingTool | TransferTool | SendLinkTool
 
 
 class Keypad(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

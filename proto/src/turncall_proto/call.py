@@ -153,6 +153,9 @@ class CallStart(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.s
     variables: Variables = field(default_factory=dict)
     metadata: Metadata = field(default_factory=dict)
     knowledge_context: KnowledgeContext = ""
+    memory: Annotated[
+        str, Meta(description="What contact and agent said before, on any channel: it ends the prompt."), PERSONAL
+    ] = ""
 
 
 class Claim(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.claim"):

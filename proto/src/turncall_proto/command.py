@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from turncall_proto.agent import Destination
 from turncall_proto.call import CallStart, EndedReason
-from turncall_proto.ids import AgentId, CallId, ProjectId, WorkerId
+from turncall_proto.ids import AgentId, CallId, ProjectId, SessionId, WorkerId
 from turncall_proto.marks import PERSONAL, Instant
 
 KEYS_PATTERN: Final = "^[0-9A-D*#wW]{1,32}$"
@@ -171,6 +171,20 @@ class TransferAsked(Struct, frozen=True, kw_only=True, tag_field="type", tag="tr
     epoch: int
     order: TransferOrder
     tool: str = ""
+    deadline: Instant
+
+
+class LinkAsked(Struct, frozen=True, kw_only=True, tag_field="type", tag="link"):
+    """A worker asks control to send the contact of a call, or of a session, an SMS with a link to the session.
+
+    Control stores it before it replies; a repeat under the same id sends nothing more.
+    """
+
+    act_id: str
+    call_id: CallId | SessionId
+    project_id: ProjectId
+    url: str
+    text: Annotated[str, Meta(max_length=500), PERSONAL] = ""
     deadline: Instant
 
 

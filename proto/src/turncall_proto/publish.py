@@ -104,6 +104,12 @@ def channels() -> Mapping[str, Channel]:
             reply=command.ActReply,
             summary="A worker asks control to connect the caller to a person.",
         ),
+        "links": Channel(
+            address=f"{root}.act.link",
+            messages=(command.LinkAsked,),
+            reply=command.ActReply,
+            summary="A worker asks control to send the contact a link to the session.",
+        ),
         "settlements": Channel(
             address=f"{root}.act.settlement",
             messages=(command.SettlementAsked,),

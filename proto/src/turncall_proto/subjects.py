@@ -54,7 +54,7 @@ def command(call_id: CallId) -> str:
     return f"{ROOT}.cmd.{call_id}"
 
 
-def act(kind: Literal["hang_up", "handoff", "transfer", "settlement", "knowledge"]) -> str:
+def act(kind: Literal["hang_up", "handoff", "transfer", "link", "settlement", "knowledge"]) -> str:
     """Carrier acts and questions that workers put to control; replicas share a queue group."""
     return f"{ROOT}.act.{kind}"
 

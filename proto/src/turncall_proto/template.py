@@ -15,7 +15,16 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 from msgspec.structs import replace
 
-from turncall_proto.agent import AgentSpec, KnowledgeLink, KnowledgeTool, Tool, TransferTool, Voicemail, WebhookTool
+from turncall_proto.agent import (
+    AgentSpec,
+    KnowledgeLink,
+    KnowledgeTool,
+    SendLinkTool,
+    Tool,
+    TransferTool,
+    Voicemail,
+    WebhookTool,
+)
 from turncall_proto.call import CallStart
 from turncall_proto.mcp import McpServer
 
@@ -69,6 +78,8 @@ def texts(agent: AgentSpec) -> Iterator[Text]:
         yield Text(path=f"tools[{index}].description", text=tool.description)
         if isinstance(tool, TransferTool):
             yield Text(path=f"tools[{index}].briefing", text=tool.briefing)
+        if isinstance(tool, SendLinkTool):
+            yield Text(path=f"tools[{index}].text", text=tool.text)
         if isinstance(tool, WebhookTool):
             yield Text(path=f"tools[{index}].filler", text=tool.filler)
             yield from _bound(tool.bound, f"tools[{index}].bound")
@@ -103,7 +114,7 @@ def filled(text: str, values: Mapping[str, str]) -> str:
 def rendered(plan: CallStart) -> Rendered:
     """The plan's agent with its texts filled: by the call's variables, then by the agent's defaults, then as built in.
 
-    What the call's agent is to know ends the prompt as it stands. The same for every epoch of a call.
+    What the call's agent is to know, and to remember, ends the prompt as it stands. The same for every epoch of a call.
     """
     agent = plan.agent
     known = {name: value(plan) for name, value in BUILT_IN.items()} | agent.variables | plan.variables
@@ -112,7 +123,7 @@ def rendered(plan: CallStart) -> Rendered:
     return Rendered(
         agent=replace(
             agent,
-            prompt="\n\n".join(filter(None, (filled(agent.prompt, known), plan.knowledge_context))),
+            prompt="\n\n".join(filter(None, (filled(agent.prompt, known), plan.knowledge_context, plan.memory))),
             first_message=filled(agent.first_message, known),
             max_duration_warning=filled(agent.max_duration_warning, known),
             turn_taking=replace(agent.turn_taking, idle_prompts=lines),
@@ -134,6 +145,8 @@ def _voicemail(settings: Voicemail | None, values: Mapping[str, str]) -> Voicema
 
 def _tool(tool: Tool, values: Mapping[str, str]) -> Tool:
     told = replace(tool, description=filled(tool.description, values))
+    if isinstance(told, SendLinkTool):
+        return replace(told, text=filled(told.text, values))
     if isinstance(told, TransferTool):
         return replace(told, briefing=filled(told.briefing, values))
     if not isinstance(told, WebhookTool):

@@ -120,7 +120,7 @@ async def test_operator_is_in_both_logs(control):
     assert {entry["actor"] for entry in page["items"]} == {"platform"}
 
 
-UNAUDITED = {"search_knowledge_base", "trickle_candidates", "validate_agent"}
+UNAUDITED = {"open_session", "search_knowledge_base", "trickle_candidates", "validate_agent"}
 """What changes nothing although it is a POST."""
 LISTENED = {"get_call_recording", "follow_call"}
 """What lets somebody hear or read along a call."""

@@ -67,6 +67,7 @@ def bodies(a_config, agent_id):
         "hand_off": {"agent_id": "agt_" + "0" * 32},
         "send_dtmf": {"digits": "1"},
         "create_session": {"agent_id": agent_id, "contact": "visitor-17"},
+        "open_session": {"session": "a-link-of-nobody"},
         "create_message": {"to": "+14155550123", "from": "+15550100003", "text": "Hello.", "agent_id": agent_id},
         "write_message": {"text": "Hello.", "author": "operator"},
         "write_message_streamed": {"text": "Hello.", "author": "operator"},

@@ -10,7 +10,7 @@ from turncall_control.calls.model import (
     ErasedCallRow,
     TransferRow,
 )
-from turncall_control.chat.model import MessageRow, SessionRow
+from turncall_control.chat.model import MessageRow, SessionCallRow, SessionRow
 from turncall_control.credentials.model import CredentialRow
 from turncall_control.dials.model import DialPaceRow, DialRow
 from turncall_control.idempotency import KeyUse
@@ -44,6 +44,7 @@ TABLES = (
     JobRow,
     SessionRow,
     MessageRow,
+    SessionCallRow,
     TextRow,
     OptOutRow,
     TakeawayRow,

@@ -1,4 +1,4 @@
-"""What a worker asks of control: to end a call at its carrier, to plan on with another agent, what is known."""
+"""What a worker asks of control: to end a call, to plan on with another agent, to send a link, what is known."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -6,9 +6,18 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from turncall_bus.bus import Away, Bus, NoAnswer, NobodyListens
+from turncall_media.tools.shape import ToolFailed
 from turncall_proto.call import CallStart, EndedReason
 from turncall_proto.codec import MalformedMessage, decode, encode
-from turncall_proto.command import ActReply, HandoffAsked, HandoffReply, HangUpAsked, TransferAsked, TransferOrder
+from turncall_proto.command import (
+    ActReply,
+    HandoffAsked,
+    HandoffReply,
+    HangUpAsked,
+    LinkAsked,
+    TransferAsked,
+    TransferOrder,
+)
 from turncall_proto.ids import AgentId, KnowledgeBaseId, ProjectId, WorkerId
 from turncall_proto.knowledge import LONGEST_QUESTION, KnowledgeAnswered, KnowledgeAsked, KnowledgeWanted, Source
 from turncall_proto.subjects import act
@@ -162,3 +171,36 @@ class Questions:
             return decode(await self._bus.ask(act("knowledge"), encode(asked), timeout_s=within_s), KnowledgeAnswered)
         except (Away, NobodyListens, NoAnswer, MalformedMessage) as error:
             return KnowledgeAnswered(detail=f"nobody answered ({type(error).__name__})")
+
+
+class Links:
+    """The wish to send the contact of a call, or of a session, a link by SMS."""
+
+    def __init__(self, bus: Bus, plan: CallStart, now: Callable[[], datetime]) -> None:
+        self._bus = bus
+        self._plan = plan
+        self._now = now
+
+    async def __call__(self, url: str, text: str, use_id: str) -> None:
+        """Returns once control has taken it on; asks under one id for a use of the tool. Raises `ToolFailed`."""
+        try:
+            async with asyncio.timeout(TRY_FOR_S):
+                while True:
+                    asked = LinkAsked(
+                        act_id=f"{self._plan.call_id}.link.{use_id}",
+                        call_id=self._plan.call_id,
+                        project_id=self._plan.project_id,
+                        url=url,
+                        text=text,
+                        deadline=self._now() + timedelta(seconds=ANSWER_WITHIN_S),
+                    )
+                    try:
+                        answer = await self._bus.ask(act("link"), encode(asked), timeout_s=ANSWER_WITHIN_S)
+                        reply = decode(answer, ActReply)
+                        break
+                    except (Away, NobodyListens, NoAnswer, MalformedMessage):
+                        await asyncio.sleep(PAUSE_S)
+        except TimeoutError as error:
+            raise ToolFailed("The link cannot be sent at the moment.") from error
+        if not reply.is_taken:
+            raise ToolFailed(f"The link cannot be sent: {reply.detail}.")

@@ -13,6 +13,7 @@ from turncall_media import ambience
 from turncall_media.errors import MediaError
 from turncall_media.seams import MediaSocket, Reporter, Resources, SocketClosed
 from turncall_media.session import Station
+from turncall_media.tools.shape import ToolFailed
 from turncall_media.wire.twilio import TwilioWire
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec
@@ -115,12 +116,17 @@ def _resources(station: Station) -> Resources:
         circuits=station.circuits,
         hand_off=_to_nobody,
         transfer=_to_no_person,
+        send_link=_to_no_phone,
         models_dir=station.models_dir,
     )
 
 
 async def _to_no_person(_: TransferOrder, __: str) -> ActReply:
     return ActReply(is_taken=False, detail="the call does not exist")
+
+
+async def _to_no_phone(_: str, __: str, ___: str) -> None:
+    raise ToolFailed("The call does not exist.")
 
 
 async def _to_nobody(_: AgentId, __: str) -> HandoffReply:

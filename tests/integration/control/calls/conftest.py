@@ -104,7 +104,7 @@ class Desk:
 
     async def twilio_asks(self, path: str, form: Sequence[tuple[str, str]], **headers: str) -> httpx.Response:
         """A request with Twilio's signature over the public URL."""
-        signature = RequestValidator(AUTH_TOKEN).compute_signature(PUBLIC_URL + path, _Multi(form))
+        signature = RequestValidator(AUTH_TOKEN).compute_signature(self.plane.config.public_url + path, _Multi(form))
         return await self.http.post(
             path,
             content=urlencode(form),

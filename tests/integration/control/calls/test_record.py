@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from turncall_control.calls import links
-from turncall_proto import subjects
+from turncall_proto import ids, subjects
 from turncall_proto.call import CallState, EndedReason
 from turncall_proto.codec import encode
 from turncall_proto.events import (
@@ -285,7 +285,9 @@ async def test_a_link_opens_the_recording_without_a_key(desk: Any, recorded: byt
     assert (part.status_code, part.content) == (206, recorded[:4])
     for wrong in (opened[:-4] + "AAAA", opened[:-1], "/recordings/x", "/recordings/" + "\u00e9"):
         assert (await desk.http.get(wrong)).status_code == 403, wrong
-    expired = links.mint(desk.plane.config.key_pepper, desk.project_id, call_id, datetime.now(UTC).timestamp() - 1)
+    project, opens = ids.parsed(ids.PROJECT, desk.project_id), ids.parsed(ids.CALL, call_id)
+    pepper, before_s = desk.plane.config.key_pepper, datetime.now(UTC).timestamp() - 1
+    expired = links.mint(pepper, links.RECORDING, project, opens, before_s)
     assert (await desk.http.get(f"/recordings/{expired}")).status_code == 403
     stranger = await desk.another_project()
     assert (await desk.http.post(path, headers=stranger)).status_code == 404

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from turncall_blobs import MemoryStore
@@ -22,9 +23,10 @@ from turncall_media.text import summary
 from turncall_media.text.tally import Tally
 from turncall_media.workshop import Workshop
 from turncall_proto import ids, subjects
-from turncall_proto.agent import AgentSpec, Cascade, EndCallTool, Fallbacks, VendorRef, WebhookTool
+from turncall_proto.agent import AgentSpec, Cascade, EndCallTool, Fallbacks, SendLinkTool, VendorRef, WebhookTool
 from turncall_proto.call import CallStart
 from turncall_proto.codec import decode, encode
+from turncall_proto.command import ActReply, LinkAsked
 from turncall_proto.ids import CallId, JobId, ProjectId, SessionId
 from turncall_proto.job import JobFailed, TextTurnDone, TextTurnJob, Wrote
 from turncall_proto.live import TextDelta
@@ -166,6 +168,41 @@ async def booking(status: int = 200) -> AsyncIterator[tuple[str, list[web.Reques
 def said(fake: OpenAIFake, ask: int = -1) -> Sequence[dict[str, Any]]:
     messages: Sequence[dict[str, Any]] = fake.journal[ask].fields["messages"]
     return messages
+
+
+@pytest.mark.proves(
+    "agent.tools.send_link.name",
+    "agent.tools.send_link.description",
+    "agent.tools.send_link.url",
+    "agent.tools.send_link.text",
+)
+async def test_a_link_is_sent_by_control(rig: Rig) -> None:
+    """The model uses the tool as the agent describes it; the page and the words are the agent's, the contact and the
+    session are control's, which may refuse, and the model learns why."""
+    asked: list[LinkAsked] = []
+
+    async def answers(data: bytes) -> bytes:
+        asked.append(decode(data, LinkAsked))
+        taken = len(asked) == 1
+        return encode(ActReply(is_taken=taken, detail="" if taken else "the contact wants no SMS from this number"))
+
+    await rig.bus.serve(subjects.act("link"), answers)
+    page = "https://example.com/chat"
+    link = SendLinkTool(name="text_link", description="Texts a link.", url=page, text="Go on with {{who}}:")
+    use = Reply(calls=(Call(name="text_link", arguments={}),))
+    replies = [use, Reply(text="Sent."), use, Reply(text="I may not.")]
+    async with openai_fake(replies=replies) as fake:
+        spec = replace(agent(fake), tools=(link,))
+        job = turn(spec, "Send me a link")
+        done = await rig.answer(job)
+        refused = await rig.answer(turn(spec, "Again"))
+        (tool,) = fake.journal[0].fields["tools"]
+    assert (tool["function"]["name"], tool["function"]["description"]) == ("text_link", "Texts a link.")
+    assert (asked[0].url, asked[0].text, asked[0].call_id) == (page, "Go on with the bakery:", job.session_id)
+    assert asked[0].act_id.startswith(f"{job.session_id}.link.")
+    assert [(used.tool, used.is_ok) for used in done.tools] == [("text_link", True)]
+    assert (refused.text, refused.tools[0].is_ok) == ("I may not.", False)
+    assert "wants no SMS" in str(refused.tools[0].output)
 
 
 async def test_the_answer_streams_and_comes_whole(rig: Rig) -> None:

@@ -497,6 +497,7 @@ class Scene:
         self.opened_at_s = 0.0
         self.transfers: list[tuple[TransferOrder, str]] = []
         self.transfer_reply = ActReply(is_taken=True)
+        self.links: list[tuple[str, str, str]] = []
         self.given_to: list[tuple[AgentId, str]] = []
         self.handoff_reply = HandoffReply(plan=None, detail="there is no such agent")
 
@@ -550,6 +551,10 @@ class Scene:
         self.transfers.append((order, tool))
         return self.transfer_reply
 
+    async def send_link(self, url: str, text: str, use_id: str) -> None:
+        """Control, which sends everything."""
+        self.links.append((url, text, use_id))
+
     def _defaults(self) -> dict[str, Any]:
         return {
             "worker": WORKER,
@@ -561,6 +566,7 @@ class Scene:
             "circuits": Circuits(self.carrier.now),
             "hand_off": self.hand_off,
             "transfer": self.transfer,
+            "send_link": self.send_link,
         }
 
 

@@ -230,6 +230,7 @@ async def attacked(said: str, planted: str, desk: Desk, port: int, egress: Egres
         end=does("end"),
         hand_off=desk.hand_off,
         transfer=does("transfer"),
+        send_link=does("send_link"),
         pause_recording=does("pause"),
         egress=egress,
         signing_secrets=(desk.secret,),

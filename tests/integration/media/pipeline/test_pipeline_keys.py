@@ -1,4 +1,4 @@
-"""Keys, both ways: what the caller presses reaches the agent, what the agent presses is heard as tones."""
+"""What goes beside the voice: keys, both ways, and a link that the agent has sent to the caller's phone."""
 
 import asyncio
 from itertools import groupby
@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from turncall_media import mulaw
 from turncall_media.tones import COLUMNS_HZ, KEYS, PAUSE_MS, ROWS_HZ, TONE_MS
-from turncall_proto.agent import Keypad, SendDtmfTool
+from turncall_proto.agent import Keypad, SendDtmfTool, SendLinkTool
 from turncall_proto.events import ToolReturned
 
 from .both import BOTH
@@ -89,6 +89,25 @@ def test_keys_that_no_telephone_has_are_not_sent(stage: Any) -> None:
     assert not scene.facts.of(ToolReturned)[0].is_ok
     assert not [key for key, _ in keys_heard(scene.carrier.heard) if key]
     assert stage.script.tools[0] == ["Dials."]
+
+
+@BOTH
+def test_a_link_is_sent_while_the_caller_is_on_the_line(stage: Any) -> None:
+    """Control is asked with the agent's page and words, and the conversation goes on."""
+    stage.script.caller = ["Text me a link."]
+    stage.script.replies = [stage.call("send_link", {}), "It is on its way."]
+
+    async def act(scene: Any) -> None:
+        await scene.carrier.speak(0.6)
+        await scene.carrier.until(lambda: scene.transcript()[-1:] == [("agent", "It is on its way.")])
+        scene.carrier.hang_up()
+        await scene.outcome()
+
+    link = SendLinkTool(url="https://example.com/chat", text="Go on here:")
+    scene = stage.play(stage.an_agent(tools=(link,)), act)
+    ((url, text, _),) = scene.links
+    assert (url, text) == ("https://example.com/chat", "Go on here:")
+    assert scene.facts.of(ToolReturned)[0].output == {"sent": True}
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,12 @@ def resources() -> Resources:
         circuits=Circuits(time.monotonic),
         hand_off=nobody,
         transfer=no_person,
+        send_link=no_phone,
     )
+
+
+async def no_phone(*_: object) -> None:
+    """There is no phone."""
 
 
 async def no_person(*_: object) -> ActReply:

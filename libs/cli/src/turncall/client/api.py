@@ -418,13 +418,19 @@ class TurnCall(Access, Knowledge, Suites, Takeaways, Versions):
         agent_id: AgentId,
         contact: str,
         *,
+        resume: bool = False,
         variables: Mapping[str, str] | None = None,
         metadata: Mapping[str, str] | None = None,
         key: str = "",
     ) -> SessionView:
-        """Begins a conversation in writing."""
-        body = {"agent_id": agent_id, "contact": contact, "variables": variables or {}, "metadata": metadata or {}}
+        """Begins a conversation in writing, or with ``resume`` goes on with the one that lives, if there is one."""
+        texts = {"variables": variables or {}, "metadata": metadata or {}}
+        body = {"agent_id": agent_id, "contact": contact, "resume": resume, **texts}
         return await self.request("POST", "/v1/sessions", SessionView, body=body, key=key)
+
+    async def open_session(self, link: str) -> SessionView:
+        """The session behind the ``session`` in the query of a link that an agent has sent."""
+        return await self.request("POST", "/v1/sessions/open", SessionView, body={"session": link})
 
     async def send_message(
         self,

@@ -563,6 +563,7 @@ class MessageView(Struct, frozen=True, kw_only=True):
     failure: str
     channel: str
     number_id: NumberId | None
+    call_id: CallId | None
     delivery: str | None
     delivery_failure: str
     created_at: datetime

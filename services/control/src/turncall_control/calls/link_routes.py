@@ -17,7 +17,7 @@ from turncall_control.calls.schemas import RecordingLink
 from turncall_control.errors import NotFound
 from turncall_control.plane import Plane
 from turncall_proto import ids
-from turncall_proto.ids import CallId
+from turncall_proto.ids import CallId, ProjectId
 
 DEFAULT_LIFETIME_S: Final = 900
 LONGEST_LIFETIME_S: Final = 86_400
@@ -41,7 +41,8 @@ async def make_recording_link(
     """A link that anybody may open until it expires. It serves ranges, so a player can seek."""
     call = await repository.get(session, caller.project_id, CallId(call_id))
     until = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=lifetime_s)
-    segment = links.mint(plane.config.key_pepper, call.project_id, call.id, until.timestamp())
+    project, opens = ids.parsed(ids.PROJECT, call.project_id), ids.parsed(ids.CALL, call.id)
+    segment = links.mint(plane.config.key_pepper, links.RECORDING, project, opens, until.timestamp())
     return RecordingLink(url=f"{plane.config.public_url}/recordings/{segment}", expires_at=until)
 
 
@@ -65,7 +66,8 @@ async def open_recording_link(
     range_header: Annotated[str | None, HeaderParameter(name="Range", description="One range of bytes.")] = None,
 ) -> Stream:
     """The recording behind a link, as `get_call_recording` gives it."""
-    project_id, call_id = links.opened(plane.config.key_peppers, link, datetime.now(UTC).timestamp())
+    found = links.opened(plane.config.key_peppers, links.RECORDING, link, datetime.now(UTC).timestamp())
+    project_id, call_id = ProjectId(ids.written(ids.PROJECT, found[0])), CallId(ids.written(ids.CALL, found[1]))
     await plane.settings.of(project_id)  # raises `NotFound` for a project that was deleted
     answer = await record_routes.served(plane, project_id, call_id, range_header, request.headers.get("if-range"))
     answer.headers["Cache-Control"] = "private, no-store"

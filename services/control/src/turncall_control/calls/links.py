@@ -1,7 +1,8 @@
-"""Links to a recording that open without a key: who may listen to what, and until when, in one signed path segment.
+"""Links that open without a key, to a recording or to a session: what, and until when, in one signed path segment.
 
-Layout before base64url: expiry (uint32, seconds since 1970), the call's UUID, the project's UUID, HMAC-SHA256 over
-these cut to 16 bytes. The key is derived, so that no table holds links; a dropped pepper ends those that it made.
+Layout before base64url: expiry (uint32, seconds since 1970), the object's UUID, the project's UUID, HMAC-SHA256 over
+these cut to 16 bytes. The keys are derived, one for each kind, so that no table holds links and none opens another
+kind of object; a dropped pepper ends those that it made.
 """
 
 import hmac
@@ -12,8 +13,6 @@ from typing import Final
 from uuid import UUID
 
 from turncall_control.errors import Forbidden
-from turncall_proto import ids
-from turncall_proto.ids import CallId, ProjectId
 from turncall_runtime.secret import Secret
 
 _SIGNED_BYTES: Final = 4 + 16 + 16
@@ -26,27 +25,30 @@ class LinkRefused(Forbidden):
     name, title = "link-refused", "The link does not open"
 
 
-def mint(pepper: Secret, project_id: ProjectId, call_id: CallId, until_s: float) -> str:
-    """A segment that opens this call's recording until ``until_s``, seconds since 1970."""
-    signed = int(until_s).to_bytes(4, "big")
-    signed += ids.parsed(ids.CALL, call_id).bytes + ids.parsed(ids.PROJECT, project_id).bytes
-    return urlsafe_b64encode(signed + _tag(pepper, signed)).rstrip(b"=").decode()
+RECORDING: Final = b"links to recordings"
+SESSION: Final = b"links to sessions"
+"""What the key of each kind is derived by."""
 
 
-def opened(peppers: Sequence[Secret], segment: str, now_s: float) -> tuple[ProjectId, CallId]:
-    """Whose recording of which call the segment opens at ``now_s``. Raises `LinkRefused`."""
+def mint(pepper: Secret, kind: bytes, project: UUID, opens: UUID, until_s: float) -> str:
+    """A segment that opens this object until ``until_s``, seconds since 1970."""
+    signed = int(until_s).to_bytes(4, "big") + opens.bytes + project.bytes
+    return urlsafe_b64encode(signed + _tag(pepper, kind, signed)).rstrip(b"=").decode()
+
+
+def opened(peppers: Sequence[Secret], kind: bytes, segment: str, now_s: float) -> tuple[UUID, UUID]:
+    """Whose project's which object the segment opens at ``now_s``. Raises `LinkRefused`."""
     try:
         data = urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
     except ValueError as error:
         raise LinkRefused from error
     signed, tag = data[:_SIGNED_BYTES], data[_SIGNED_BYTES:]
-    is_ours = len(tag) == _TAG_BYTES and any(hmac.compare_digest(tag, _tag(pepper, signed)) for pepper in peppers)
+    is_ours = len(tag) == _TAG_BYTES and any(hmac.compare_digest(tag, _tag(pepper, kind, signed)) for pepper in peppers)
     if not is_ours or int.from_bytes(signed[:4], "big") < now_s:
         raise LinkRefused
-    call, project = UUID(bytes=signed[4:20]), UUID(bytes=signed[20:])
-    return ProjectId(ids.written(ids.PROJECT, project)), CallId(ids.written(ids.CALL, call))
+    return UUID(bytes=signed[20:]), UUID(bytes=signed[4:20])
 
 
-def _tag(pepper: Secret, signed: bytes) -> bytes:
-    key = hmac.digest(pepper.reveal().encode(), b"links to recordings", sha256)
+def _tag(pepper: Secret, kind: bytes, signed: bytes) -> bytes:
+    key = hmac.digest(pepper.reveal().encode(), kind, sha256)
     return hmac.digest(key, signed, sha256)[:_TAG_BYTES]

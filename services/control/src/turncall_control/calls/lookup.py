@@ -37,11 +37,23 @@ class KnownCall(Struct, frozen=True, kw_only=True):
     answer: str | None
 
 
+class KnownSession(Struct, frozen=True, kw_only=True):
+    """A living session of whoever calls, and whom it is with."""
+
+    id: UUID
+    agent_id: UUID | None
+
+    @property
+    def agent(self) -> AgentId | None:
+        """As the API writes it."""
+        return None if self.agent_id is None else AgentId(ids.written(ids.AGENT, self.agent_id))
+
+
 class Found(Struct, frozen=True, kw_only=True):
     """What the database knew about a number and a call on it at one moment, ``asked_at``.
 
     ``published`` are the versions that answer for the agents that the number names; ``stored`` are the project's
-    credentials.
+    credentials; ``sessions`` are those of the caller that live, the newest first.
     """
 
     asked_at: datetime
@@ -51,6 +63,7 @@ class Found(Struct, frozen=True, kw_only=True):
     call: KnownCall | None
     published: Mapping[AgentId, Answering]
     stored: Sequence[StoredJson]
+    sessions: Sequence[KnownSession]
 
     def answering(self, agent_id: AgentId) -> Published | None:
         """The version with which an agent answers calls; None without one, and for a foreign agent."""
@@ -72,6 +85,7 @@ class _Row(Struct, frozen=True, kw_only=True):
     call: KnownCall | None
     published: list[Answering]
     stored: list[StoredJson]
+    sessions: list[KnownSession]
 
 
 _ABOUT: Final = f"""
@@ -85,6 +99,10 @@ _ABOUT: Final = f"""
             from agent_versions v join agents a on a.id = v.agent_id
             where v.state = 'published' and v.project_id = p.id and v.agent_id = any(array(
                 select right(named #>> '{{}}', 32)::uuid from jsonb_path_query(n.settings, '$.**.agent_id') named))),
+        'sessions', (
+            select coalesce(json_agg(json_build_object('id', s.id, 'agent_id', s.agent_id) order by s.expires_at desc),
+                '[]') from sessions s
+            where s.project_id = p.id and s.contact = %s and s.state = 'active' and s.expires_at > now()),
         'stored', {STORED_OF})::text
     from numbers n join projects p on p.id = n.project_id and p.deleted_at is null
     where n.carrier = %s and n.e164 = %s
@@ -99,7 +117,8 @@ async def find(plane: Plane, ringing: Ringing) -> Found:
     """
     async with plane.database.pool.connection() as connection:
         cursor = await connection.execute(
-            _ABOUT, (ids.parsed(ids.CALL, ringing.call_id), ringing.provider, ringing.to_number)
+            _ABOUT,
+            (ids.parsed(ids.CALL, ringing.call_id), ringing.from_number, ringing.provider, ringing.to_number),
         )
         answer = await cursor.fetchone()
     if answer is None:
@@ -122,6 +141,7 @@ async def find(plane: Plane, ringing: Ringing) -> Found:
         call=row.call,
         published={AgentId(ids.written(ids.AGENT, one.agent_id)): one for one in row.published},
         stored=row.stored,
+        sessions=row.sessions,
     )
 
 

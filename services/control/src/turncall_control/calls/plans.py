@@ -7,8 +7,9 @@ from typing import Any, Final
 import msgspec
 from psycopg.rows import dict_row
 
-from turncall_control.calls import lookup, placement
+from turncall_control.calls import legs, lookup, placement
 from turncall_control.calls.ledger import Connection
+from turncall_control.calls.legs import SESSION_OF_CALL
 from turncall_control.calls.lookup import Found
 from turncall_control.calls.placement import Placed
 from turncall_control.calls.ringing import Ringing
@@ -40,7 +41,7 @@ async def plan(connection: Connection, plane: Plane, call_id: CallId, epoch: int
             " order by epoch desc limit 1),"
             " (select json_build_object('transfer_id', replace(t.id::text, '-', ''), 'to', t.wanted ->> 'to',"
             " 'outcome', t.outcome) from transfers t where t.call_id = c.id and t.outcome is not null"
-            " order by t.created_at desc limit 1) as transfer_failed"
+            f" order by t.created_at desc limit 1) as transfer_failed, {SESSION_OF_CALL} as session"
             " from calls c left join agent_versions v on v.id = c.version_id where c.id = %s",
             (ids.parsed(ids.CALL, call_id),),
         )
@@ -53,9 +54,15 @@ async def plan(connection: Connection, plane: Plane, call_id: CallId, epoch: int
     row["handoff"] = row["handoff"] and msgspec.convert(row["handoff"], Handoff)
     for name, prefix in (("project_id", ids.PROJECT), ("agent_id", ids.AGENT), ("version_id", ids.VERSION)):
         row[name] = row[name] and ids.written(prefix, row[name])
+    memory = await legs.memory(connection, row.pop("session"))
     wallet = await plane.wallets.open(row["project_id"], connection)
     return CallStart(
-        call_id=call_id, epoch=epoch, agent=agent, **sealed(plane, row["project_id"], wallet, agent), **row
+        call_id=call_id,
+        epoch=epoch,
+        agent=agent,
+        memory=memory,
+        **sealed(plane, row["project_id"], wallet, agent),
+        **row,
     )
 
 
@@ -68,7 +75,8 @@ async def plan_new(plane: Plane, ringing: Ringing, found: Found, routed: Routed)
     if agent is None:
         return None
     wallet = await plane.wallets.open_read(project_id, found.stored)
-    return first_plan(plane, ringing, project_id, wallet, routed, agent, found.asked_at)
+    memory = await _memory(plane, found, routed)
+    return first_plan(plane, ringing, project_id, wallet, routed, agent, found.asked_at, memory)
 
 
 def first_plan(
@@ -79,8 +87,9 @@ def first_plan(
     routed: Routed,
     agent: AgentSpec,
     called_at: datetime | None = None,
+    memory: str = "",
 ) -> CallStart:
-    """The plan of the first epoch of a call that rings, whether or not it can be stored; ``called_at`` as in plans."""
+    """The plan of the first epoch of a call that rings, whether or not it can be stored; the last two as in plans."""
     return CallStart(
         call_id=ringing.call_id,
         project_id=project_id,
@@ -98,8 +107,18 @@ def first_plan(
         variables=dict(routed.variables),
         metadata=dict(routed.metadata),
         knowledge_context=routed.knowledge_context,
+        memory=memory,
         **sealed(plane, project_id, wallet, agent),
     )
+
+
+async def _memory(plane: Plane, found: Found, routed: Routed) -> str:
+    """What the agent and the caller said before; most callers have no session, and nothing is asked for them."""
+    session = next((known.id for known in found.sessions if routed.agent_id == known.agent), None)
+    if session is None:
+        return ""
+    async with plane.database.pool.connection() as connection:
+        return await legs.memory(connection, session)
 
 
 def sealed(plane: Plane, project_id: ProjectId, wallet: Wallet, agent: AgentSpec) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from turncall_bus.bus import Bus, BusError
-from turncall_control.calls import ledger, moving, news, salvage
+from turncall_control.calls import ledger, legs, moving, news, salvage
 from turncall_control.calls.facts import UNNUMBERED, own
 from turncall_control.calls.ledger import Appended, Connection, Ledger
 from turncall_control.calls.state import Standing, duration_ms, why_ended
@@ -136,6 +136,7 @@ async def _conclude(connection: Connection, call: Ledger, standing: Standing, mi
     )
     await moving.foresee_move(connection, call.call_id)
     await orders.analysis(connection, call.call_id)
+    await legs.conclude(connection, call.call_id)
     if missing:
         log.error("call.facts_lost", call_id=call.call_id, missing=missing)
     return await ledger.append(connection, {call.call_id: call}, [own(ended)])

@@ -28,7 +28,7 @@ async def erase(pool: Pool, project: object, *, session: object = None, contact:
             " = any(select 'ses_' || replace(s::text, '-', '') from unnest(%(found)s::uuid[]) s)",
             {**values, "found": found},
         )
-        for table in ("jobs", "texts", "messages"):
+        for table in ("jobs", "texts", "messages", "session_calls"):
             await _delete(connection, table, "session_id", found)
         await _delete(connection, "sessions", "id", found)
     return len(found)

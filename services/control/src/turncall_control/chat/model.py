@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from turncall_control.db.base import Id, Row, StructJson, Word, created_at
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec
-from turncall_proto.ids import AgentId, JobId, MessageId, NumberId, ProjectId, SessionId, VersionId
+from turncall_proto.ids import AgentId, CallId, JobId, MessageId, NumberId, ProjectId, SessionId, VersionId
 
 
 class SessionState(StrEnum):
@@ -75,8 +75,8 @@ class MessageRow(Row):
 
     ``job_id`` is the turn that wrote it: an answer that comes twice is one message. ``answers`` is the last message
     that the agent knew of then. ``channel`` and ``number_id``, a number of ours, are the way it went;
-    ``origin_id`` is the carrier's id of one that the contact sent. ``delivery`` is how far one that went to a
-    phone has come, and ``delivery_failure`` why it did not arrive.
+    ``origin_id`` is the carrier's id of one that the contact sent. One that was spoken was so on ``call_id``.
+    ``delivery`` is how far one that went to a phone has come, and ``delivery_failure`` why it did not arrive.
     """
 
     __tablename__ = "messages"
@@ -88,6 +88,7 @@ class MessageRow(Row):
             unique=True,
             postgresql_where=sql("origin_id is not null"),
         ),
+        Index("ix_messages_call_id", "call_id", postgresql_where=sql("call_id is not null")),
     )
 
     session_id: Mapped[SessionId] = mapped_column(Id(ids.SESSION), ForeignKey("sessions.id"), primary_key=True)
@@ -105,6 +106,18 @@ class MessageRow(Row):
     channel: Mapped[str] = mapped_column(server_default=sql("'chat'"))
     number_id: Mapped[NumberId | None] = mapped_column(Id(ids.NUMBER))
     origin_id: Mapped[str | None]
+    call_id: Mapped[CallId | None] = mapped_column(Id(ids.CALL))
     delivery: Mapped[str | None]
     delivery_failure: Mapped[str] = mapped_column(server_default=sql("''"))
     created_at: Mapped[datetime] = created_at()
+
+
+class SessionCallRow(Row):
+    """A phone call that is a leg of a session: what was said on it is among the session's messages."""
+
+    __tablename__ = "session_calls"
+    __table_args__ = (Index("ix_session_calls_session_id", "session_id"),)
+
+    call_id: Mapped[CallId] = mapped_column(Id(ids.CALL), primary_key=True)
+    session_id: Mapped[SessionId] = mapped_column(Id(ids.SESSION), ForeignKey("sessions.id"))
+    project_id: Mapped[ProjectId] = mapped_column(Id(ids.PROJECT), ForeignKey("projects.id"))

@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from turncall_control.calls import legs
 from turncall_control.chat.model import Author, MessageRow, SessionRow, SessionState
 from turncall_control.db.base import owned
 from turncall_control.db.engine import bare
@@ -53,11 +54,12 @@ async def active(session: AsyncSession, project_id: ProjectId, agent_id: AgentId
 
 
 async def begin(session: AsyncSession, row: SessionRow) -> None:
-    """Stores a new session, in which nothing was said yet."""
+    """Stores a new session; what its contact and its agent said on the phone lately comes first in it."""
     row.state, row.is_taken_over, row.summary = SessionState.ACTIVE, False, ""
     row.message_count = row.summarised_through = row.answered_through = 0
     session.add(row)
     await session.flush()
+    await legs.begin(await bare(session), row.id)
     await session.refresh(row)
 
 
@@ -154,13 +156,19 @@ async def is_unanswered(session: AsyncSession, row: SessionRow) -> bool:
     """Whether the agent is to write: the contact has written what it did not know of, and nobody failed over that."""
     if row.state != SessionState.ACTIVE or row.is_taken_over:
         return False
-    last = await session.scalar(
+    last = await last_written(session, row)
+    return last is not None and last.seq > row.answered_through and not last.failure
+
+
+async def last_written(session: AsyncSession, row: SessionRow) -> MessageRow | None:
+    """The last message that the contact wrote; what was said on the phone was answered there."""
+    found: MessageRow | None = await session.scalar(
         select(MessageRow)
-        .where(MessageRow.session_id == row.id, MessageRow.author == Author.CONTACT)
+        .where(MessageRow.session_id == row.id, MessageRow.author == Author.CONTACT, MessageRow.call_id.is_(None))
         .order_by(MessageRow.seq.desc())
         .limit(1)
     )
-    return last is not None and last.seq > row.answered_through and not last.failure
+    return found
 
 
 async def forgotten(session: AsyncSession, at_once: int) -> Sequence[SessionRow]:
@@ -171,7 +179,8 @@ async def forgotten(session: AsyncSession, at_once: int) -> Sequence[SessionRow]
         .where(
             text(
                 "exists (select from messages m where m.session_id = sessions.id and m.author = 'contact'"
-                " and m.seq > sessions.answered_through and m.failure = '' and m.created_at < now() - interval '10 s')"
+                " and m.call_id is null and m.seq > sessions.answered_through and m.failure = ''"
+                " and m.created_at < now() - interval '10 s')"
                 " and not exists (select from jobs j where j.session_id = sessions.id and j.state in ('due', 'sent'))"
             )
         )

@@ -14,10 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.agents.repository import in_service
 from turncall_control.auth import IN_PROJECT, Caller, Permission, in_path, needs
+from turncall_control.calls import links
+from turncall_control.calls.links import LinkRefused
 from turncall_control.chat import erasing, news, repository
 from turncall_control.chat.following import Following
 from turncall_control.chat.model import Author, SessionRow, SessionState
-from turncall_control.chat.schemas import Exchange, MessageNew, MessageView, SessionNew, SessionView
+from turncall_control.chat.schemas import Exchange, MessageNew, MessageView, SessionLink, SessionNew, SessionView
 from turncall_control.chat.turns import KIND
 from turncall_control.chat.views import message_view, session_view
 from turncall_control.db.engine import in_project
@@ -59,13 +61,18 @@ class NobodyWrites(Conflict):
 async def create_session(
     session: NamedDependency[AsyncSession], caller: NamedDependency[Caller], data: JSONBody[SessionNew]
 ) -> SessionView:
-    """Begins a conversation in writing. The agent's first message is its first, if it has one."""
+    """Begins a conversation in writing. The agent's first message is its first, if it has one, unless contact and agent
+    have spoken on the phone within the day before: that comes first then, and the conversation goes on."""
     version = await in_service(session, caller.project_id, data.agent_id)
     if version is None:
         raise Invalid.at("agent_id", "There is no such agent in this project, or it is not published")
     agent = msgspec.convert(version.config, AgentSpec)
     if not isinstance(agent.pipeline, Cascade):
         raise NobodyWrites
+    if data.resume:
+        found = await repository.active(session, caller.project_id, version.agent_id, data.contact)
+        if found is not None:
+            return session_view(found)
     row = SessionRow(
         id=SessionId(ids.mint(ids.SESSION)),
         project_id=caller.project_id,
@@ -80,10 +87,33 @@ async def create_session(
     await repository.begin(session, row)
     await repository.notify(session, row, CREATED, session_view(row))
     greeting = filled(agent.first_message, agent.variables | data.variables).strip()
-    if greeting:
+    if greeting and not row.message_count:
         message = await repository.write(session, row, Author.AGENT, greeting)
         await repository.notify(session, row, SENT, message_view(message))
     return session_view(row)
+
+
+@post(
+    "/v1/sessions/open",
+    status_code=200,
+    tags=["sessions"],
+    opt=needs(Permission.SESSIONS_READ, IN_PROJECT, audited=False),
+)
+async def open_session(
+    plane: NamedDependency[Plane],
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    data: JSONBody[SessionLink],
+) -> SessionView:
+    """The session behind a link that an agent has sent: your page's server asks, and lets the visitor go on in it."""
+    now_s = datetime.now(UTC).timestamp()
+    try:
+        project, opens = links.opened(plane.config.key_peppers, links.SESSION, data.session, now_s)
+        if project != ids.parsed(ids.PROJECT, caller.project_id):
+            raise LinkRefused
+    except LinkRefused as error:
+        raise Invalid.at("session", "It does not open: it is not ours, was changed, or has expired") from error
+    return session_view(await repository.get(session, caller.project_id, SessionId(ids.written(ids.SESSION, opens))))
 
 
 @get("/v1/sessions", tags=["sessions"], opt=needs(Permission.SESSIONS_READ, IN_PROJECT))
@@ -304,6 +334,7 @@ CHAT: Final = Slice(
     name="chat",
     routes=(
         create_session,
+        open_session,
         list_sessions,
         get_session,
         list_messages,

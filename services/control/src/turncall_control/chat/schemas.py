@@ -7,7 +7,7 @@ from msgspec import Meta, Struct, field
 from turncall_control.chat.model import Author, SessionState
 from turncall_control.http.fields import Moment
 from turncall_proto.call import TextChannel
-from turncall_proto.ids import AgentId, MessageId, NumberId, ProjectId, SessionId, VersionId
+from turncall_proto.ids import AgentId, CallId, MessageId, NumberId, ProjectId, SessionId, VersionId
 from turncall_proto.job import Lookup, ModelUse, ToolUsed
 from turncall_proto.marks import PERSONAL
 from turncall_proto.variables import Metadata, Variables
@@ -32,8 +32,17 @@ class SessionNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     agent_id: Annotated[AgentId, Meta(pattern=r"^agt_[0-9a-f]{32}$(?!\n)")]
     contact: Contact
+    resume: Annotated[
+        bool, Meta(description="Go on with the contact's living session with this agent, if there is one.")
+    ] = False
     variables: Variables = field(default_factory=dict)
     metadata: Metadata = field(default_factory=dict)
+
+
+class SessionLink(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a link to a session carries."""
+
+    session: Annotated[str, Meta(min_length=1, max_length=200, description="The query's `session`, as it stands.")]
 
 
 class SessionView(Struct, frozen=True, kw_only=True):
@@ -87,8 +96,9 @@ class MessageView(Struct, frozen=True, kw_only=True):
         int | None, Meta(description="Of the agent's: the last message that it knew of; null for the others.")
     ]
     failure: Annotated[str, Meta(description="Why the agent could not answer it.")]
-    channel: TextChannel
+    channel: Annotated[TextChannel | Literal["phone"], Meta(description="phone: it was spoken.")]
     number_id: Annotated[NumberId | None, Meta(description="The project's number that it came to, or went from.")]
+    call_id: Annotated[CallId | None, Meta(description="On which it was spoken.")]
     delivery: Annotated[
         Literal["queued", "accepted", "sent", "delivered", "read", "failed"] | None,
         Meta(description="How far it has come on its way to a phone, as far as the carrier says; null for the others."),

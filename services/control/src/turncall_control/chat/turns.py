@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.agents.model import VersionRow
 from turncall_control.agents.repository import in_service
-from turncall_control.calls import plans
+from turncall_control.calls import legs, plans
 from turncall_control.chat import news, repository
 from turncall_control.chat.model import Author, MessageRow, SessionRow, SessionState
 from turncall_control.chat.views import message_view
@@ -65,6 +65,7 @@ async def plan(connection: Connection, plane: Plane, due: Due) -> TextTurnJob | 
         variables=row.variables,
         metadata=row.metadata_,
         knowledge_context=row.knowledge_context,
+        memory=await legs.on_the_phone(connection, row.project_id, row.agent_id, row.contact),
         **plans.sealed(plane, row.project_id, wallet, agent),
     )
     return TextTurnJob(
@@ -123,8 +124,8 @@ async def _go_on(plane: Plane, project_id: ProjectId, session_id: SessionId) -> 
 
 
 async def _failed(session: AsyncSession, row: SessionRow, answer: JobFailed) -> None:
-    last = await session.get(MessageRow, (row.id, row.message_count))
-    if last is not None and last.author == Author.CONTACT:
+    last = await repository.last_written(session, row)
+    if last is not None and last.seq > row.answered_through:
         last.failure = answer.detail
 
 

@@ -15,6 +15,7 @@ from turncall_control.chat.schemas import MessageView
 from turncall_control.chat.views import message_view
 from turncall_control.errors import Unavailable
 from turncall_control.messaging import arrivals, outbound
+from turncall_control.messaging.links import Links
 from turncall_control.messaging.outbound import ChannelOff, NotAllowed, OptedOut
 from turncall_control.messaging.schemas import OutboundMessageNew
 from turncall_control.plane import Plane, Slice
@@ -65,4 +66,14 @@ async def take_arrivals(plane: Plane) -> AsyncIterator[None]:
         await working.close()
 
 
-MESSAGING: Final = Slice(name="messaging", routes=(create_message,), tasks=(take_arrivals,))
+@asynccontextmanager
+async def send_links(plane: Plane) -> AsyncIterator[None]:
+    """Takes the wishes of agents to send a link."""
+    serving = await plane.bus.serve(subjects.act("link"), Links(plane).answer, queue=subjects.CONTROL_QUEUE)
+    try:
+        yield
+    finally:
+        await serving.close()
+
+
+MESSAGING: Final = Slice(name="messaging", routes=(create_message,), tasks=(take_arrivals, send_links))

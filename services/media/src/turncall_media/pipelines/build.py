@@ -347,6 +347,7 @@ def _shared(
         hand_off=giving.give,
         pause_recording=lambda paused: (ends.recording.pause if paused else ends.recording.resume)("model"),
         transfer=giving.transfer,
+        send_link=resources.send_link,
         egress=ends.egress,
         signing_secrets=_signing_secrets(plan, resources),
         server_headers=secret,

@@ -24,7 +24,8 @@ class CallReach(Struct, frozen=True, kw_only=True):
 
     ``speech_heard`` returns when the caller has heard all that the agent is saying. ``play`` has sound (mono s16le at
     8 kHz) played behind that. ``end`` ends the conversation, and with it the call. ``hand_off`` gives it to another
-    agent, for a reason, ``transfer`` to a person, by the tool of that name; both raise `ToolFailed`.
+    agent, for a reason, ``transfer`` to a person, by the tool of that name; both raise `ToolFailed`. So does
+    ``send_link``, which sends the contact a text and a link to a page, once for a use of the tool.
     ``pause_recording`` pauses (True) or resumes, and says if there is one.
     ``egress`` is open for as long as the conversation runs. ``signing_secrets`` sign requests to the user's server
     (Standard Webhooks); ``server_headers`` maps a host to the headers that the project keeps secret for it.
@@ -37,6 +38,7 @@ class CallReach(Struct, frozen=True, kw_only=True):
     hand_off: Callable[[AgentId, str], Awaitable[None]]
     pause_recording: Callable[[bool], bool]
     transfer: Callable[[TransferOrder, str], Awaitable[None]]
+    send_link: Callable[[str, str, str], Awaitable[None]]
     egress: EgressClient
     signing_secrets: tuple[str, ...]
     server_headers: Mapping[str, Mapping[str, str]]
