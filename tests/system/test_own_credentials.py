@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import nats
 import pytest
+from aiohttp import web
 from msgspec import json
 from msgspec.structs import replace
 from nats.aio.msg import Msg
@@ -13,18 +14,42 @@ from psycopg import AsyncConnection, sql
 from turncall.client import TurnCall
 from turncall.client.shapes import AgentTarget, CallView
 from turncall_phone.caller import HangUp, WaitForAgent
-from turncall_proto.agent import AgentSpec, Cascade, VendorRef
+from turncall_proto.agent import AgentSpec, Cascade, VendorRef, WebhookTool
 from turncall_testkit.house import ACCOUNT, CALLER, SECOND_ACCOUNT, House, said
-from turncall_testkit.vendors import OpenAIFake, openai_fake
+from turncall_testkit.vendors import Call, OpenAIFake, Reply, openai_fake
 
 VENDOR_KEY = "sk-own-vendor-key-that-nobody-may-see-0123456789"
+TOKEN = "Bearer a-token-of-the-users-server-that-nobody-may-see"
 
 
 @pytest.fixture
 async def vendor() -> AsyncIterator[OpenAIFake]:
     """A model server that takes the project's key and no other."""
-    async with openai_fake(key=VENDOR_KEY) as fake:
+    used = (Call(name="lookup"), Call(name="lookup_elsewhere"))
+    replies = [Reply(calls=used), Reply(text="We open at nine.")]
+    async with openai_fake(key=VENDOR_KEY, replies=replies) as fake:
         yield fake
+
+
+@asynccontextmanager
+async def users_servers() -> AsyncIterator[tuple[list[str], list[dict[str, str]]]]:
+    """The addresses of two servers of the user's, and the headers of each request to them."""
+    asked: list[dict[str, str]] = []
+
+    async def look_up(request: web.Request) -> web.Response:
+        asked.append({name.lower(): value for name, value in request.headers.items()})
+        return web.json_response({"opens": "at nine"})
+
+    app = web.Application()
+    app.router.add_post("/lookup", look_up)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        for _ in range(2):
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield [f"127.0.0.1:{port}" for _, port in runner.addresses], asked
+    finally:
+        await runner.cleanup()
 
 
 @asynccontextmanager
@@ -39,7 +64,7 @@ async def second_project(house: House) -> AsyncIterator[tuple[TurnCall, list[str
         await api.put_vendor_key("openai", VENDOR_KEY)
         signing = [(await api.signing_secret(project.id)).secret]
         signing.append((await api.rotate_signing_secret(project.id)).secret)
-        yield api, [SECOND_ACCOUNT.auth_token, VENDOR_KEY, *signing]
+        yield api, [SECOND_ACCOUNT.auth_token, VENDOR_KEY, TOKEN.removeprefix("Bearer "), *signing]
 
 
 @asynccontextmanager
@@ -96,9 +121,19 @@ async def test_own_account_and_key_serve_a_call_and_are_seen_nowhere(
     """Two accounts in one house, each with its calls; no log, message, row or answer holds a secret of the project."""
     assert isinstance(agent.pipeline, Cascade)
     stt, llm = (VendorRef(vendor="openai", options=vendor.options(kind)) for kind in ("stt", "llm"))
-    keyed = replace(agent, pipeline=replace(agent.pipeline, stt=stt, llm=llm), tools=())
     _, installations = await house.answering(agent, name="in the installation's account")
-    async with second_project(house) as (api, secrets), overheard(house) as messages:
+    async with (
+        second_project(house) as (api, secrets),
+        overheard(house) as messages,
+        users_servers() as (hosts, asked_for),
+    ):
+        await api.put_server_headers(hosts[0], {"Authorization": TOKEN})
+        await api.put_server_headers("elsewhere.example", {"Authorization": "Bearer of-no-concern-to-this-agent"})
+        tools = tuple(
+            WebhookTool(name=name, description="Opening hours.", url=f"http://{host}/lookup")
+            for name, host in zip(("lookup", "lookup_elsewhere"), hosts, strict=True)
+        )
+        keyed = replace(agent, pipeline=replace(agent.pipeline, stt=stt, llm=llm), tools=tools)
         made = await api.create_agent("Own keys", keyed)
         await api.publish_agent(made.id)
         number = await api.bind_number(SECOND_ACCOUNT.numbers[0], AgentTarget(agent_id=made.id))
@@ -114,6 +149,7 @@ async def test_own_account_and_key_serve_a_call_and_are_seen_nowhere(
             pass
         assert vendor.journal
         assert {asked.key for asked in vendor.journal} == {VENDOR_KEY}
+        assert {asked["host"]: asked.get("authorization") for asked in asked_for} == {hosts[0]: TOKEN, hosts[1]: None}
         answers, rows = await shown(api, view), await stored(house)
     logs = "\n".join(path.read_text() for path in (house.installation.folder / "logs").iterdir())
     travelled = b"\n".join(message.data for message in messages).decode("utf-8", "replace")

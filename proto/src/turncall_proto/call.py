@@ -117,8 +117,8 @@ class CallStart(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.s
     ``secrets`` maps a vendor's name to its key; ``own_vendors`` are those whose key is the project's, so that it may go
     to a server which the agent names. Requests to the user's own servers are signed with all of ``signing_secrets``,
     or, where there are none, with ``signing_secret``. All of them are sealed to the media plane's public key.
-    ``server_headers`` maps a host (``name`` or ``name:port``) to the headers that tools send there: a JSON object,
-    sealed likewise.
+    ``server_headers`` maps a host (``name``, which is https, or ``name:port``) to the headers that tools send there: a
+    JSON object, sealed likewise.
     ``offered_to`` is the worker that reserved a slot; any other worker may still claim the epoch. An ``agent`` that
     came with the call itself has no ``agent_id`` and no ``version_id``. A conversation in writing is planned alike:
     then ``call_id`` is its session's, ``channel`` one of text, and the contact's address a number where it has one.

@@ -81,6 +81,12 @@ def uuid_of(view):
         bucket(endpoint="ftp://mine.example"),
         {"kind": "whatsapp", "token": "a-token-of-meta"},
         vendor_key() | {"base_url": "https://mine.example"},
+        {"kind": "server", "host": "crm.example.com", "headers": {}},
+        {"kind": "server", "host": "crm.example.com:443", "headers": {"X-Api-Key": "long-enough"}},
+        {"kind": "server", "host": "crm.example.com/path", "headers": {"X-Api-Key": "long-enough"}},
+        {"kind": "server", "host": "0x7f.1", "headers": {"X-Api-Key": "long-enough"}},
+        {"kind": "server", "host": "crm.example.com", "headers": {"Webhook-Id": "not-yours-to-set"}},
+        {"kind": "server", "host": "crm.example.com", "headers": {"X-Api-Key": "two\r\nX-Lines: here"}},
     ],
 )
 async def test_what_could_not_be_used_is_refused(tenant, body):
@@ -223,6 +229,30 @@ async def test_a_token_opens_the_numbers_of_those_who_hold_it(two_accounts, a_co
         assert forged.status_code == 403
     assert sorted(await calls()) == sorted(let_in)
     await two_accounts.sql("update calls set over_at = now(), settled_at = now() where over_at is null")
+
+
+def server(host="crm.example.com", **headers):
+    """Headers for a server as they are put."""
+    return {"kind": "server", "host": host, "headers": headers or {"Authorization": "Bearer a-token-of-the-crm"}}
+
+
+async def test_headers_of_a_server_go_in_and_never_come_out(control, tenant):
+    """Shown by their host and their names; put again they are replaced; each host has its own."""
+    first = await tenant.done(
+        "PUT", "/v1/credentials", server(**{"X-Api-Key": "the-key-of-before", "X-Shop": "shop-0017"})
+    )
+    assert (first["kind"], first["name"], first["hint"]) == ("server", "crm.example.com", "X-Api-Key, X-Shop")
+    second = await tenant.done("PUT", "/v1/credentials", server())
+    await tenant.done("PUT", "/v1/credentials", server("crm.example.com:8443", Authorization="Bearer another-token"))
+    assert (second["id"], second["hint"]) == (first["id"], "Authorization")
+    held = (await wallet(control, tenant)).server_headers
+    assert {host: secret.reveal() for host, secret in held.items()} == {
+        "crm.example.com": '{"Authorization":"Bearer a-token-of-the-crm"}',
+        "crm.example.com:8443": '{"Authorization":"Bearer another-token"}',
+    }
+    assert "a-token-of-the-crm" not in (await tenant.ask("GET", "/v1/credentials")).text
+    verdict = await tenant.done("POST", f"/v1/credentials/{first['id']}/verify", {})
+    assert verdict["outcome"] == "unverifiable"
 
 
 async def test_signing_secret_rotates_with_an_overlap(control, tenant):

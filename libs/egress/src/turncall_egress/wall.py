@@ -107,8 +107,11 @@ def checked_url(text: str) -> URL:
 
 
 def authority(url: URL) -> str:
-    """The host of a checked URL, as credentials are kept by it: ``name``, or ``name:port`` for an odd port."""
-    return f"{url.raw_host}" if url.is_default_port() else f"{url.raw_host}:{url.port}"
+    """The host of a checked URL, as credentials are kept by it: ``name`` for https on its own port, else ``name:port``.
+
+    So a secret that was put for ``name`` never goes there in the clear.
+    """
+    return f"{url.raw_host}" if url.scheme == "https" and url.is_default_port() else f"{url.raw_host}:{url.port}"
 
 
 def _check_host(host: str) -> None:

@@ -25,6 +25,7 @@ from turncall_runtime.secret import Secret
 
 VENDOR: Final = "vendor"
 TWILIO: Final = "twilio"
+SERVER: Final = "server"
 SIGNING: Final = "signing"
 BUCKET: Final = "s3"
 
@@ -92,13 +93,14 @@ class Wallet(Struct, frozen=True, kw_only=True):
     """One project's own credentials, decrypted: let it go when the work is done.
 
     ``signing_secrets`` sign requests to the project's servers, the newest first; none are stored for a project that
-    has never rotated the derived one.
+    has never rotated the derived one. ``server_headers`` maps a host to the headers that go there, a JSON object.
     """
 
     vendor_keys: Mapping[str, Secret] = msgspec.field(default_factory=dict)
     twilio: TwilioAccount | None = None
     signing_secrets: tuple[Secret, ...] = ()
     bucket: OwnBucket | None = None
+    server_headers: Mapping[str, Secret] = msgspec.field(default_factory=dict)
 
 
 class StoredJson(Struct, frozen=True, kw_only=True):
@@ -124,7 +126,7 @@ class _Stored(Struct, frozen=True, kw_only=True):
 
 
 def purpose(kind: str, name: str) -> str:
-    """What a credential's box is for: its kind, and the vendor or account that it is for."""
+    """What a credential's box is for: its kind, and the vendor, account or host that it is for."""
     return f"credential/{kind}/{name}"
 
 
@@ -279,6 +281,7 @@ def _stored(project: UUID, kind: str, name: str, box: bytes, created_at: datetim
 
 async def _opened(stored: Iterable[_Stored], decrypt: Callable[[_Stored], Awaitable[Secret]]) -> Wallet:
     vendor_keys: dict[str, Secret] = {}
+    server_headers: dict[str, Secret] = {}
     signing_secrets: list[Secret] = []
     account: TwilioAccount | None = None
     bucket: OwnBucket | None = None
@@ -290,7 +293,14 @@ async def _opened(stored: Iterable[_Stored], decrypt: Callable[[_Stored], Awaita
             signing_secrets.append(secret)
         elif one.kind == BUCKET:
             bucket = msgspec.json.decode(secret.reveal(), type=OwnBucket)
+        elif one.kind == SERVER:
+            server_headers[one.name] = secret
         else:
             account = twilio_account(one.name, secret)
-    signing = tuple(signing_secrets)
-    return Wallet(vendor_keys=vendor_keys, twilio=account, signing_secrets=signing, bucket=bucket)
+    return Wallet(
+        vendor_keys=vendor_keys,
+        twilio=account,
+        signing_secrets=tuple(signing_secrets),
+        bucket=bucket,
+        server_headers=server_headers,
+    )

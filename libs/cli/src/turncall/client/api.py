@@ -176,6 +176,11 @@ class TurnCall(Access, Knowledge, Suites, Takeaways, Versions):
         body |= {} if endpoint is None else {"endpoint": endpoint}
         return await self.request("PUT", "/v1/credentials", CredentialView, body=body)
 
+    async def put_server_headers(self, host: str, headers: Mapping[str, str]) -> CredentialView:
+        """Secret headers that webhook tools and MCP servers at this host are to get. Needs an admin's key."""
+        body = {"kind": "server", "host": host, "headers": headers}
+        return await self.request("PUT", "/v1/credentials", CredentialView, body=body)
+
     async def credentials(self, *, cursor: str | None = None) -> Page[CredentialView]:
         """The project's credentials, newest first, without their secrets."""
         return await self.request("GET", "/v1/credentials", Page[CredentialView], query={"cursor": cursor})

@@ -17,11 +17,13 @@ from turncall_control.carriers.base import Documents
 from turncall_control.plane import Plane
 from turncall_control.projects.signing import signing_secrets
 from turncall_control.routing import Routed
-from turncall_control.wallet import VENDOR, Wallet
+from turncall_control.wallet import SERVER, VENDOR, Wallet
+from turncall_egress import Refused, authority, checked_url
 from turncall_proto import ids
-from turncall_proto.agent import AgentSpec, VendorRef
+from turncall_proto.agent import AgentSpec, VendorRef, WebhookTool
 from turncall_proto.call import CallStart, Handoff, TransferFailed
 from turncall_proto.ids import CallId, ProjectId
+from turncall_proto.mcp import McpStdio
 
 REDIRECTED: Final = "redirected"
 """The query parameter by which a question is known that we made the carrier ask; its signature covers it."""
@@ -133,7 +135,27 @@ def sealed(plane: Plane, project_id: ProjectId, wallet: Wallet, agent: AgentSpec
         **sealed_keys(plane, project_id, wallet, every),
         "signing_secret": signing[0],
         "signing_secrets": signing,
+        "server_headers": _sealed_headers(plane, project_id, wallet, agent),
     }
+
+
+def _sealed_headers(plane: Plane, project_id: ProjectId, wallet: Wallet, agent: AgentSpec) -> dict[str, str]:
+    """The headers for those hosts that the agent's tools and MCP servers ask, and for no other."""
+    servers = [server.transport for server in agent.mcp_servers if not isinstance(server.transport, McpStdio)]
+    asked = (*(tool for tool in agent.tools if isinstance(tool, WebhookTool)), *servers)
+    hosts = sorted({host for one in asked if (host := _host(one.url)) in wallet.server_headers})
+    plane.wallets.used(project_id, SERVER, hosts)
+    return {
+        host: plane.sealer.seal(f"{project_id} server {host}", wallet.server_headers[host].reveal()) for host in hosts
+    }
+
+
+def _host(url: str) -> str:
+    """Of an agent's URL; empty for one that the wall will refuse."""
+    try:
+        return authority(checked_url(url))
+    except Refused:
+        return ""
 
 
 def sealed_keys(plane: Plane, project_id: ProjectId, wallet: Wallet, refs: Iterable[VendorRef]) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Credentials of a project: its keys at model vendors, its account at Twilio, its bucket."""
+"""Credentials of a project: its keys at model vendors, its account at Twilio, its bucket, what its own servers want."""

@@ -11,7 +11,10 @@ from turncall_proto.ids import CredentialId, ProjectId
 
 
 class CredentialRow(Row):
-    """A project's credential for a vendor, or for Twilio or a bucket, one at most of each; ``name`` says which."""
+    """A project's credential for a vendor or a server of its own, or, one at most of each, for Twilio or a bucket.
+
+    ``name`` says which vendor, host, account or bucket.
+    """
 
     __tablename__ = "credentials"
     __table_args__ = (

@@ -10,6 +10,7 @@ from turncall_control.credentials.model import CredentialRow
 from turncall_control.db.base import owned
 from turncall_control.errors import NotFound
 from turncall_control.http.paging import PageAsked, newest_first
+from turncall_control.wallet import SERVER, VENDOR
 from turncall_proto import ids
 from turncall_proto.ids import CredentialId, ProjectId
 
@@ -28,9 +29,9 @@ async def put(session: AsyncSession, row: CredentialRow, replaced: CredentialRow
 
 
 async def lock(session: AsyncSession, project_id: ProjectId, kind: str, name: str) -> CredentialRow | None:
-    """The stored credential that a new one replaces, locked: a vendor's by its name, the others whatever theirs."""
+    """The stored credential that a new one replaces, locked: a vendor's or a host's by its name, else whatever is there."""
     statement = select(CredentialRow).where(owned(CredentialRow.project_id, project_id), CredentialRow.kind == kind)
-    if kind == "vendor":
+    if kind in (VENDOR, SERVER):
         statement = statement.where(CredentialRow.name == name)
     return await session.scalar(statement.with_for_update())
 

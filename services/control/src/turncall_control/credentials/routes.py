@@ -24,7 +24,7 @@ from turncall_control.duty import repeated
 from turncall_control.errors import Invalid
 from turncall_control.http.paging import Page, PageAsked, paged
 from turncall_control.plane import Plane, Slice
-from turncall_control.wallet import BUCKET, VENDOR, purpose
+from turncall_control.wallet import BUCKET, SERVER, VENDOR, purpose
 from turncall_proto import ids
 from turncall_proto.ids import CredentialId
 
@@ -37,7 +37,8 @@ _READ, _WRITE = Permission.CREDENTIALS_READ, Permission.CREDENTIALS_WRITE
 async def put_credential(
     plane: NamedDependency[Plane], caller: NamedDependency[Caller], data: JSONBody[CredentialNew]
 ) -> CredentialView:
-    """Stores the key of a vendor, the project's Twilio account, or its bucket, in the place of the one before.
+    """Stores the key of a vendor, the project's Twilio account, its bucket, or the headers for a server of its own, in the
+    place of what was there before.
 
     Calls that begin from now on use it, and so do calls that go on with another worker. Recordings are moved into the
     bucket once their call is over, and erased there with it; those that lie in a bucket are out of reach once its
@@ -87,7 +88,7 @@ async def verify_credential(
     credential_id: FromPath[str],
     data: JSONBody[VerificationAsked],
 ) -> Verification:
-    """Asks the vendor or the carrier whether it accepts the credential."""
+    """Asks the vendor or the carrier whether it accepts the credential; what a server of yours accepts is not known."""
     async with in_project(plane.database, caller.project_id) as session:
         row = await repository.get(session, caller.project_id, CredentialId(credential_id))
     if row.kind == VENDOR:
@@ -97,6 +98,8 @@ async def verify_credential(
         if data.base_url is not None:
             raise Invalid.at("base_url", "The bucket is asked where the credential says that it is")
         return await probes.ask_bucket(plane.shelves, row.project_id)
+    if row.kind == SERVER:
+        return Verification(outcome="unverifiable", detail=f"only the tools at {row.name} know what it accepts")
     if data.base_url is not None:
         raise Invalid.at("base_url", "Twilio is asked where the installation reaches it")
     return await probes.ask_carrier(await plane.carrier(row.project_id, row.kind))

@@ -5,10 +5,20 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from turncall_control.http.fields import Moment
+from turncall_proto.headers import require_free
 from turncall_proto.ids import CredentialId
 
 SecretText = Annotated[str, Meta(min_length=8, max_length=512, pattern=r"^[\x21-\x7e]+$(?!\n)")]
 """Visible ASCII, as it goes into a header. Elsewhere than in JSON Schema a `$` also stands before a last line feed."""
+HeaderText = Annotated[
+    str,
+    Meta(
+        min_length=8,
+        max_length=1024,
+        pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$(?!\n)",
+        examples=["Bearer a-token-of-the-server"],
+    ),
+]
 BaseUrl = Annotated[str, Meta(max_length=2048, pattern=r"^https?://\S+$(?!\n)")]
 
 
@@ -42,16 +52,49 @@ class BucketNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
     region: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}$(?!\n)")] = "us-east-1"
 
 
-CredentialNew = VendorKeyNew | TwilioAccountNew | BucketNew
+class ServerHeadersNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="server"):
+    """Headers, such as a token, that a server of the project's wants to see.
+
+    Webhook tools and MCP servers of its agents send them to that host, and to no other.
+    """
+
+    host: Annotated[
+        str,
+        Meta(
+            pattern=r"^[a-z0-9.-]{1,253}(:[1-9][0-9]{0,4})?$(?!\n)",
+            examples=["crm.example.com"],
+            description="As in the URLs. Alone it is for https; http has its port too: crm.example.com:80.",
+        ),
+    ]
+    headers: Annotated[
+        dict[Annotated[str, Meta(min_length=1, max_length=128)], HeaderText],
+        Meta(
+            min_length=1,
+            max_length=5,
+            examples=[{"Authorization": "Bearer a-token-of-the-server"}],
+            description="By their names; none that every request has anyway.",
+        ),
+    ]
+
+    def __post_init__(self) -> None:
+        require_free(self.headers)
+
+
+CredentialNew = VendorKeyNew | TwilioAccountNew | BucketNew | ServerHeadersNew
 
 
 class CredentialView(Struct, frozen=True, kw_only=True):
     """A credential without its secret."""
 
     id: CredentialId
-    kind: Literal["vendor", "twilio", "s3"]
-    name: Annotated[str, Meta(description="The vendor, the SID of the Twilio account, or the bucket.")]
-    hint: Annotated[str, Meta(description="The last four characters of the secret; empty if it is a short one.")]
+    kind: Literal["vendor", "twilio", "s3", "server"]
+    name: Annotated[str, Meta(description="The vendor, the SID of the Twilio account, the bucket, or the host.")]
+    hint: Annotated[
+        str,
+        Meta(
+            description="The last four characters of the secret, none of a short one; of a server its headers' names."
+        ),
+    ]
     created_at: Moment
     updated_at: Moment
     last_used_at: Annotated[Moment | None, Meta(description="By a call or a carrier's webhook, to ten seconds.")]

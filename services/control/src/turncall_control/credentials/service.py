@@ -2,18 +2,25 @@
 
 from typing import Final
 
-from msgspec.json import encode
+from msgspec import json
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.credentials import repository
 from turncall_control.credentials.model import CredentialRow
-from turncall_control.credentials.schemas import BucketNew, CredentialNew, TwilioAccountNew, VendorKeyNew
+from turncall_control.credentials.schemas import (
+    BucketNew,
+    CredentialNew,
+    ServerHeadersNew,
+    TwilioAccountNew,
+    VendorKeyNew,
+)
 from turncall_control.db.engine import in_project
 from turncall_control.errors import Conflict, Invalid
 from turncall_control.http.destinations import check_url
 from turncall_control.plane import Plane
 from turncall_control.vendors.catalogue import Catalogue
-from turncall_control.wallet import BUCKET, TWILIO, VENDOR, OwnBucket, TwilioTokens, boxed_tokens, purpose
+from turncall_control.wallet import BUCKET, SERVER, TWILIO, VENDOR, OwnBucket, TwilioTokens, boxed_tokens, purpose
+from turncall_egress import Refused, authority, checked_url
 from turncall_proto import ids
 from turncall_proto.ids import CredentialId, ProjectId
 from turncall_runtime.secret import Secret
@@ -30,10 +37,10 @@ class AccountInUse(Conflict):
 
 
 async def put(plane: Plane, project_id: ProjectId, asked: CredentialNew) -> CredentialRow:
-    """Stores a credential in the place of the one for the same vendor, of the one at Twilio, or of the bucket before.
+    """Stores a credential in the place of the one for the same vendor or host, of the one at Twilio, or of the bucket.
 
-    Raises `Invalid` for a vendor that takes no key and for an endpoint that the wall refuses, and `AccountInUse` when
-    another Twilio account is to take the place of one that is in use.
+    Raises `Invalid` for a vendor that takes no key, a host that no tool can ask and an endpoint that the wall refuses,
+    and `AccountInUse` when another Twilio account is to take the place of one that is in use.
     """
     if isinstance(asked, BucketNew) and asked.endpoint is not None:
         await check_url(plane, asked.endpoint, "endpoint")
@@ -72,10 +79,13 @@ def _taken_apart(vendors: Catalogue, asked: CredentialNew) -> tuple[str, str, Se
     """Kind, name, secret and hint."""
     if isinstance(asked, BucketNew):
         own = OwnBucket(**{field: getattr(asked, field) for field in OwnBucket.__struct_fields__})
-        return BUCKET, asked.bucket, Secret(encode(own).decode()), _hint(asked.secret_key)
+        return BUCKET, asked.bucket, Secret(json.encode(own).decode()), _hint(asked.secret_key)
     if isinstance(asked, TwilioAccountNew):
         tokens = TwilioTokens(auth_token=asked.auth_token, secondary_auth_token=asked.secondary_auth_token)
         return TWILIO, asked.account_sid, boxed_tokens(tokens), _hint(asked.auth_token)
+    if isinstance(asked, ServerHeadersNew):
+        _require_askable(asked.host)
+        return SERVER, asked.host, Secret(json.encode(asked.headers).decode()), ", ".join(sorted(asked.headers))
     _require_keyed(vendors, asked)
     return VENDOR, asked.vendor, Secret(asked.key), _hint(asked.key)
 
@@ -86,6 +96,16 @@ def _require_keyed(vendors: Catalogue, asked: VendorKeyNew) -> None:
     )
     if asked.vendor not in keyed:
         raise Invalid.at("vendor", f"There is no vendor of this name that takes a key; those are {', '.join(keyed)}")
+
+
+def _require_askable(host: str) -> None:
+    """By another spelling no tool would find its headers."""
+    try:
+        spelt = authority(checked_url(f"https://{host}"))
+    except Refused as error:
+        raise Invalid.at("host", f"No tool can ask it: {error}") from error
+    if spelt != host:
+        raise Invalid.at("host", f"It is written as {spelt}")
 
 
 def _hint(secret: str) -> str:
