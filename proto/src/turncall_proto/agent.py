@@ -295,7 +295,26 @@ class SendLinkTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     text: Annotated[str, Meta(max_length=500, description="What stands before the link.")] = ""
 
 
-Tool = EndCallTool | WebhookTool | SendDtmfTool | HandoffTool | PauseRecordingTool | TransferTool | SendLinkTool
+class OptOutTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="opt_out"):
+    """Lets the model put the person it speaks with on the project's do-not-call list: that one's own number, which the
+    platform knows, and no other."""
+
+    name: Name = "opt_out"
+    description: Annotated[str, Meta(min_length=1, max_length=1024)] = (
+        "Never call this person again. Use it when they ask not to be called any more."
+    )
+
+
+Tool = (
+    EndCallTool
+    | WebhookTool
+    | SendDtmfTool
+    | HandoffTool
+    | PauseRecordingTool
+    | TransferTool
+    | SendLinkTool
+    | OptOutTool
+)
 
 
 class Keypad(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

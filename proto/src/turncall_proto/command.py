@@ -188,6 +188,18 @@ class LinkAsked(Struct, frozen=True, kw_only=True, tag_field="type", tag="link")
     deadline: Instant
 
 
+class OptOutAsked(Struct, frozen=True, kw_only=True, tag_field="type", tag="opt_out"):
+    """A worker tells control that the person it speaks or writes with does not want to be called any more.
+
+    Whose number that is, control knows: a worker could be talked into another one. A repeat changes nothing.
+    """
+
+    act_id: str
+    call_id: CallId | SessionId
+    project_id: ProjectId
+    deadline: Instant
+
+
 class SettlementAsked(Struct, frozen=True, kw_only=True, tag_field="type", tag="settlement"):
     """A worker asks which of its spooled epochs are safe in Postgres, so that it may delete them."""
 

@@ -110,6 +110,12 @@ def channels() -> Mapping[str, Channel]:
             reply=command.ActReply,
             summary="A worker asks control to send the contact a link to the session.",
         ),
+        "opt_outs": Channel(
+            address=f"{root}.act.opt_out",
+            messages=(command.OptOutAsked,),
+            reply=command.ActReply,
+            summary="A worker tells control that a person does not want to be called any more.",
+        ),
         "settlements": Channel(
             address=f"{root}.act.settlement",
             messages=(command.SettlementAsked,),

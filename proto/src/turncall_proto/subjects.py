@@ -6,6 +6,8 @@ from msgspec import Struct
 
 from turncall_proto.ids import CallId, ProjectId, SessionId, WorkerId
 
+Act = Literal["hang_up", "handoff", "transfer", "link", "opt_out", "settlement", "knowledge"]
+"""What a worker may ask of control."""
 ROOT: Final = "tc.v1"
 Leaf = Literal["start", "claim", "event"]
 
@@ -54,7 +56,7 @@ def command(call_id: CallId) -> str:
     return f"{ROOT}.cmd.{call_id}"
 
 
-def act(kind: Literal["hang_up", "handoff", "transfer", "link", "settlement", "knowledge"]) -> str:
+def act(kind: Act) -> str:
     """Carrier acts and questions that workers put to control; replicas share a queue group."""
     return f"{ROOT}.act.{kind}"
 

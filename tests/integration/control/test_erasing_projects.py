@@ -41,7 +41,9 @@ async def filled(control, project_id):
         row = {
             column.name: value(column, made, project)
             for column in table.columns
-            if column.computed is None and (not column.nullable or column.name == "project_id")
+            if column.computed is None
+            and column.identity is None
+            and (not column.nullable or column.name == "project_id")
         }
         row |= SAID.get(table.name, {})
         names, marks = ", ".join(f'"{name}"' for name in row), ", ".join(["%s"] * len(row))

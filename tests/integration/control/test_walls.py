@@ -85,6 +85,7 @@ def bodies(a_config, agent_id):
         "create_webhook": {"url": "http://127.0.0.1:65000/hooks"},
         "change_webhook": {"description": "Other"},
         "redeliver_events": {"since": "2026-01-01T00:00:00Z"},
+        "add_do_not_call": {"numbers": ["+14155550177"]},
         "put_credential": {"kind": "vendor", "vendor": "acme", "key": "a-key-of-this-test"},
         "verify_credential": {},
         "rotate_signing_secret": {},
@@ -126,6 +127,8 @@ async def objects(control, carrier, a_config):
     suite = await owner.done("PUT", "/v1/test-suites", a_suite())
     run = await owner.done("POST", f"/v1/test-suites/{suite['id']}/runs", {"version_id": agent["draft"]["id"]})
     await owner.done("POST", f"/v1/test-runs/{run['id']}/cancel")
+    await owner.done("PUT", "/v1/do-not-call", bodies(a_config, "")["add_do_not_call"])
+    (entry,) = (await owner.done("GET", "/v1/do-not-call"))["items"]
     credential = await owner.done("PUT", "/v1/credentials", bodies(a_config, "")["put_credential"])
     sid = "CA" + "5" * 32
     form = {"CallSid": sid, "AccountSid": account.sid, "From": "+15550001111", "To": e164, "CallStatus": "ringing"}
@@ -142,6 +145,7 @@ async def objects(control, carrier, a_config):
         ids.WEBHOOK: webhook["id"],
         ids.DELIVERY: delivery["id"],
         ids.CREDENTIAL: credential["id"],
+        ids.DO_NOT_CALL: entry["id"],
         ids.SESSION: session["id"],
         ids.KNOWLEDGE_BASE: base["id"],
         ids.DOCUMENT: document["id"],

@@ -26,6 +26,7 @@ from turncall_control.credentials.routes import CREDENTIALS
 from turncall_control.db.engine import in_project
 from turncall_control.dials.routes import DIALS
 from turncall_control.docs.routes import DOCS
+from turncall_control.donotcall.routes import DO_NOT_CALL
 from turncall_control.erasure.routes import ERASURE
 from turncall_control.fleet.routes import FLEET
 from turncall_control.health.routes import HEALTH
@@ -64,6 +65,7 @@ SLICES: Final[tuple[Slice, ...]] = (
     NUMBERS,
     WEBHOOKS,
     CALLS,
+    DO_NOT_CALL,
     DIALS,
     BROWSER,
     TEXTS,

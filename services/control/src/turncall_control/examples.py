@@ -52,6 +52,7 @@ _PREFIXES: Final = {
     "job": "job",
     "credential": "crd",
     "delivery": "dlv",
+    "donotcall": "dnc",
     "key": "key",
     "number": "num",
     "project": "prj",

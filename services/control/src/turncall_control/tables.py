@@ -13,6 +13,7 @@ from turncall_control.calls.model import (
 from turncall_control.chat.model import MessageRow, SessionCallRow, SessionRow
 from turncall_control.credentials.model import CredentialRow
 from turncall_control.dials.model import DialPaceRow, DialRow
+from turncall_control.donotcall.model import DoNotCallRow
 from turncall_control.idempotency import KeyUse
 from turncall_control.jobs.model import JobRow
 from turncall_control.keys.model import KeyRow
@@ -63,4 +64,5 @@ TABLES = (
     ErasedCallRow,
     DialRow,
     DialPaceRow,
+    DoNotCallRow,
 )

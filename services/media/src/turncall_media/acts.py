@@ -1,4 +1,4 @@
-"""What a worker asks of control: to end a call, to plan on with another agent, to send a link, what is known."""
+"""What a worker asks of control: to end or give away a call, to send a link, never to call again, what is known."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -15,17 +15,19 @@ from turncall_proto.command import (
     HandoffReply,
     HangUpAsked,
     LinkAsked,
+    OptOutAsked,
     TransferAsked,
     TransferOrder,
 )
 from turncall_proto.ids import AgentId, KnowledgeBaseId, ProjectId, WorkerId
 from turncall_proto.knowledge import LONGEST_QUESTION, KnowledgeAnswered, KnowledgeAsked, KnowledgeWanted, Source
-from turncall_proto.subjects import act
+from turncall_proto.subjects import Act, act
 
 ANSWER_WITHIN_S: Final = 2.0
 TRY_FOR_S: Final = 10.0
 """With control out of reach this long, the worker gives up and closes the socket."""
 PAUSE_S: Final = 0.5
+_OUT_OF_REACH: Final = "the control plane is out of reach"
 
 
 class HangUp:
@@ -39,23 +41,15 @@ class HangUp:
         self._answer: bool | None = None
 
     async def __call__(self, reason: EndedReason) -> bool:
-        """Whether control has taken it on. Repeats the question under one id for `TRY_FOR_S` while nobody answers."""
+        """Whether control has taken it on."""
         async with self._one_at_a_time:
             if self._answer is None:
                 self._answer = await self._put(reason)
             return self._answer
 
     async def _put(self, reason: EndedReason) -> bool:
-        try:
-            async with asyncio.timeout(TRY_FOR_S):
-                while True:
-                    try:
-                        answer = await self._bus.ask(act("hang_up"), self._asked(reason), timeout_s=ANSWER_WITHIN_S)
-                        return decode(answer, ActReply).is_taken
-                    except (Away, NobodyListens, NoAnswer, MalformedMessage):
-                        await asyncio.sleep(PAUSE_S)
-        except TimeoutError:
-            return False
+        answer = await _answered(self._bus, "hang_up", lambda: self._asked(reason), ActReply)
+        return answer is not None and answer.is_taken
 
     def _asked(self, reason: EndedReason) -> bytes:
         return encode(
@@ -79,21 +73,12 @@ class HandOffs:
         self._now = now
 
     async def __call__(self, agent_id: AgentId, reason: str) -> HandoffReply:
-        """The plan to go on with, or why there is none. Repeats the question under one id while nobody answers."""
-        try:
-            async with asyncio.timeout(TRY_FOR_S):
-                while True:
-                    try:
-                        asked = self._asked(agent_id, reason)
-                        answer = await self._bus.ask(act("handoff"), encode(asked), timeout_s=ANSWER_WITHIN_S)
-                        return decode(answer, HandoffReply)
-                    except (Away, NobodyListens, NoAnswer, MalformedMessage):
-                        await asyncio.sleep(PAUSE_S)
-        except TimeoutError:
-            return HandoffReply(plan=None, detail="the control plane is out of reach")
+        """The plan to go on with, or why there is none."""
+        answer = await _answered(self._bus, "handoff", lambda: self._asked(agent_id, reason), HandoffReply)
+        return answer or HandoffReply(plan=None, detail=_OUT_OF_REACH)
 
-    def _asked(self, agent_id: AgentId, reason: str) -> HandoffAsked:
-        return HandoffAsked(
+    def _asked(self, agent_id: AgentId, reason: str) -> bytes:
+        asked = HandoffAsked(
             act_id=f"{self._plan.call_id}.{self._plan.epoch}.handoff",
             call_id=self._plan.call_id,
             project_id=self._plan.project_id,
@@ -103,6 +88,7 @@ class HandOffs:
             reason=reason,
             deadline=self._now() + timedelta(seconds=ANSWER_WITHIN_S),
         )
+        return encode(asked)
 
 
 class Transfers:
@@ -115,28 +101,46 @@ class Transfers:
         self._wishes = 0
 
     async def __call__(self, order: TransferOrder, tool: str) -> ActReply:
-        """Whether control has taken it on, or why not. Repeats the question under one id while nobody answers."""
+        """Whether control has taken it on, or why not."""
         self._wishes += 1
         act_id = f"{self._plan.call_id}.{self._plan.epoch}.transfer.{self._wishes}"
-        try:
-            async with asyncio.timeout(TRY_FOR_S):
-                while True:
-                    asked = TransferAsked(
-                        act_id=act_id,
-                        call_id=self._plan.call_id,
-                        project_id=self._plan.project_id,
-                        epoch=self._plan.epoch,
-                        order=order,
-                        tool=tool,
-                        deadline=self._now() + timedelta(seconds=ANSWER_WITHIN_S),
-                    )
-                    try:
-                        answer = await self._bus.ask(act("transfer"), encode(asked), timeout_s=ANSWER_WITHIN_S)
-                        return decode(answer, ActReply)
-                    except (Away, NobodyListens, NoAnswer, MalformedMessage):
-                        await asyncio.sleep(PAUSE_S)
-        except TimeoutError:
-            return ActReply(is_taken=False, detail="the control plane is out of reach")
+        answer = await _answered(self._bus, "transfer", lambda: self._asked(act_id, order, tool), ActReply)
+        return answer or ActReply(is_taken=False, detail=_OUT_OF_REACH)
+
+    def _asked(self, act_id: str, order: TransferOrder, tool: str) -> bytes:
+        asked = TransferAsked(
+            act_id=act_id,
+            call_id=self._plan.call_id,
+            project_id=self._plan.project_id,
+            epoch=self._plan.epoch,
+            order=order,
+            tool=tool,
+            deadline=self._now() + timedelta(seconds=ANSWER_WITHIN_S),
+        )
+        return encode(asked)
+
+
+class OptOut:
+    """The wish of a person never to be called again."""
+
+    def __init__(self, bus: Bus, plan: CallStart, now: Callable[[], datetime]) -> None:
+        self._bus = bus
+        self._plan = plan
+        self._now = now
+
+    async def __call__(self) -> ActReply:
+        """Whether they are on the list now, or why not."""
+        answer = await _answered(self._bus, "opt_out", self._asked, ActReply)
+        return answer or ActReply(is_taken=False, detail=_OUT_OF_REACH)
+
+    def _asked(self) -> bytes:
+        asked = OptOutAsked(
+            act_id=f"{self._plan.call_id}.opt_out",
+            call_id=self._plan.call_id,
+            project_id=self._plan.project_id,
+            deadline=self._now() + timedelta(seconds=ANSWER_WITHIN_S),
+        )
+        return encode(asked)
 
 
 class Questions:
@@ -183,24 +187,32 @@ class Links:
 
     async def __call__(self, url: str, text: str, use_id: str) -> None:
         """Returns once control has taken it on; asks under one id for a use of the tool. Raises `ToolFailed`."""
-        try:
-            async with asyncio.timeout(TRY_FOR_S):
-                while True:
-                    asked = LinkAsked(
-                        act_id=f"{self._plan.call_id}.link.{use_id}",
-                        call_id=self._plan.call_id,
-                        project_id=self._plan.project_id,
-                        url=url,
-                        text=text,
-                        deadline=self._now() + timedelta(seconds=ANSWER_WITHIN_S),
-                    )
-                    try:
-                        answer = await self._bus.ask(act("link"), encode(asked), timeout_s=ANSWER_WITHIN_S)
-                        reply = decode(answer, ActReply)
-                        break
-                    except (Away, NobodyListens, NoAnswer, MalformedMessage):
-                        await asyncio.sleep(PAUSE_S)
-        except TimeoutError as error:
-            raise ToolFailed("The link cannot be sent at the moment.") from error
-        if not reply.is_taken:
-            raise ToolFailed(f"The link cannot be sent: {reply.detail}.")
+        answer = await _answered(self._bus, "link", lambda: self._asked(url, text, use_id), ActReply)
+        if answer is None:
+            raise ToolFailed("The link cannot be sent at the moment.")
+        if not answer.is_taken:
+            raise ToolFailed(f"The link cannot be sent: {answer.detail}.")
+
+    def _asked(self, url: str, text: str, use_id: str) -> bytes:
+        asked = LinkAsked(
+            act_id=f"{self._plan.call_id}.link.{use_id}",
+            call_id=self._plan.call_id,
+            project_id=self._plan.project_id,
+            url=url,
+            text=text,
+            deadline=self._now() + timedelta(seconds=ANSWER_WITHIN_S),
+        )
+        return encode(asked)
+
+
+async def _answered[T](bus: Bus, kind: Act, asked: Callable[[], bytes], answer: type[T]) -> T | None:
+    """Control's answer; the question, made anew with its deadline, is repeated for `TRY_FOR_S` while there is none."""
+    try:
+        async with asyncio.timeout(TRY_FOR_S):
+            while True:
+                try:
+                    return decode(await bus.ask(act(kind), asked(), timeout_s=ANSWER_WITHIN_S), answer)
+                except (Away, NobodyListens, NoAnswer, MalformedMessage):
+                    await asyncio.sleep(PAUSE_S)
+    except TimeoutError:
+        return None

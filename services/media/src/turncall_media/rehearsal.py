@@ -117,6 +117,7 @@ def _resources(station: Station) -> Resources:
         hand_off=_to_nobody,
         transfer=_to_no_person,
         send_link=_to_no_phone,
+        opt_out=_of_nobody,
         models_dir=station.models_dir,
     )
 
@@ -127,6 +128,10 @@ async def _to_no_person(_: TransferOrder, __: str) -> ActReply:
 
 async def _to_no_phone(_: str, __: str, ___: str) -> None:
     raise ToolFailed("The call does not exist.")
+
+
+async def _of_nobody() -> ActReply:
+    return ActReply(is_taken=False, detail="the call does not exist")
 
 
 async def _to_nobody(_: AgentId, __: str) -> HandoffReply:

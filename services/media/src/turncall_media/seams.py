@@ -114,9 +114,9 @@ class Resources(Struct, frozen=True, kw_only=True):
     ``open_secret`` opens a vendor's key that control sealed; raises `SecretUnusable`. ``egress_allow`` are the networks
     (CIDR) that the operator opened for URLs supplied by users. ``recordings_spool`` is a folder where parts of a
     recording wait for the store. ``hand_off`` asks control for the plan with which another agent goes on, or says why
-    there is none; ``transfer`` asks it to connect the caller to a person, by a tool of the agent
-    or by none; ``send_link`` sends the contact a text and a link, once for a use of the tool, or raises `ToolFailed`.
-    ``circuits`` are what the worker's calls know of vendors that are out of order.
+    there is none; ``transfer`` asks it to connect the caller to a person, by a tool of the agent or by none, and
+    ``opt_out`` never to have the person called again; ``send_link`` sends the contact a text and a link, once for a use
+    of the tool, or raises `ToolFailed`. ``circuits`` are what the worker's calls know of vendors that are out of order.
     ``mcp_programs`` are those that the operator has named for agents to use.
     ``models_dir`` is the folder of models that run here; empty for none. ``library`` is what the project knows; None
     where nothing can be asked, as in a rehearsal.
@@ -131,6 +131,7 @@ class Resources(Struct, frozen=True, kw_only=True):
     hand_off: Callable[[AgentId, str], Awaitable[HandoffReply]]
     transfer: Callable[[TransferOrder, str], Awaitable[ActReply]]
     send_link: Callable[[str, str, str], Awaitable[None]]
+    opt_out: Callable[[], Awaitable[ActReply]]
     circuits: Circuits
     mcp_programs: Mapping[str, tuple[str, ...]] = {}
     models_dir: str = ""

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from turncall_blobs.store import BlobStore
 from turncall_bus.bus import Away, Bus, BusError
-from turncall_media.acts import HandOffs, HangUp, Links, Questions, Transfers
+from turncall_media.acts import HandOffs, HangUp, Links, OptOut, Questions, Transfers
 from turncall_media.circuits import Circuits
 from turncall_media.commands import Commands
 from turncall_media.counters import Counters
@@ -220,6 +220,7 @@ class CallSession:
             mcp_programs=self._station.mcp_programs,
             transfer=Transfers(self._station.bus, plan, self._station.now),
             send_link=Links(self._station.bus, plan, self._station.now),
+            opt_out=OptOut(self._station.bus, plan, self._station.now),
             hand_off=HandOffs(self._station.bus, plan, self._station.worker, self._station.now),
             models_dir=self._station.models_dir,
             library=Questions(self._station.bus, plan.project_id, self._station.now),

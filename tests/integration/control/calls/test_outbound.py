@@ -23,6 +23,10 @@ from turncall_phone.caller import AnyPhone, Declines, Machine, Refused
 from turncall_phone.faults import CallbackFault, RestFault
 from turncall_phone.tones import tone
 from turncall_proto import ids
+from turncall_proto.codec import decode, encode
+from turncall_proto.command import ActReply, OptOutAsked
+from turncall_proto.ids import CallId, ProjectId
+from turncall_proto.subjects import act
 from turncall_testkit.config import amounts
 from turncall_testkit.media_sockets import Media, taking_sockets
 
@@ -274,6 +278,48 @@ async def test_only_allowed_numbers_are_called(house: House) -> None:
         await house.desk.execute("update dials set due_at = now() where call_id = %s", row)
         assert await house.ended(later) == ("failed", "blocked")
     assert house.placed(person) == []
+
+
+async def test_who_asks_not_to_be_called_is_not(house: House) -> None:
+    """Put on the list by the API or by the person, before or after a call was asked for, a number is not dialled."""
+    desk, person, later = house.desk, house.person(Answers(script=(HangUp(),))), house.person(Answers())
+    call_id = await house.calls(person)
+    assert await house.ended(call_id) == ANSWERED
+    waits = await house.calls(later, not_before=(datetime.now(UTC) + timedelta(hours=1)).isoformat())
+
+    async def opts_out(conversation: str, project_id: str) -> ActReply:
+        asked = OptOutAsked(
+            act_id="a1",
+            call_id=CallId(conversation),
+            project_id=ProjectId(project_id),
+            deadline=datetime.now(UTC) + timedelta(seconds=10),
+        )
+        return decode(await desk.plane.bus.ask(act("opt_out"), encode(asked), timeout_s=10), ActReply)
+
+    strangers = ids.mint(ids.PROJECT)
+    for conversation, project_id in ((call_id, strangers), (ids.mint(ids.CALL), desk.project_id), ("x", strangers)):
+        assert not (await opts_out(conversation, project_id)).is_taken
+    for _ in range(2):
+        assert (await opts_out(call_id, desk.project_id)).is_taken
+    body = {"numbers": [person, later, later], "note": "by letter"}
+    listed = await desk.http.put("/v1/do-not-call", json=body, headers=desk.bearer)
+    assert listed.json() == {"added": 1, "known": 1}
+    entries = (await desk.get("/v1/do-not-call")).json()["items"]
+    assert [(entry["number"], entry["listed_by"], entry["note"]) for entry in entries] == [
+        (later, "api", "by letter"),
+        (person, "person", ""),
+    ]
+    for number in (person, later):
+        refused = await house.asks(number)
+        assert (refused.status_code, refused.json()["type"]) == (403, "urn:turncall:problem:on-do-not-call-list")
+    await desk.execute("update dials set due_at = now() where call_id = %s", ids.parsed(ids.CALL, waits))
+    assert await house.ended(waits) == ("failed", "blocked")
+    assert (len(house.placed(person)), house.placed(later)) == (1, [])
+
+    (entry,) = (await desk.get("/v1/do-not-call", params={"number": person})).json()["items"]
+    gone = await desk.http.delete(f"/v1/do-not-call/{entry['id']}", headers=desk.bearer)
+    assert gone.status_code == 204
+    assert await house.ended(await house.calls(person)) == ANSWERED
 
 
 async def test_a_call_waits_for_room(house: House) -> None:

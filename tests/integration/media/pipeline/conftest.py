@@ -498,6 +498,7 @@ class Scene:
         self.transfers: list[tuple[TransferOrder, str]] = []
         self.transfer_reply = ActReply(is_taken=True)
         self.links: list[tuple[str, str, str]] = []
+        self.opt_out_replies: list[ActReply] = []
         self.given_to: list[tuple[AgentId, str]] = []
         self.handoff_reply = HandoffReply(plan=None, detail="there is no such agent")
 
@@ -555,6 +556,10 @@ class Scene:
         """Control, which sends everything."""
         self.links.append((url, text, use_id))
 
+    async def opt_out(self) -> ActReply:
+        """Control's answer to who does not want to be called again."""
+        return self.opt_out_replies.pop(0)
+
     def _defaults(self) -> dict[str, Any]:
         return {
             "worker": WORKER,
@@ -567,6 +572,7 @@ class Scene:
             "hand_off": self.hand_off,
             "transfer": self.transfer,
             "send_link": self.send_link,
+            "opt_out": self.opt_out,
         }
 
 

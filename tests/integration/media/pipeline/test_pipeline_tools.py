@@ -8,8 +8,9 @@ import pytest
 from aiohttp import web
 
 from turncall_egress.signing import new_secret, verify
-from turncall_proto.agent import EndCallTool
+from turncall_proto.agent import EndCallTool, OptOutTool
 from turncall_proto.call import CallState, EndedReason
+from turncall_proto.command import ActReply
 from turncall_proto.events import ToolCalled, ToolReturned, TranscriptFinal
 
 from .both import BOTH
@@ -58,6 +59,28 @@ def test_caller_who_interrupts_the_goodbye_stays(stage: Any) -> None:
     assert scene.hang_ups == []
     (returned,) = scene.facts.of(ToolReturned)
     assert not returned.is_ok
+
+
+@BOTH
+@pytest.mark.proves("agent.tools.opt_out.name", "agent.tools.opt_out.description")
+def test_who_asks_not_to_be_called_again_is_put_down(stage: Any) -> None:
+    """The model names nobody: with an argument it is refused before control is asked, and a failure is told."""
+    tool = OptOutTool(name="never_again", description="They want no calls.")
+    stage.script.caller = ["Never call me again."]
+    wishes: list[dict[str, Any]] = [{"number": "+15559999"}, {}, {}]
+    stage.script.replies = [*(stage.call("never_again", wish) for wish in wishes), "You are off our list."]
+
+    async def act(scene: Any) -> None:
+        scene.opt_out_replies = [ActReply(is_taken=False, detail="late"), ActReply(is_taken=True)]
+        await scene.carrier.speak(0.6)
+        await scene.carrier.until(lambda: scene.transcript()[-1:] == [("agent", "You are off our list.")])
+        scene.carrier.hang_up()
+        await scene.outcome()
+
+    scene = stage.play(stage.an_agent(tools=(tool,)), act)
+    assert [fact.is_ok for fact in scene.facts.of(ToolReturned)] == [False, False, True]
+    assert scene.opt_out_replies == []
+    assert stage.script.tools[0] == ["They want no calls."]
 
 
 @BOTH

@@ -98,6 +98,7 @@ def resources() -> Resources:
         hand_off=nobody,
         transfer=no_person,
         send_link=no_phone,
+        opt_out=no_person,
     )
 
 

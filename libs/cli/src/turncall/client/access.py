@@ -1,10 +1,21 @@
-"""Who may use an installation: projects, keys and credentials, and the operator's own log."""
+"""Who may use an installation, and who is not called by it: projects, keys and credentials, the operator's own log."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from turncall.client.shapes import CredentialView, EntryView, KeyMade, KeyView, Page, ProjectView, Role
+from turncall.client.shapes import (
+    CredentialView,
+    DoNotCallView,
+    EntryView,
+    KeyMade,
+    KeyView,
+    Listing,
+    Page,
+    ProjectView,
+    Role,
+)
 from turncall.client.transport import Transport
-from turncall_proto.ids import CredentialId, KeyId
+from turncall_proto.ids import CredentialId, DoNotCallId, KeyId
 
 
 class Access(Transport):
@@ -45,3 +56,21 @@ class Access(Transport):
     async def delete_credential(self, credential_id: CredentialId) -> None:
         """Forgets a credential; the installation's serves in its place, if there is one. Needs an admin's key."""
         await self.perform("DELETE", f"/v1/credentials/{credential_id}")
+
+    async def add_do_not_call(self, numbers: Sequence[str], *, note: str = "") -> Listing:
+        """Numbers that the project's agents are not to call any more, 1,000 at most."""
+        body = {"numbers": numbers, "note": note}
+        return await self.request("PUT", "/v1/do-not-call", Listing, body=body)
+
+    async def do_not_call(self, *, cursor: str | None = None, number: str | None = None) -> Page[DoNotCallView]:
+        """The numbers that are not called, newest first; with ``number``, whether that one is among them."""
+        query = {"cursor": cursor, "number": number}
+        return await self.request("GET", "/v1/do-not-call", Page[DoNotCallView], query=query)
+
+    async def do_not_call_entry(self, entry_id: DoNotCallId) -> DoNotCallView:
+        """One number that is not called."""
+        return await self.request("GET", f"/v1/do-not-call/{entry_id}", DoNotCallView)
+
+    async def delete_do_not_call(self, entry_id: DoNotCallId) -> None:
+        """Lets a number be called again."""
+        await self.perform("DELETE", f"/v1/do-not-call/{entry_id}")

@@ -14,6 +14,7 @@ from turncall_proto.ids import (
     CredentialId,
     DeliveryId,
     DocumentId,
+    DoNotCallId,
     JobId,
     KeyId,
     KnowledgeBaseId,
@@ -162,15 +163,35 @@ class SigningSecret(Struct, frozen=True, kw_only=True):
 
 
 class CredentialView(Struct, frozen=True, kw_only=True):
-    """A project's own key at a vendor, its Twilio account, or its bucket; ``hint`` is how the secret ends."""
+    """A project's own key at a vendor, its Twilio account, its bucket, or headers for a server of its own.
+
+    ``hint`` is how the secret ends, or which headers those are.
+    """
 
     id: CredentialId
-    kind: Literal["vendor", "twilio", "s3"]
+    kind: Literal["vendor", "twilio", "s3", "server"]
     name: str
     hint: str
     created_at: datetime
     updated_at: datetime
     last_used_at: datetime | None
+
+
+class Listing(Struct, frozen=True, kw_only=True):
+    """How many numbers were put on the do-not-call list, and how many were on it."""
+
+    added: int
+    known: int
+
+
+class DoNotCallView(Struct, frozen=True, kw_only=True):
+    """A number that the project does not call; ``person``: who was called asked an agent for it."""
+
+    id: DoNotCallId
+    number: str
+    listed_by: Literal["api", "person"]
+    note: str
+    created_at: datetime
 
 
 class Verification(Struct, frozen=True, kw_only=True):

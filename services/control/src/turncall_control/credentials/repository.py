@@ -29,7 +29,7 @@ async def put(session: AsyncSession, row: CredentialRow, replaced: CredentialRow
 
 
 async def lock(session: AsyncSession, project_id: ProjectId, kind: str, name: str) -> CredentialRow | None:
-    """The stored credential that a new one replaces, locked: a vendor's or a host's by its name, else whatever is there."""
+    """The stored credential that a new one replaces, locked: by its name, but for those of which there is one."""
     statement = select(CredentialRow).where(owned(CredentialRow.project_id, project_id), CredentialRow.kind == kind)
     if kind in (VENDOR, SERVER):
         statement = statement.where(CredentialRow.name == name)

@@ -37,8 +37,9 @@ _READ, _WRITE = Permission.CREDENTIALS_READ, Permission.CREDENTIALS_WRITE
 async def put_credential(
     plane: NamedDependency[Plane], caller: NamedDependency[Caller], data: JSONBody[CredentialNew]
 ) -> CredentialView:
-    """Stores the key of a vendor, the project's Twilio account, its bucket, or the headers for a server of its own, in the
-    place of what was there before.
+    """Stores the key of a vendor, the project's Twilio account, its bucket, or headers for a server of its own.
+
+    Each takes the place of the one before.
 
     Calls that begin from now on use it, and so do calls that go on with another worker. Recordings are moved into the
     bucket once their call is over, and erased there with it; those that lie in a bucket are out of reach once its

@@ -17,6 +17,7 @@ from turncall_control.dials import policy
 from turncall_control.dials.model import DialRow, DialState
 from turncall_control.dials.policy import NoTimeInCommon
 from turncall_control.dials.schemas import OutboundCallNew
+from turncall_control.donotcall import repository as donotcall
 from turncall_control.errors import ControlError, Invalid, Unavailable
 from turncall_control.numbers.model import NumberRow
 from turncall_control.settings import OutboundPolicy
@@ -38,6 +39,12 @@ class NotAllowed(ControlError):
     status, name, title = 403, "destination-not-allowed", "The project does not call this number"
 
 
+class OnDoNotCallList(ControlError):
+    """The person has asked not to be called, or somebody has for them."""
+
+    status, name, title = 403, "on-do-not-call-list", "The number is on the project's do-not-call list"
+
+
 class QueueFull(ControlError):
     """So many of the project's calls wait to be dialled that no more are taken on."""
 
@@ -49,14 +56,16 @@ async def take_on(
 ) -> tuple[CallRow, DialRow]:
     """The call's row and the intent to dial it, in the transaction of ``session``; nobody has been asked yet.
 
-    ``installation`` is the carrier account of numbers that name none. Raises `Invalid`, `NotAllowed`, `QueueFull`, and
-    `Unavailable` when the number's account is none of ours.
+    ``installation`` is the carrier account of numbers that name none. Raises `Invalid`, `NotAllowed`,
+    `OnDoNotCallList`, `QueueFull`, and `Unavailable` when the number's account is none of ours.
     """
     number = await _number(session, project_id, wanted.from_)
     version = await speaking(session, project_id, wanted.agent_id, wanted.version_id)
     zones = _zones(wanted)
     if not policy.is_allowed(rules, wanted.to):
         raise NotAllowed("its prefix is not among the settings' outbound.allowed_prefixes")
+    if await donotcall.holds(await bare(session), project_id, wanted.to):
+        raise OnDoNotCallList("it has to be taken off the list first")
     account = number.account or installation
     if not account:
         raise Unavailable("this installation has no account for the number any more", retry_after_s=60)

@@ -18,6 +18,7 @@ from turncall_control.calls.ledger import Appended, Connection, Ledger
 from turncall_control.calls.projector import record
 from turncall_control.dials import policy
 from turncall_control.dials.policy import NoTimeInCommon
+from turncall_control.donotcall import repository as donotcall
 from turncall_control.errors import NotFound
 from turncall_control.plane import Plane
 from turncall_proto import ids
@@ -219,6 +220,8 @@ async def _verdict(connection: Connection, plane: Plane, call: Ledger, found: _N
         rules = (await plane.settings.of(call.project_id)).outbound
     except NotFound:
         return "the project is deleted"
+    if await donotcall.holds(connection, call.project_id, found.to_number):
+        return "the number is on the project's do-not-call list"
     if not policy.is_allowed(rules, found.to_number):
         return "the project does not call numbers that begin like this one"
     if rules.calling_hours is None:

@@ -23,7 +23,12 @@ from turncall_control.plane import Plane, Slice
     "/v1/calls/outbound",
     status_code=201,
     tags=["calls"],
-    opt=needs(Permission.CALLS_WRITE, IN_PROJECT, fails=[intents.NotAllowed, intents.QueueFull], idempotent=True),
+    opt=needs(
+        Permission.CALLS_WRITE,
+        IN_PROJECT,
+        fails=[intents.NotAllowed, intents.OnDoNotCallList, intents.QueueFull],
+        idempotent=True,
+    ),
 )
 async def create_outbound_call(
     plane: NamedDependency[Plane],

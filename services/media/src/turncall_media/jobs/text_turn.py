@@ -11,7 +11,7 @@ from pipecat.processors.aggregators.llm_context import LLMContext
 
 from turncall_bus.bus import Away
 from turncall_egress import EgressClient, Wall
-from turncall_media.acts import Links, Questions
+from turncall_media.acts import Links, OptOut, Questions
 from turncall_media.jobs.shape import Desk, JobRefused, unanswered
 from turncall_media.pipelines import toolbox
 from turncall_media.pipelines.apologies import please_repeat
@@ -160,6 +160,7 @@ def _shared(plan: Any, desk: Desk, egress: EgressClient, scribe: Scribe, writer:
         hand_off=hand_off,
         transfer=to_no_person,
         send_link=Links(desk.bus, plan, desk.now),
+        opt_out=OptOut(desk.bus, plan, desk.now),
         pause_recording=lambda _: False,
         egress=egress,
         signing_secrets=tuple(desk.open_secret(box) for box in signing),

@@ -348,6 +348,7 @@ def _shared(
         pause_recording=lambda paused: (ends.recording.pause if paused else ends.recording.resume)("model"),
         transfer=giving.transfer,
         send_link=resources.send_link,
+        opt_out=resources.opt_out,
         egress=ends.egress,
         signing_secrets=_signing_secrets(plan, resources),
         server_headers=secret,

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from turncall_egress import EgressClient
 from turncall_proto.agent import Tool, WebhookTool
 from turncall_proto.call import EndedReason
-from turncall_proto.command import TransferOrder
+from turncall_proto.command import ActReply, TransferOrder
 from turncall_proto.ids import AgentId, CallId
 
 
@@ -25,8 +25,9 @@ class CallReach(Struct, frozen=True, kw_only=True):
     ``speech_heard`` returns when the caller has heard all that the agent is saying. ``play`` has sound (mono s16le at
     8 kHz) played behind that. ``end`` ends the conversation, and with it the call. ``hand_off`` gives it to another
     agent, for a reason, ``transfer`` to a person, by the tool of that name; both raise `ToolFailed`. So does
-    ``send_link``, which sends the contact a text and a link to a page, once for a use of the tool.
-    ``pause_recording`` pauses (True) or resumes, and says if there is one.
+    ``send_link``, which sends the contact a text and a link to a page, once for a use of the tool. ``opt_out`` has the
+    person never be called again, or says why not. ``pause_recording`` pauses (True) or resumes, and says if there is
+    one.
     ``egress`` is open for as long as the conversation runs. ``signing_secrets`` sign requests to the user's server
     (Standard Webhooks); ``server_headers`` maps a host to the headers that the project keeps secret for it.
     """
@@ -39,6 +40,7 @@ class CallReach(Struct, frozen=True, kw_only=True):
     pause_recording: Callable[[bool], bool]
     transfer: Callable[[TransferOrder, str], Awaitable[None]]
     send_link: Callable[[str, str, str], Awaitable[None]]
+    opt_out: Callable[[], Awaitable[ActReply]]
     egress: EgressClient
     signing_secrets: tuple[str, ...]
     server_headers: Mapping[str, Mapping[str, str]]
