@@ -46,7 +46,7 @@ from turncall_proto.command import CommandReply, DrainWorker
 from turncall_proto.ids import WorkerId
 from turncall_proto.placement import Pool, WorkerBeat
 from turncall_proto.stream_token import parse_keys
-from turncall_runtime import lifecycle, logs, metrics, seal
+from turncall_runtime import garbage, lifecycle, logs, metrics, seal
 
 _log = logs.logger(__name__)
 
@@ -160,6 +160,7 @@ class Worker:
         self._cpu = CpuShare()
         self._beats = Beats(bus, subjects.beat(self._pool, self.id), self._pulse)
         self._keep(stack, "beats", self._beats.run())
+        garbage.spare_the_lasting()
         if self._chore is not None:
             self._keep(stack, "chore", self._chore(lambda: not self._capacity.used))
         _log.info("worker.started", worker=self.id, pools=config.pools, media_url=config.media_url)

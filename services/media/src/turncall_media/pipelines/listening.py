@@ -31,6 +31,8 @@ from turncall_media.wire.stream import CallerAudio, KeyPressed, MarkReturned, St
 JOIN_MS: Final = 60
 """Carriers send 20 ms at a time; three of them in one frame cost a third of the queue hops. The voice detector works on
 each as it comes, and a change of voice sends what is joined so far, so no turn waits for it."""
+QUIET_JOIN_MS: Final = 240
+"""The same while nobody speaks, which is most of a call: nobody waits for what a vendor makes of silence."""
 STALL_S: Final = 1.0
 """Without audio for this long, whoever was speaking is taken to be silent."""
 
@@ -134,7 +136,8 @@ class CallerInput(FrameProcessor):
         if self._words is not None:
             self._words.hear(pcm)
         self._joined += pcm
-        if changes or len(self._joined) >= JOIN_MS * self._bytes_per_ms:
+        longest_ms = JOIN_MS if self._voice.is_speaking else QUIET_JOIN_MS
+        if changes or len(self._joined) >= longest_ms * self._bytes_per_ms:
             await self._pass_on()
         for change in changes:
             await self._tell(change)
