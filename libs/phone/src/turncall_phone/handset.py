@@ -26,9 +26,11 @@ class Piece(Struct, frozen=True):
 
 
 class Utterance(Struct, kw_only=True):
-    """What was heard without a pause. ``codes`` are mu-law; ``is_cut``: the peer took back what was not played yet."""
+    """What was heard without a pause, from ``began_s`` until ``ended_s``, by what has come of it. ``codes`` are mu-law;
+    ``is_cut``: the peer took back what was not played yet."""
 
     began_s: float
+    ended_s: float
     codes: bytearray = field(default_factory=bytearray)
     pieces: list[Piece] = field(default_factory=list)
     is_cut: bool = False
@@ -40,30 +42,31 @@ class Handset:
     def __init__(self) -> None:
         self.utterances: list[Utterance] = []
         self._due_s = 0.0  # when what comes next is due, if the utterance's first message was in time
-        self._played_out_s = 0.0  # when all that came will have been played
         self._marks: deque[tuple[float, str]] = deque()
 
     def hear(self, codes: bytes, now_s: float) -> None:
         """Audio came."""
-        if not self.utterances or now_s - max(self._due_s, self._played_out_s) > UTTERANCE_GAP_S:
-            self.utterances.append(Utterance(began_s=now_s))
-            self._due_s = self._played_out_s = now_s
+        last = self.utterances[-1] if self.utterances else None
+        if last is None or now_s - max(self._due_s, last.ended_s) > UTTERANCE_GAP_S:
+            last = Utterance(began_s=now_s, ended_s=now_s)
+            self.utterances.append(last)
+            self._due_s = now_s
         else:
-            late_ms, gap_ms = (1000 * max(0.0, now_s - due_s) for due_s in (self._due_s, self._played_out_s))
-            self.utterances[-1].pieces.append(Piece(now_s, len(codes), late_ms, gap_ms))
-        self.utterances[-1].codes += codes
+            late_ms, gap_ms = (1000 * max(0.0, now_s - due_s) for due_s in (self._due_s, last.ended_s))
+            last.pieces.append(Piece(now_s, len(codes), late_ms, gap_ms))
+        last.codes += codes
+        last.ended_s = max(last.ended_s, now_s) + len(codes) / RATE_HZ
         self._due_s += len(codes) / RATE_HZ
-        self._played_out_s = max(self._played_out_s, now_s) + len(codes) / RATE_HZ
 
     def mark(self, name: str) -> None:
         """A mark came behind what is to be played."""
-        self._marks.append((self._played_out_s, name))
+        self._marks.append((self.utterances[-1].ended_s if self.utterances else 0.0, name))
 
     def clear(self, now_s: float) -> None:
         """Nothing more is played; every mark is due."""
-        if self._played_out_s > now_s:
+        if self.utterances and self.utterances[-1].ended_s > now_s:
             self.utterances[-1].is_cut = True
-            self._due_s = self._played_out_s = now_s
+            self._due_s = self.utterances[-1].ended_s = now_s
         self._marks = deque((now_s, name) for _, name in self._marks)
 
     def marks_due(self, now_s: float) -> list[str]:

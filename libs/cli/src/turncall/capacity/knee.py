@@ -15,6 +15,9 @@ FIRST: Final = 10
 JOIN_EVERY_S: Final = 0.25
 """Setting a call up costs as much as some seconds of it."""
 SETTLES_S: Final = 3.0
+IDLE_SHARE: Final = 0.03
+IDLE_WITHIN_S: Final = 60.0
+LOOK_EVERY_S: Final = 2.0
 FULL_SHARE: Final = 0.95
 """Of a core, at which no worker gives every call its turn."""
 PLACED_WITHIN_S: Final = 15.0
@@ -34,6 +37,16 @@ class Subject(Struct, frozen=True, kw_only=True):
     place: Place
     pid: procfs.Pid
     takes_ms: float
+
+
+async def idle(pid: procfs.Pid) -> None:
+    """Returns when the process has nothing to do: a worker that has just started still loads vendors' code."""
+    until_s = asyncio.get_running_loop().time() + IDLE_WITHIN_S
+    while asyncio.get_running_loop().time() < until_s:
+        used_s = procfs.used_s(pid)
+        await asyncio.sleep(LOOK_EVERY_S)
+        if procfs.used_s(pid) - used_s < IDLE_SHARE * LOOK_EVERY_S:
+            return
 
 
 async def climb(subject: Subject, crowd: Crowd, lasts_s: float, told: Callable[[Sample], None]) -> list[Sample]:

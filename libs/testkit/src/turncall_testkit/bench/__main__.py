@@ -12,6 +12,7 @@ from typing import Final
 
 from turncall_testkit.bench import measured
 from turncall_testkit.bench.benches import BENCHES
+from turncall_testkit.bench.cold import cold
 from turncall_testkit.bench.measured import Measured, Size
 from turncall_testkit.bench.plant import plant
 from turncall_testkit.bench.report import Row, markdown, report, write
@@ -19,7 +20,8 @@ from turncall_testkit.bench.studio import studio
 from turncall_testkit.bench.voices import VOICES
 
 FOLDER: Final = Path(".turncall/bench")
-SLUGS: Final = (*BENCHES, *VOICES)
+COLD: Final = "cold"
+SLUGS: Final = (COLD, *BENCHES, *VOICES)
 
 
 def main() -> int:
@@ -50,6 +52,8 @@ async def _run(chosen: list[str], size: Size, folder: Path) -> int:
         rows.append(measured.row(slug, told, lasted_s=time.monotonic() - began_s))
         write(report(rows, load_before), folder)
 
+    if COLD in chosen:
+        await bench(COLD, cold(size, folder))
     if of_control := [slug for slug in chosen if slug in BENCHES]:
         async with plant(folder / "plant") as made:
             for slug in of_control:

@@ -15,11 +15,12 @@ import numpy as np
 from msgspec import Struct
 
 from turncall import procfs
-from turncall.capacity.knee import Place, Subject, climb, join, knee, sampled
+from turncall.capacity.knee import Place, Subject, climb, idle, join, knee, sampled
 from turncall.capacity.sample import Sample
 from turncall.process import Process, free_port
 from turncall_phone import mulaw
 from turncall_phone.crowd import LISTENS_S, Crowd, CrowdCaller, words
+from turncall_phone.handset import UTTERANCE_GAP_S
 from turncall_phone.playout import RATE_HZ
 from turncall_testkit.arrivals import Carrier
 from turncall_testkit.bench import talk
@@ -41,7 +42,6 @@ TINY: Final = 0.1
 TINY_S: Final = LISTENS_S + 5.0
 PROFILED_SHARE: Final = 0.7
 """Of the knee: a worker that has to hurry does other things."""
-OVER_AFTER_S: Final = 1.0
 TONE_HZ: Final = 440.0
 READY_WITHIN_S: Final = 60.0
 _STREAM: Final = re.compile(r'<Stream [^>]*url="(ws://[^"]+)"')
@@ -141,13 +141,15 @@ async def calls(studio: Studio, size: Size, folder: Path) -> Measured:
 
 async def _ramp(subject: Subject, size: Size, pace: Pace, sound: bytes = b"") -> Ramp:
     """With ``sound`` every utterance that is over by a sample without a fault has to be that one."""
+    if size.share >= TINY:
+        await idle(subject.pid)
     mark, first_bytes = pace.mark(), procfs.resident_bytes(subject.pid)
     async with Crowd(ACCOUNT.sid, words(talk.words(), CYCLE_S)) as crowd:
 
         def tell(sample: Sample) -> None:
             sys.stderr.write(f"  {told(sample)}, core {pace.slowness(mark):.2f} times as slow as a fast one\n")
             if sound and not sample.fault:
-                check_sound(crowd.members, sound)
+                check_sound(crowd.members, sound, asyncio.get_running_loop().time() - sample.lasted_s)
 
         if size.share < TINY:
             await join(subject, crowd, 1)
@@ -168,12 +170,16 @@ def told(sample: Sample) -> str:
     )
 
 
-def check_sound(callers: Sequence[CrowdCaller], sound: bytes) -> None:
-    """Whether all utterances that are over were ``sound``, to the byte of mu-law. Raises `Unsound`."""
-    until_s = asyncio.get_running_loop().time() - len(sound) / RATE_HZ - OVER_AFTER_S
+def check_sound(callers: Sequence[CrowdCaller], sound: bytes, since_s: float) -> None:
+    """Whether all utterances that began after ``since_s`` and are over were ``sound``, to the byte of mu-law.
+
+    Raises `Unsound`.
+    """
+    until_s = asyncio.get_running_loop().time() - UTTERANCE_GAP_S
     for caller in callers:
         for utterance in caller.handset.utterances:
-            if utterance.began_s < until_s and not utterance.is_cut and bytes(utterance.codes) != sound:
+            is_over = utterance.began_s > since_s and utterance.ended_s < until_s and not utterance.is_cut
+            if is_over and bytes(utterance.codes) != sound:
                 raise Unsound(
                     f"call {caller.call_sid} heard {len(utterance.codes)} samples of {len(sound)},"
                     f" {sum(a != b for a, b in zip(utterance.codes, sound, strict=False))} of them wrong"
@@ -186,10 +192,11 @@ def _sound() -> bytes:
 
 
 def _ours(studio: Studio) -> Subject:
-    return Subject(place=_placing(studio), pid=studio.worker.pid, takes_ms=STOP_WINDOW_MS + SIMULATED_MS)
+    return Subject(place=placing(studio), pid=studio.worker.pid, takes_ms=STOP_WINDOW_MS + SIMULATED_MS)
 
 
-def _placing(studio: Studio) -> Place:
+def placing(studio: Studio) -> Place:
+    """Announces calls to the studio's number as its carrier does."""
     carrier = Carrier(account=ACCOUNT, public_url=studio.installation.control_url)
 
     async def place(sid: str) -> str | None:

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from turncall_testkit.bench.report import Report, made_on, verdict
+from turncall_testkit.bench.report import Report, made_on, shown, verdict
 from turncall_testkit.chaos.figures import README, placed
 
 REPORT: Final = Path(".turncall/bench/report.json")
@@ -28,12 +28,13 @@ def main() -> int:
 def section(told: Report) -> str:
     """The table of all figures, whose time they cost, and when and where they were measured."""
     lines = [
-        f"| {figure.bench}: {figure.name} | {figure.goal} | {figure.measured:,.0f} {figure.unit} | {verdict(figure)} |"
+        f"| {figure.bench}: {figure.name} | {figure.goal} | {shown(figure.measured)} {figure.unit}"
+        f" | {verdict(figure)} |"
         for row in told.rows
         for figure in row.figures
     ]
     costs = []
-    for row in told.rows:
+    for row in filter(lambda row: row.capacity, told.rows):
         whose = ", ".join(f"{name} {units:,.0f}" for name, units in row.capacity.items())
         costs.append(
             f"In a second of a core's time, {row.unit}: {whose}; others used {row.load.others:.1f} of"

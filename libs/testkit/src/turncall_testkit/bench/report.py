@@ -93,8 +93,7 @@ def markdown(told: Report) -> str:
     """The table, and under it whose time it was."""
     lines = [HEAD, *(_line(figure) for row in told.rows for figure in row.figures)]
     for row in told.rows:
-        whose = ", ".join(f"{name} {units:,.0f}" for name, units in row.capacity.items())
-        lines += ["", f"**{row.slug}**: {row.unit} for each second of a core's time: {whose}."]
+        lines += ["", f"**{row.slug}**{_capacities(row)}."]
         lines += ["In all rounds: " + ", ".join(f"{count:,} {what}" for what, count in row.counted.items()) + "."]
         lines += [f"A fixed loop took {row.loop_cpu_ms:.0f} ms of CPU in {row.loop_wall_ms:.0f} ms; {row.load}."]
         if row.profile:
@@ -119,14 +118,24 @@ def made_on(told: Report) -> str:
     return f"{told.at:%Y-%m-%d}, {told.cores} cores ({told.machine}), load {told.load_before:g} before the run."
 
 
+def shown(value: float) -> str:
+    """A figure as a person reads it: small ones to a tenth."""
+    return f"{value:,.1f}" if abs(value) < 10 else f"{value:,.0f}"
+
+
 def verdict(figure: Figure) -> str:
     """Whether the figure was reached."""
     return "reached" if figure.is_reached else "missed"
 
 
+def _capacities(row: Row) -> str:
+    whose = ", ".join(f"{name} {units:,.0f}" for name, units in row.capacity.items())
+    return f": {row.unit} for each second of a core's time: {whose}" if whose else ""
+
+
 def _line(figure: Figure) -> str:
-    spread = f"{len(figure.rounds)} ({min(figure.rounds):,.0f}–{max(figure.rounds):,.0f})"
+    spread = f"{len(figure.rounds)} ({shown(min(figure.rounds))}–{shown(max(figure.rounds))})"
     return (
-        f"| {figure.bench}: {figure.name} | {figure.measured:,.0f} {figure.unit} | {figure.goal} | {spread}"
+        f"| {figure.bench}: {figure.name} | {shown(figure.measured)} {figure.unit} | {figure.goal} | {spread}"
         f" | {verdict(figure)} |"
     )

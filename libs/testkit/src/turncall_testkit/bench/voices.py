@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from turncall_testkit.bench.calls import calls
 from turncall_testkit.bench.measured import Measured, Size, figure
+from turncall_testkit.bench.memory import memory
 from turncall_testkit.bench.report import percentile
 from turncall_testkit.bench.spending import loop_ms, per_second, spent
 from turncall_testkit.bench.studio import SIMULATED_MS, STOP_WINDOW_MS, VOICE_MS, Studio
@@ -85,6 +86,7 @@ VOICES: Final[dict[str, Callable[[Studio, Size, Path], Awaitable[Measured]]]] = 
     "turns": turns,
     "barge_in": barge_in,
     "calls": calls,
+    "memory": memory,
 }
 
 
