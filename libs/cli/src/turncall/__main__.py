@@ -10,6 +10,8 @@ from pathlib import Path
 import httpx
 
 from turncall import agents, calling, doctor, fleet, local, parked, suites
+from turncall.capacity import run as capacity
+from turncall.capacity.knee import NotTaken
 from turncall.client import ApiError, TurnCall, Unreachable
 from turncall.demo.desk import desk_at_work
 from turncall.demo.provision import provisioned
@@ -52,6 +54,7 @@ def arguments() -> argparse.ArgumentParser:
     )
     fleet.declare(verbs.add_parser("workers", help="the media workers of an installation"))
     parked.declare(verbs.add_parser("parked", help="messages that no consumer could take"))
+    capacity.declare(verbs.add_parser("capacity", help="how many calls of an agent one core of this machine bears"))
     _add_project(verbs.add_parser("doctor", help="whether each number of a project would work; exit code 1 if not"))
     test = verbs.add_parser("test", help="test suites as code, and their runs")
     _add_project(test)
@@ -199,6 +202,8 @@ async def run(options: argparse.Namespace) -> int:
             return await down(folder)
         case "workers":
             return await fleet.run(options, folder, tell)
+        case "capacity":
+            return await capacity.run(options, folder, tell)
         case "parked":
             return await parked.run(options, folder, tell)
         case "doctor":
@@ -220,6 +225,8 @@ async def run(options: argparse.Namespace) -> int:
 
 EXPECTED = (
     calling.CallRefused,
+    capacity.NotMeasured,
+    NotTaken,
     agents.FileRefused,
     ApiError,
     Unreachable,

@@ -2,33 +2,30 @@
 
 import asyncio
 import os
-import re
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from html import unescape
 from pathlib import Path
 from typing import Final
 
-import aiohttp
 import numpy as np
 from msgspec import Struct
 
 from turncall import procfs
-from turncall.capacity.knee import Place, Subject, climb, idle, join, knee, sampled
+from turncall.capacity.cores import CORES, pin
+from turncall.capacity.knee import Subject, climb, idle, join, knee, sampled
 from turncall.capacity.sample import Sample
 from turncall.process import Process, free_port
 from turncall_phone import mulaw
 from turncall_phone.crowd import LISTENS_S, Crowd, CrowdCaller, words
 from turncall_phone.handset import UTTERANCE_GAP_S
 from turncall_phone.playout import RATE_HZ
-from turncall_testkit.arrivals import Carrier
 from turncall_testkit.bench import talk
 from turncall_testkit.bench.measured import Measured, Size, figure
 from turncall_testkit.bench.pace import Pace, pacing
 from turncall_testkit.bench.spending import loop_ms, per_second, spent
 from turncall_testkit.bench.spending import sampled as profiled
-from turncall_testkit.bench.studio import ACCOUNT, CALLER, CORES, REPLY_S, SIMULATED_MS, STOP_WINDOW_MS, Studio, pin
+from turncall_testkit.bench.studio import ACCOUNT, REPLY_S, SIMULATED_MS, STOP_WINDOW_MS, Studio
 from turncall_testkit.chaos.machine import watching
 from turncall_testkit.vendors.tones import tone
 
@@ -44,7 +41,6 @@ PROFILED_SHARE: Final = 0.7
 """Of the knee: a worker that has to hurry does other things."""
 TONE_HZ: Final = 440.0
 READY_WITHIN_S: Final = 60.0
-_STREAM: Final = re.compile(r'<Stream [^>]*url="(ws://[^"]+)"')
 
 
 class Unsound(Exception):
@@ -192,22 +188,7 @@ def _sound() -> bytes:
 
 
 def _ours(studio: Studio) -> Subject:
-    return Subject(place=placing(studio), pid=studio.worker.pid, takes_ms=STOP_WINDOW_MS + SIMULATED_MS)
-
-
-def placing(studio: Studio) -> Place:
-    """Announces calls to the studio's number as its carrier does."""
-    carrier = Carrier(account=ACCOUNT, public_url=studio.installation.control_url)
-
-    async def place(sid: str) -> str | None:
-        async with aiohttp.ClientSession() as client:
-            document = await carrier.ring(
-                client, studio.installation.control_url, sid=sid, caller=CALLER, called=ACCOUNT.numbers[0]
-            )
-        found = _STREAM.search(document)
-        return unescape(found[1]) if found else None
-
-    return place
+    return Subject(place=studio.rig.place, pid=studio.worker.pid, takes_ms=STOP_WINDOW_MS + SIMULATED_MS)
 
 
 @asynccontextmanager

@@ -7,10 +7,10 @@ from secrets import token_hex
 from typing import Final
 
 from turncall import procfs
-from turncall.capacity.knee import idle
+from turncall.capacity.knee import Place, idle
 from turncall_phone.crowd import Crowd, CrowdCaller, NotConnected, words
 from turncall_testkit.bench import talk
-from turncall_testkit.bench.calls import CYCLE_S, placing
+from turncall_testkit.bench.calls import CYCLE_S
 from turncall_testkit.bench.measured import Measured, Size, figure
 from turncall_testkit.bench.spending import loop_ms, per_second, spent
 from turncall_testkit.bench.studio import ACCOUNT, Studio
@@ -29,7 +29,7 @@ async def memory(studio: Studio, size: Size, folder: Path) -> Measured:
     """Short calls, ten at once, that hang up when they are greeted; then sockets with a wrong token, and streams that
     are of another call than they say. One round: memory that was kept once is not given back."""
     served, away = (max(AT_ONCE, round(count * size.share)) for count in (SERVED, TURNED_AWAY))
-    pid, place = studio.worker.pid, placing(studio)
+    pid, place = studio.worker.pid, studio.rig.place
 
     async def serve(crowd: Crowd) -> None:
         callers = [await _joined(crowd, place) for _ in range(AT_ONCE)]
@@ -97,12 +97,12 @@ async def _repeated(act: Callable[[Crowd], Awaitable[None]], times: int) -> None
             await act(crowd)
 
 
-async def _joined(crowd: Crowd, place: Callable[[str], Awaitable[str | None]]) -> CrowdCaller:
+async def _joined(crowd: Crowd, place: Place) -> CrowdCaller:
     sid = f"CA{token_hex(16)}"
     return await crowd.join(await _placed(place, sid), sid)
 
 
-async def _placed(place: Callable[[str], Awaitable[str | None]], sid: str) -> str:
+async def _placed(place: Place, sid: str) -> str:
     """The socket that a call is led to, once a worker takes it. Raises `TimeoutError`."""
     async with asyncio.timeout(GREETED_WITHIN_S):
         while (url := await place(sid)) is None:  # noqa: ASYNC110 - the answer is asked for again
