@@ -12,9 +12,11 @@ from turncall.capacity.sample import Sample, heard
 from turncall_phone.crowd import Crowd, NotConnected
 
 FIRST: Final = 10
-JOIN_EVERY_S: Final = 0.25
+MOST: Final = 400
+"""More than any core bears."""
+JOIN_EVERY_S: Final = 0.2
 """Setting a call up costs as much as some seconds of it."""
-SETTLES_S: Final = 3.0
+SETTLES_S: Final = 2.5
 IDLE_SHARE: Final = 0.03
 IDLE_WITHIN_S: Final = 60.0
 LOOK_EVERY_S: Final = 2.0
@@ -49,12 +51,15 @@ async def idle(pid: procfs.Pid) -> None:
             return
 
 
-async def climb(subject: Subject, crowd: Crowd, lasts_s: float, told: Callable[[Sample], None]) -> list[Sample]:
-    """Samples of growing crowds, ``lasts_s`` each, until one suffers twice in a row; everybody hangs up then.
+async def climb(
+    subject: Subject, crowd: Crowd, lasts_s: float, told: Callable[[Sample], None], most: int = MOST
+) -> list[Sample]:
+    """Samples of growing crowds, ``lasts_s`` each, until one suffers twice in a row or is of ``most`` calls; everybody
+    hangs up then.
 
     The last sample without a `Sample.fault` is the knee. Raises `NotTaken`.
     """
-    samples, count = list[Sample](), FIRST
+    samples, count = list[Sample](), min(FIRST, most)
     try:
         while True:
             await join(subject, crowd, count - len(crowd.members))
@@ -63,9 +68,9 @@ async def climb(subject: Subject, crowd: Crowd, lasts_s: float, told: Callable[[
                 sample = await sampled(subject, crowd, lasts_s)
             samples.append(sample)
             told(sample)
-            if sample.fault:
+            if sample.fault or sample.calls >= most:
                 return samples
-            count = following(sample)
+            count = min(most, following(sample))
     finally:
         await crowd.leave()
 
@@ -73,7 +78,7 @@ async def climb(subject: Subject, crowd: Crowd, lasts_s: float, told: Callable[[
 def following(sample: Sample) -> int:
     """How many calls to try next: most of the way to what the CPU seems to allow, a tenth more at the least."""
     allows = FULL_SHARE * sample.calls / max(sample.cpu_share, 0.01)
-    return sample.calls + max(2, round(0.1 * sample.calls), round(0.6 * (allows - sample.calls)))
+    return sample.calls + max(2, round(0.1 * sample.calls), round(0.7 * (allows - sample.calls)))
 
 
 def knee(samples: list[Sample]) -> Sample | None:

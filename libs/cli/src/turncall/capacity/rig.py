@@ -11,6 +11,7 @@ import httpx
 from msgspec import Struct
 
 from turncall.capacity.cores import CORES, beside_the_worker, pin
+from turncall.capacity.knee import MOST
 from turncall.client import TurnCall
 from turncall.client.shapes import AgentTarget
 from turncall.installation import Carrier as CarrierAccount
@@ -22,8 +23,6 @@ from turncall_phone.signature import SIGNATURE_HEADER, sign
 from turncall_proto.agent import AgentSpec
 
 CALLER: Final = "+15550191000"
-SLOTS: Final = 400
-"""More than any core bears."""
 ANSWERED_WITHIN_S: Final = 20.0
 _PATH: Final = "/webhooks/twilio/voice/inbound"
 _STREAM: Final = re.compile(r'<Stream [^>]*url="(ws://[^"]+)"')
@@ -61,9 +60,7 @@ async def rig(folder: Path, agent: AgentSpec, account: Account) -> AsyncIterator
         async with DevStack(folder / "stack") as servers, Carrier([account]) as carrier:
             known = CarrierAccount(base_url=carrier.base_url, account_sid=account.sid, auth_token=account.auth_token)
             extra = {"TURNCALL_MAX_CPU_SHARE": "64"}  # how much it bears is to be measured
-            async with Installation(
-                folder, servers.urls, servers.keys, known, slots=SLOTS, extra=extra
-            ) as installation:
+            async with Installation(folder, servers.urls, servers.keys, known, slots=MOST, extra=extra) as installation:
                 async with TurnCall(installation.control_url, platform_key=servers.keys.platform_key) as operator:
                     project = await operator.create_project("Capacity")
                     key = (await operator.create_first_key(project.id, "capacity", "admin")).secret

@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from turncall import agents
-from turncall.capacity.knee import Subject, climb, idle, knee
+from turncall.capacity.knee import FIRST, MOST, Subject, climb, idle, knee
 from turncall.capacity.rig import rig
 from turncall.capacity.sample import Sample
 from turncall.capacity.vendors import REPLY_S, TAKES_MS, simulated
@@ -54,6 +54,7 @@ class Measurable(Struct, frozen=True, kw_only=True):
 def declare(parser: argparse.ArgumentParser) -> None:
     """The verb's options."""
     parser.add_argument("file", nargs="?", type=Path, help="an agent's file; the demonstration's agent unless given")
+    parser.add_argument("--most", type=int, default=MOST, metavar="CALLS", help="try no more calls at once")
     parser.add_argument(
         "--write", type=Path, metavar="ENV", help=f"also set {VARIABLE} in this file of environment variables"
     )
@@ -66,7 +67,7 @@ async def run(options: argparse.Namespace, folder: Path, tell: Tell) -> int:
         measurable = prepared(agent, pipeline)
         for what in measurable.left_out:
             tell(f"left out  {what}")
-        found = await _climbed(measurable.agent, folder / FOLDER, tell)
+        found = await _climbed(measurable.agent, folder / FOLDER, options.most, tell)
     slots = max(1, int(SLOTS_SHARE * found.calls))
     tell(f"a core bears {found.calls} calls of this agent, {found.cpu_ms:.1f} ms of its time for each second of one")
     tell(f"{VARIABLE}={slots}")
@@ -119,7 +120,7 @@ def with_slots(text: str, slots: int) -> str:
     return f"{text}{'' if not text or text.endswith(chr(10)) else chr(10)}{line}\n"
 
 
-async def _climbed(agent: AgentSpec, folder: Path, tell: Tell) -> Sample:
+async def _climbed(agent: AgentSpec, folder: Path, most: int, tell: Tell) -> Sample:
     account = Account(sid=f"AC{token_hex(16)}", auth_token=token_hex(16), numbers=("+15550144000",))
     takes_ms = agent.turn_taking.silence_timeout_ms + TAKES_MS
     said = _recorded()
@@ -127,8 +128,9 @@ async def _climbed(agent: AgentSpec, folder: Path, tell: Tell) -> Sample:
     shutil.rmtree(folder, ignore_errors=True)
     async with rig(folder, agent, account) as running, Crowd(account.sid, words(said, every_s)) as crowd:
         subject = Subject(place=running.place, pid=running.installation.workers[0].pid, takes_ms=takes_ms)
-        await idle(subject.pid)
-        samples = await climb(subject, crowd, max(WINDOW_S, every_s), lambda sample: tell(line(sample)))
+        if most >= FIRST:
+            await idle(subject.pid)
+        samples = await climb(subject, crowd, max(WINDOW_S, every_s), lambda sample: tell(line(sample)), most)
     found = knee(samples)
     if found is None:
         raise NotMeasured(f"{samples[0].calls} calls are too many for a core: {samples[0].fault}")

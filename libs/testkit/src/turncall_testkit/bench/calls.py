@@ -77,12 +77,10 @@ async def calls(studio: Studio, size: Size, folder: Path) -> Measured:
         for _ in range(max(1, size.rounds // ROUNDS_EACH)):
             loops_ms.append(loop_ms())
             used = spent(studio.pids)
-            ours.append(await _ramp(_ours(studio), size, pace, _sound()))
+            for ramps, ramp in zip((ours, stock, lean), await _contest(studio, size, pace, folder), strict=True):
+                ramps.append(ramp)
             served = sum(round(sample.calls * sample.lasted_s) for sample in ours[-1].samples)
             capacities.append(per_second(served, used, spent(studio.pids)))
-            for ramps, rate_hz in ((stock, 0), (lean, 8000)):
-                async with _plain(studio, rate_hz, folder) as subject:
-                    ramps.append(await _ramp(subject, size, pace))
         if size.has_profile:
             profile = await _profile(studio, max(2, round(PROFILED_SHARE * ours[-1].bore)), folder)
         load = watch.load()
@@ -133,6 +131,17 @@ async def calls(studio: Studio, size: Size, folder: Path) -> Measured:
             "of those answered": sum(len(sample.added_ms) for ramp in (*stock, *lean) for sample in ramp.samples),
         },
     )
+
+
+async def _contest(studio: Studio, size: Size, pace: Pace, folder: Path) -> list[Ramp]:
+    """Ours, Pipecat at its own rates, Pipecat at 8 kHz: one after another, or, as small as it goes, all at once."""
+
+    async def plain(rate_hz: int) -> Ramp:
+        async with _plain(studio, rate_hz, folder) as subject:
+            return await _ramp(subject, size, pace)
+
+    climbs = (_ramp(_ours(studio), size, pace, _sound()), plain(0), plain(8000))
+    return await asyncio.gather(*climbs) if size.share < TINY else [await climb for climb in climbs]
 
 
 async def _ramp(subject: Subject, size: Size, pace: Pace, sound: bytes = b"") -> Ramp:
@@ -217,4 +226,4 @@ async def _profile(studio: Studio, count: int, folder: Path) -> dict[str, float]
     """What the worker does with ``count`` calls."""
     async with Crowd(ACCOUNT.sid, words(talk.words(), CYCLE_S)) as crowd:
         await join(_ours(studio), crowd, count)
-        return await profiled(studio.worker.pid, 2 * WINDOW_S, folder, has_native=True)
+        return await profiled(studio.worker.pid, WINDOW_S, folder, has_native=True)
