@@ -20,7 +20,7 @@ async def test_the_command_measures_prints_and_writes(tmp_path: Path) -> None:
     call is greeted, every question answered, every interruption obeyed."""
     bench = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "turncall_testkit.bench", "--rounds", "1", "--size", "0.01"),
-        *("--no-profile", "--folder", str(tmp_path), "projection", "inbound", "answer", "turns", "barge_in", "calls"),
+        *("--no-profile", "--folder", str(tmp_path)),
         env={name: value for name, value in os.environ.items() if not name.startswith("TURNCALL_")},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -29,7 +29,7 @@ async def test_the_command_measures_prints_and_writes(tmp_path: Path) -> None:
     assert bench.returncode == 0, said.decode()
     told = msgspec.json.decode((tmp_path / "report.json").read_bytes(), type=Report)
     assert printed.decode() == (tmp_path / "report.md").read_text() == markdown(told)
-    inbound, projection, answer, turns, barge_in, calls = told.rows
+    cold, inbound, projection, answer, turns, barge_in, calls, memory = told.rows
     assert inbound.counted["calls answered"] > 100  # a second at a hundred, and those as fast as they go
     assert projection.counted == {
         "facts stored": CALLS * (FACTS_PER_CALL + 1),  # and the answer that an opened epoch implies
@@ -38,11 +38,12 @@ async def test_the_command_measures_prints_and_writes(tmp_path: Path) -> None:
     assert answer.counted == {"calls greeted": 2}
     assert turns.counted == {"turns asked": 1, "of them answered": 1}
     assert barge_in.counted == {"interruptions": 1, "of them cleared": 1}
-    assert calls.counted["turns asked"] == 1
-    assert calls.counted["of them answered"] == 1
-    assert calls.counted["turns asked of plain bots"] == 2
-    for row in told.rows:
-        own = {"worker"} if row in (answer, turns, barge_in, calls) else set()
+    assert calls.counted["callers answered"] == 1
+    assert calls.counted["callers of plain bots answered"] == 2
+    assert memory.counted == {"calls served": 10, "sockets refused": 10, "calls broken off": 10}
+    assert cold.counted == {"starts of everything": 1}
+    for row in told.rows[1:]:
+        own = {"worker"} if row in (answer, turns, barge_in, calls, memory) else set()
         assert set(row.capacity) == {"control", "Postgres", "NATS"} | own
         assert all(row.capacity.values())
     for row in (inbound, projection):

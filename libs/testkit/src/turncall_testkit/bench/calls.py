@@ -17,7 +17,7 @@ from turncall.capacity.knee import Subject, climb, idle, join, knee, sampled
 from turncall.capacity.sample import Sample
 from turncall.process import Process, free_port
 from turncall_phone import mulaw
-from turncall_phone.crowd import LISTENS_S, Crowd, CrowdCaller, words
+from turncall_phone.crowd import Crowd, CrowdCaller, words
 from turncall_phone.handset import UTTERANCE_GAP_S
 from turncall_phone.playout import RATE_HZ
 from turncall_testkit.bench import talk
@@ -36,7 +36,8 @@ ROUNDS_EACH: Final = 5
 """A ramp holds many measurements: one for so many rounds of other benches."""
 TINY: Final = 0.1
 """From here down, one call is measured once."""
-TINY_S: Final = LISTENS_S + 5.0
+TINY_S: Final = 1.0
+ANSWERED_WITHIN_S: Final = 120.0
 PROFILED_SHARE: Final = 0.7
 """Of the knee: a worker that has to hurry does other things."""
 TONE_HZ: Final = 440.0
@@ -48,9 +49,11 @@ class Unsound(Exception):
 
 
 class Ramp(Struct, frozen=True, kw_only=True):
-    """One contestant's climb. ``slowness`` of the core meanwhile; ``first_bytes`` it held before the first call."""
+    """One contestant's climb. ``answered`` callers got an answer at least once; ``slowness`` of the core meanwhile;
+    ``first_bytes`` it held before the first call."""
 
     samples: list[Sample]
+    answered: int
     slowness: float
     first_bytes: int
 
@@ -125,10 +128,9 @@ async def calls(studio: Studio, size: Size, folder: Path) -> Measured:
         load=load,
         loops_ms=tuple(loops_ms),
         counted={
-            "turns asked": sum(sample.turns for ramp in ours for sample in ramp.samples),
-            "of them answered": sum(len(sample.added_ms) for ramp in ours for sample in ramp.samples),
-            "turns asked of plain bots": sum(sample.turns for ramp in (*stock, *lean) for sample in ramp.samples),
-            "of those answered": sum(len(sample.added_ms) for ramp in (*stock, *lean) for sample in ramp.samples),
+            "callers answered": sum(ramp.answered for ramp in ours),
+            "callers of plain bots answered": sum(ramp.answered for ramp in (*stock, *lean)),
+            "turns measured": sum(sample.turns for ramp in (*ours, *stock, *lean) for sample in ramp.samples),
         },
     )
 
@@ -141,7 +143,9 @@ async def _contest(studio: Studio, size: Size, pace: Pace, folder: Path) -> list
             return await _ramp(subject, size, pace)
 
     climbs = (_ramp(_ours(studio), size, pace, _sound()), plain(0), plain(8000))
-    return await asyncio.gather(*climbs) if size.share < TINY else [await climb for climb in climbs]
+    if size.share < TINY:
+        return list(await asyncio.gather(*climbs))
+    return [await climbing for climbing in climbs]
 
 
 async def _ramp(subject: Subject, size: Size, pace: Pace, sound: bytes = b"") -> Ramp:
@@ -150,19 +154,33 @@ async def _ramp(subject: Subject, size: Size, pace: Pace, sound: bytes = b"") ->
         await idle(subject.pid)
     mark, first_bytes = pace.mark(), procfs.resident_bytes(subject.pid)
     async with Crowd(ACCOUNT.sid, words(talk.words(), CYCLE_S)) as crowd:
+        callers = crowd.members
 
         def tell(sample: Sample) -> None:
             sys.stderr.write(f"  {told(sample)}, core {pace.slowness(mark):.2f} times as slow as a fast one\n")
             if sound and not sample.fault:
-                check_sound(crowd.members, sound, asyncio.get_running_loop().time() - sample.lasted_s)
+                check_sound(callers, sound, asyncio.get_running_loop().time() - sample.lasted_s)
 
         if size.share < TINY:
             await join(subject, crowd, 1)
+            await _answered(crowd)
             samples = [await sampled(subject, crowd, TINY_S, settles_s=0.0)]
             tell(samples[0])
         else:
             samples = await climb(subject, crowd, WINDOW_S, tell)
-    return Ramp(samples=samples, slowness=pace.slowness(mark), first_bytes=first_bytes)
+        answered = sum(map(_is_answered, callers))
+    return Ramp(samples=samples, answered=answered, slowness=pace.slowness(mark), first_bytes=first_bytes)
+
+
+async def _answered(crowd: Crowd) -> None:
+    """Returns when everybody was answered once. Raises `TimeoutError`."""
+    async with asyncio.timeout(ANSWERED_WITHIN_S):
+        while not all(map(_is_answered, crowd.members)):  # noqa: ASYNC110 - what is heard has no event
+            await asyncio.sleep(0.1)
+
+
+def _is_answered(caller: CrowdCaller) -> bool:
+    return any(turn.answered_s is not None for turn in caller.turns())
 
 
 def told(sample: Sample) -> str:

@@ -10,7 +10,7 @@ from turncall import procfs
 from turncall.capacity.knee import Place, idle
 from turncall_phone.crowd import Crowd, CrowdCaller, NotConnected, words
 from turncall_testkit.bench import talk
-from turncall_testkit.bench.calls import CYCLE_S
+from turncall_testkit.bench.calls import CYCLE_S, TINY
 from turncall_testkit.bench.measured import Measured, Size, figure
 from turncall_testkit.bench.spending import loop_ms, per_second, spent
 from turncall_testkit.bench.studio import ACCOUNT, Studio
@@ -30,6 +30,10 @@ async def memory(studio: Studio, size: Size, folder: Path) -> Measured:
     are of another call than they say. One round: memory that was kept once is not given back."""
     served, away = (max(AT_ONCE, round(count * size.share)) for count in (SERVED, TURNED_AWAY))
     pid, place = studio.worker.pid, studio.rig.place
+
+    async def settled() -> None:
+        if size.share >= TINY:
+            await idle(pid)
 
     async def serve(crowd: Crowd) -> None:
         callers = [await _joined(crowd, place) for _ in range(AT_ONCE)]
@@ -56,15 +60,15 @@ async def memory(studio: Studio, size: Size, folder: Path) -> Measured:
     async with watching() as watch:
         slow = loop_ms()
         await _repeated(serve, round(served * WARM))
-        await idle(pid)
+        await settled()
         first_bytes, used = procfs.resident_bytes(pid), spent(studio.pids)
         await _repeated(serve, served)
         capacity = per_second(served, used, spent(studio.pids))
-        await idle(pid)
+        await settled()
         kept = [procfs.resident_bytes(pid)]
         for act in (refuse, break_off):
             await _repeated(act, away)
-            await idle(pid)
+            await settled()
             kept.append(procfs.resident_bytes(pid))
         load = watch.load()
     return Measured(
