@@ -31,6 +31,7 @@ def test_half_a_percent_of_late_audio_is_good_enough() -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
+        ({"callers_late_ms": 101.0, "cut_off": 1}, "the callers' own core was 101 ms late"),
         ({"cut_off": 1}, "1 callers were cut off"),
         ({"added_ms": (20.0,) * 98}, "98 of 100 turns were answered"),
         ({"added_ms": (20.0,) * 98 + (501.0, 600.0)}, "answers came 501 ms late"),

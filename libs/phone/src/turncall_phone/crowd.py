@@ -199,12 +199,16 @@ class CrowdCaller(asyncio.Protocol):
 
 
 class Crowd:
-    """Callers who share a beat. ``async with`` starts it; leaving it, everybody hangs up."""
+    """Callers who share a beat. ``async with`` starts it; leaving it, everybody hangs up.
+
+    ``lates_s``: how late each beat was; a crowd whose own core is too busy says nothing of whom it calls.
+    """
 
     def __init__(self, account_sid: str, said: Words) -> None:
         self._account_sid = account_sid
         self._said = said
         self._joined = 0
+        self.lates_s: list[float] = []
         self._members: list[CrowdCaller] = []
         self._beating: asyncio.Task[None] | None = None
 
@@ -256,6 +260,7 @@ class Crowd:
         loop, number = asyncio.get_running_loop(), 0
         next_s = loop.time()
         while True:
+            self.lates_s.append(max(0.0, loop.time() - next_s))
             for caller in self._members[number % BEATS :: BEATS]:
                 caller.beat(loop.time())
             number += 1

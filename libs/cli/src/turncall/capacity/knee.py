@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from turncall import procfs
-from turncall.capacity.sample import Sample, heard
+from turncall.capacity.sample import Sample, heard, percentile
 from turncall_phone.crowd import Crowd, NotConnected
 
 FIRST: Final = 10
@@ -97,7 +97,7 @@ async def sampled(subject: Subject, crowd: Crowd, lasts_s: float, settles_s: flo
     """The ``lasts_s`` behind ``settles_s``, in which those who came last hear the greeting."""
     loop = asyncio.get_running_loop()
     await asyncio.sleep(settles_s)
-    began_s, used_s = loop.time(), procfs.used_s(subject.pid)
+    began_s, used_s, beats = loop.time(), procfs.used_s(subject.pid), len(crowd.lates_s)
     await asyncio.sleep(lasts_s)
     ended_s, spent_s = loop.time(), procfs.used_s(subject.pid) - used_s
     turns, added_ms, pieces = heard(crowd.members, began_s, ended_s, subject.takes_ms)
@@ -110,6 +110,7 @@ async def sampled(subject: Subject, crowd: Crowd, lasts_s: float, settles_s: flo
         added_ms=added_ms,
         lates=tuple((piece.late_ms, piece.samples) for piece in pieces),
         gap_ms=sum(piece.gap_ms for piece in pieces),
+        callers_late_ms=1000 * percentile(crowd.lates_s[beats:], 0.99),
         cut_off=sum(caller.is_over.is_set() for caller in crowd.members),
     )
 

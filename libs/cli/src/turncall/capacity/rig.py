@@ -35,6 +35,7 @@ class Rig(Struct, frozen=True, kw_only=True):
     carrier: Carrier
     installation: Installation
     account: Account
+    client: httpx.AsyncClient
 
     async def place(self, call_sid: str) -> str | None:
         """Announces a call as the carrier does; the media socket that it is led to, or None when it has to hold."""
@@ -47,8 +48,7 @@ class Rig(Struct, frozen=True, kw_only=True):
             "To": self.account.numbers[0],
         }
         signed = {SIGNATURE_HEADER: sign(self.account.auth_token, url, tuple(form.items()))}
-        async with httpx.AsyncClient(timeout=ANSWERED_WITHIN_S, trust_env=False) as client:
-            document = (await client.post(url, data=form, headers=signed)).raise_for_status().text
+        document = (await self.client.post(url, data=form, headers=signed)).raise_for_status().text
         found = _STREAM.search(document)
         return unescape(found[1]) if found else None
 
@@ -69,4 +69,7 @@ async def rig(folder: Path, agent: AgentSpec, account: Account) -> AsyncIterator
                     await api.publish_agent(made.id)
                     await api.bind_number(account.numbers[0], AgentTarget(agent_id=made.id))
                 pin(installation.workers[0].pid, {min(CORES)})
-                yield Rig(servers=servers, carrier=carrier, installation=installation, account=account)
+                async with httpx.AsyncClient(timeout=ANSWERED_WITHIN_S, trust_env=False) as client:
+                    yield Rig(
+                        servers=servers, carrier=carrier, installation=installation, account=account, client=client
+                    )

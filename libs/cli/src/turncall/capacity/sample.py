@@ -15,6 +15,8 @@ LATE_MS: Final = 20.0
 LATE_SHARE: Final = 0.01
 REPLY_MS: Final = 500.0
 ANSWERED_SHARE: Final = 0.99
+CALLERS_LATE_MS: Final = 100.0
+"""Callers whose own beat is later than this, at p99, are no measure."""
 GIVEN_UP_S: Final = 1.5
 """Words that ended less than this before the end of a stretch are left out: their answer may still come."""
 
@@ -23,7 +25,8 @@ class Sample(Struct, frozen=True, kw_only=True):
     """One stretch of ``calls`` at once.
 
     ``cpu_share`` of a core; ``added_ms`` of each answer: beyond what it has to take; ``lates``: milliseconds and
-    samples of each piece of audio; ``gap_ms``: silence within what the agent said, all calls together.
+    samples of each piece of audio; ``gap_ms``: silence within what the agent said, all calls together;
+    ``callers_late_ms``: the 99th percentile by which the callers' own beat was late.
     """
 
     calls: int
@@ -35,6 +38,7 @@ class Sample(Struct, frozen=True, kw_only=True):
     lates: tuple[tuple[float, int], ...]
     gap_ms: float
     cut_off: int
+    callers_late_ms: float = 0.0
 
     @property
     def cpu_ms(self) -> float:
@@ -59,12 +63,13 @@ class Sample(Struct, frozen=True, kw_only=True):
 
     def added(self, share: float) -> float:
         """What so many of the answers took at most beyond what they have to; infinite when there was none."""
-        ordered = sorted(self.added_ms)
-        return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.inf
+        return percentile(self.added_ms, share) if self.added_ms else math.inf
 
     @property
     def fault(self) -> str:
         """What is not good enough; empty when everything is."""
+        if self.callers_late_ms > CALLERS_LATE_MS:
+            return f"the callers' own core was {self.callers_late_ms:.0f} ms late"
         if self.cut_off:
             return f"{self.cut_off} callers were cut off"
         if len(self.added_ms) < ANSWERED_SHARE * self.turns:
@@ -76,6 +81,11 @@ class Sample(Struct, frozen=True, kw_only=True):
         if self.late_share > LATE_SHARE:
             return f"{self.late_share:.1%} of the audio came late"
         return ""
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that this share of them does not exceed. Raises `IndexError` for none."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def heard(

@@ -189,7 +189,8 @@ def told(sample: Sample) -> str:
         f"{sample.calls} calls: {sample.cpu_share:.0%} of a core, {sample.cpu_ms:.1f} ms of CPU a call second,"
         f" {len(sample.added_ms)} of {sample.turns} turns answered, {sample.added(0.5):.0f} ms late at p50,"
         f" {sample.added(0.99):.0f} at p99, jitter {sample.jitter_ms:.1f} ms, {sample.late_share:.1%} late,"
-        f" gaps {sample.gap_ms:.0f} ms{'; ' + sample.fault if sample.fault else ''}"
+        f" gaps {sample.gap_ms:.0f} ms, callers {sample.callers_late_ms:.0f} ms behind"
+        f"{'; ' + sample.fault if sample.fault else ''}"
     )
 
 

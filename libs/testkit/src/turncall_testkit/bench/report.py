@@ -1,6 +1,5 @@
 """What a run of benches is told as: JSON for machines, a short Markdown table for people."""
 
-import math
 import os
 import platform
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from turncall.capacity.sample import percentile
 from turncall_testkit.chaos.machine import Load
 
 HEAD: Final = "| bench | measured | to reach | rounds (min–max) | verdict |\n|---|---|---|---|---|"
@@ -106,11 +106,6 @@ def markdown(told: Report) -> str:
 def p99(values: Sequence[float]) -> float:
     """The smallest value that 99 of a hundred do not exceed. Raises `IndexError` for none."""
     return percentile(values, 0.99)
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that this share of them does not exceed. Raises `IndexError` for none."""
-    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def made_on(told: Report) -> str:

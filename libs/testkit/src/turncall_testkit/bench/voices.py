@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from turncall.capacity.sample import percentile
 from turncall_testkit.bench.calls import calls
 from turncall_testkit.bench.measured import Measured, Size, figure
 from turncall_testkit.bench.memory import memory
-from turncall_testkit.bench.report import percentile
 from turncall_testkit.bench.spending import loop_ms, per_second, spent
 from turncall_testkit.bench.studio import SIMULATED_MS, STOP_WINDOW_MS, VOICE_MS, Studio
 from turncall_testkit.bench.talk import Notes, Talker
