@@ -44,10 +44,10 @@ def test_what_is_not_good_enough_is_named(changes: dict[str, object], why: str) 
     assert replace(GOOD, **changes).fault == why
 
 
-def test_the_next_crowd_goes_most_of_the_way_to_a_full_core_and_a_tenth_at_the_least() -> None:
-    """Half a core for 50 calls allows 95: 31 more are tried; a core that is full is still given a tenth more."""
+def test_the_next_crowd_goes_most_of_the_way_to_a_full_core_and_an_eighth_at_the_least() -> None:
+    """Half a core for 50 calls allows 95: 31 more are tried; a core that is full is still given an eighth more."""
     assert following(GOOD) == 50 + 31
-    assert following(replace(GOOD, cpu_share=0.99)) == 55
+    assert following(replace(GOOD, cpu_share=0.99)) == 56
 
 
 def test_the_knee_is_the_largest_crowd_that_did_not_suffer() -> None:

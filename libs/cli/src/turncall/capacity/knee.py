@@ -76,9 +76,9 @@ async def climb(
 
 
 def following(sample: Sample) -> int:
-    """How many calls to try next: most of the way to what the CPU seems to allow, a tenth more at the least."""
+    """How many calls to try next: most of the way to what the CPU seems to allow, an eighth more at the least."""
     allows = FULL_SHARE * sample.calls / max(sample.cpu_share, 0.01)
-    return sample.calls + max(2, round(0.1 * sample.calls), round(0.7 * (allows - sample.calls)))
+    return sample.calls + max(2, round(sample.calls / 8), round(0.7 * (allows - sample.calls)))
 
 
 def knee(samples: list[Sample]) -> Sample | None:

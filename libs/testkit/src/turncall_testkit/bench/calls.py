@@ -92,8 +92,8 @@ async def calls(studio: Studio, size: Size, folder: Path) -> Measured:
         unit="call seconds",
         figures=(
             figure("calls", "on one core", "calls", [ramp.bore for ramp in ours], 60),
-            figure("calls", "by a plain Pipecat bot at its own rates", "calls", [ramp.bore for ramp in stock], 1),
-            figure("calls", "by a plain Pipecat bot at 8 kHz", "calls", [ramp.bore for ramp in lean], 1),
+            figure("calls", "by a plain Pipecat bot at its own rates", "calls", [ramp.bore for ramp in stock], 0),
+            figure("calls", "by a plain Pipecat bot at 8 kHz", "calls", [ramp.bore for ramp in lean], 0),
             figure(
                 "calls",
                 "as many as a plain bot at 8 kHz",
