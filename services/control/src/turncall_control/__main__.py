@@ -116,10 +116,10 @@ def show_example() -> None:
 
 
 def show_events() -> None:
-    """Prints the table of events by channel and state, as the README shows it."""
-    from turncall_control.webhooks.occurrences import table  # noqa: PLC0415
+    """Prints the tables of events by channel and state, as the README shows them."""
+    from turncall_control.webhooks.occurrences import sessions_table, table  # noqa: PLC0415
 
-    sys.stdout.write(table() + "\n")
+    sys.stdout.write(f"{table()}\n\n{sessions_table()}\n")
 
 
 COMMANDS: Final[dict[str, Callable[[], None]]] = {

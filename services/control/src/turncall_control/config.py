@@ -127,6 +127,9 @@ class ControlConfig(Struct, frozen=True, kw_only=True):
     twilio_base_url: Annotated[
         str, Meta(pattern=r"^https?://\S+$(?!\n)", description="Where the carrier's REST API is reached.")
     ] = "https://api.twilio.com"
+    whatsapp_base_url: Annotated[
+        str, Meta(description="Where the Graph API is; another address for a stand-in of WhatsApp.")
+    ] = "https://graph.facebook.com"
     dial_rate_per_s: Annotated[
         float,
         Meta(

@@ -55,6 +55,7 @@ class Counts:
         self.asked = counter("call_init", "Calls about which a user's server was to be asked.", "outcome")
         self.dials_unknown = counter("dials_unknown", "Calls asked for of which the carrier's answer was lost.")
         self.strays = counter("calls_stray", "Live calls at a carrier that no row knew.", "outcome")
+        self.whatsapp = counter("whatsapp_changes", "What WhatsApp's webhooks told of, by kind.", "kind")
         self.reaped = counter("calls_reaped", "Calls without an owner that the reaper brought to an end.", "cause")
 
 
@@ -170,7 +171,7 @@ async def opened(
             metrics=registry,
             counts=Counts(registry),
             accounts=await stack.enter_async_context(
-                accounts.opened(wallets, _installation(config), config.twilio_base_url)
+                accounts.opened(wallets, _installation(config), config.twilio_base_url, config.whatsapp_base_url)
             ),
             server_circuits=Circuits(time.monotonic),
         )

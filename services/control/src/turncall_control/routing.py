@@ -96,6 +96,7 @@ class Channels(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a number is used for."""
 
     voice: Annotated[bool, Meta(description="Off, calls are rejected without being answered.")] = True
+    whatsapp: Annotated[bool, Meta(description="Off, WhatsApp messages are left alone, and none are sent.")] = True
     sms: Annotated[bool, Meta(description="Off, SMS to it are left alone, and none are sent from it.")] = True
 
 

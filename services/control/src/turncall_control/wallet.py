@@ -26,6 +26,7 @@ from turncall_runtime.secret import Secret
 VENDOR: Final = "vendor"
 TWILIO: Final = "twilio"
 SERVER: Final = "server"
+WHATSAPP: Final = "whatsapp"
 SIGNING: Final = "signing"
 BUCKET: Final = "s3"
 
@@ -89,6 +90,24 @@ class OwnBucket(Struct, frozen=True, kw_only=True):
     secret_key: str
 
 
+class WhatsAppSecrets(Struct, frozen=True, kw_only=True):
+    """What is in the box of a WhatsApp sender: while the app's secret rotates, both are accepted."""
+
+    access_token: str
+    app_secret: str
+    verify_token: str
+    secondary_app_secret: str | None = None
+
+
+class WhatsAppSender(Struct, frozen=True, kw_only=True):
+    """A number of a WhatsApp business account, and the secrets of the app that its webhooks come from."""
+
+    phone_number_id: str
+    access_token: Secret
+    app_secrets: tuple[Secret, ...]
+    verify_token: Secret
+
+
 class Wallet(Struct, frozen=True, kw_only=True):
     """One project's own credentials, decrypted: let it go when the work is done.
 
@@ -98,6 +117,7 @@ class Wallet(Struct, frozen=True, kw_only=True):
 
     vendor_keys: Mapping[str, Secret] = msgspec.field(default_factory=dict)
     twilio: TwilioAccount | None = None
+    whatsapp: tuple[WhatsAppSender, ...] = ()
     signing_secrets: tuple[Secret, ...] = ()
     bucket: OwnBucket | None = None
     server_headers: Mapping[str, Secret] = msgspec.field(default_factory=dict)
@@ -140,6 +160,22 @@ def twilio_account(account_sid: str, secret: Secret) -> TwilioAccount:
     tokens = msgspec.json.decode(secret.reveal(), type=TwilioTokens)
     both = (tokens.auth_token, tokens.secondary_auth_token)
     return TwilioAccount(account_sid=account_sid, auth_tokens=tuple(Secret(token) for token in both if token))
+
+
+def boxed_sender(secrets: WhatsAppSecrets) -> Secret:
+    """A WhatsApp sender's secrets as they are encrypted."""
+    return Secret(msgspec.json.encode(secrets).decode())
+
+
+def whatsapp_sender(phone_number_id: str, secret: Secret) -> WhatsAppSender:
+    """The sender whose secrets `boxed_sender` made one secret of."""
+    held = msgspec.json.decode(secret.reveal(), type=WhatsAppSecrets)
+    return WhatsAppSender(
+        phone_number_id=phone_number_id,
+        access_token=Secret(held.access_token),
+        app_secrets=tuple(Secret(one) for one in (held.app_secret, held.secondary_app_secret) if one),
+        verify_token=Secret(held.verify_token),
+    )
 
 
 class Wallets:
@@ -285,6 +321,7 @@ async def _opened(stored: Iterable[_Stored], decrypt: Callable[[_Stored], Awaita
     signing_secrets: list[Secret] = []
     account: TwilioAccount | None = None
     bucket: OwnBucket | None = None
+    senders: list[WhatsAppSender] = []
     for one in stored:
         secret = await decrypt(one)
         if one.kind == VENDOR:
@@ -295,11 +332,14 @@ async def _opened(stored: Iterable[_Stored], decrypt: Callable[[_Stored], Awaita
             bucket = msgspec.json.decode(secret.reveal(), type=OwnBucket)
         elif one.kind == SERVER:
             server_headers[one.name] = secret
+        elif one.kind == WHATSAPP:
+            senders.append(whatsapp_sender(one.name, secret))
         else:
             account = twilio_account(one.name, secret)
     return Wallet(
         vendor_keys=vendor_keys,
         twilio=account,
+        whatsapp=tuple(senders),
         signing_secrets=tuple(signing_secrets),
         bucket=bucket,
         server_headers=server_headers,

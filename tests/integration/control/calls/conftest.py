@@ -141,6 +141,42 @@ class Desk:
         """A request of the project's user."""
         return await self.http.get(path, headers={**self.bearer, **options.pop("headers", {})}, **options)
 
+    async def subscribed(self) -> UUID:
+        """A subscription to everything, whose deliveries are looked at in the database."""
+        made = await self.http.post("/v1/webhooks", json={"url": "http://127.0.0.1:9/hooks"}, headers=self.bearer)
+        assert made.status_code == 201, made.text
+        return ids.parsed(ids.WEBHOOK, made.json()["webhook"]["id"])
+
+    async def hears_of(self, subscription: UUID, session_id: str) -> list[tuple[str, str]]:
+        """What a subscriber hears of a session until it expires, which it does at once: each event with its channel."""
+        await self.execute(
+            "update sessions set expires_at = now() - interval '1 s' where id = %s", ids.parsed(ids.SESSION, session_id)
+        )
+
+        async def has_expired() -> bool:
+            return bool((await self.get(f"/v1/sessions/{session_id}")).json()["state"] == "expired")
+
+        await self.comes_true(has_expired, timeout_s=60)
+        return await self.rows(
+            "select type, data->>'channel' from webhook_deliveries where webhook_id = %s"
+            " and coalesce(data->>'session_id', data->>'id') = %s order by id",
+            subscription,
+            session_id,
+        )
+
+    async def admin(self) -> dict[str, str]:
+        """The header of an admin of the project."""
+        made = new_key(self.plane.config.key_pepper)
+        await self.execute(
+            "insert into api_keys (id, project_id, name, role, prefix, hash) values (%s, %s, 'admin', %s, %s, %s)",
+            uuid4(),
+            ids.parsed(ids.PROJECT, self.project_id),
+            Role.ADMIN,
+            made.prefix,
+            made.hash,
+        )
+        return {"Authorization": f"Bearer {made.text.reveal()}"}
+
     async def another_project(self) -> dict[str, str]:
         """The header of a user of another project."""
         return await _key_header(self, uuid4())

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from turncall_control.webhooks.occurrences import SESSION_OCCURRENCES
 from turncall_phone import Account, Carrier
 from turncall_phone.faults import CallbackFault, RestFault
 from turncall_phone.journal import RestAnswered
@@ -218,6 +219,17 @@ async def test_a_lost_answer_of_the_carrier_sends_nothing_twice(house: House, co
     )
     await last_is(desk, contact, "delivered")
     assert [text.body for text in carrier.texts.inbox(contact)] == ["Your table is ready.", "Are you coming?"]
+
+
+async def test_subscribers_hear_of_everything_with_its_channel(house: House, contact: str) -> None:
+    """Each event of a session comes on SMS, as the table promises, and none besides; its end is among them."""
+    desk, carrier, _ = house
+    subscription = await desk.subscribed()
+    carrier.texts.write(to=NUMBER, from_=contact, body="Hello")
+    await carrier.texts.received(contact, 1, timeout_s=PATIENCE_S)
+    told = await desk.hears_of(subscription, (await session_of(desk, contact))["id"])
+    promised = [tag for tag, found in SESSION_OCCURRENCES.items() if "sms" in found.channels]
+    assert told == [(tag, "sms") for tag in promised]
 
 
 async def test_a_long_answer_goes_in_parts(house: House, contact: str) -> None:

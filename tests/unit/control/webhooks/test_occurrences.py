@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from turncall_control.webhooks.occurrences import OCCURRENCES, table
+from turncall_control.webhooks.occurrences import OCCURRENCES, SESSION_OCCURRENCES, sessions_table, table
+from turncall_control.webhooks.sessions import SESSION_EVENTS
 from turncall_proto.events import PUBLIC_TAGS
 
 README = Path(__file__).parents[4] / "services" / "control" / "README.md"
@@ -11,8 +12,10 @@ README = Path(__file__).parents[4] / "services" / "control" / "README.md"
 def test_every_public_event_is_in_the_table() -> None:
     """Who adds a public fact says on which channels and in which states it comes: in webhooks/occurrences.py."""
     assert OCCURRENCES.keys() == PUBLIC_TAGS
+    assert SESSION_OCCURRENCES.keys() == SESSION_EVENTS.keys()
 
 
 def test_readme_shows_the_table() -> None:
-    """It is printed by `python -m turncall_control event-table`."""
+    """Both tables are printed by `python -m turncall_control event-table`."""
     assert table() in README.read_text()
+    assert sessions_table() in README.read_text()

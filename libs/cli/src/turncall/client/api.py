@@ -168,6 +168,26 @@ class TurnCall(Access, Knowledge, Suites, Takeaways, Versions):
         }
         return await self.request("PUT", "/v1/credentials", CredentialView, body=body)
 
+    async def put_whatsapp_sender(
+        self,
+        phone_number_id: str,
+        access_token: str,
+        app_secret: str,
+        verify_token: str,
+        *,
+        secondary_app_secret: str | None = None,
+    ) -> CredentialView:
+        """A number of the project's WhatsApp business account. Needs an admin's key."""
+        body = {
+            "kind": "whatsapp",
+            "phone_number_id": phone_number_id,
+            "access_token": access_token,
+            "app_secret": app_secret,
+            "secondary_app_secret": secondary_app_secret,
+            "verify_token": verify_token,
+        }
+        return await self.request("PUT", "/v1/credentials", CredentialView, body=body)
+
     async def put_bucket(
         self, bucket: str, access_key: str, secret_key: str, *, endpoint: str | None = None, region: str = "us-east-1"
     ) -> CredentialView:
@@ -225,13 +245,18 @@ class TurnCall(Access, Knowledge, Suites, Takeaways, Versions):
         return await self.request("POST", f"/v1/agents/{agent_id}/publish", VersionView)
 
     async def bind_number(
-        self, number: str, routing: Target, **settings: Fallback | Busy | Channels | int | None
+        self,
+        number: str,
+        routing: Target,
+        *,
+        carrier: Literal["twilio", "whatsapp"] = "twilio",
+        **settings: Fallback | Busy | Channels | int | None,
     ) -> NumberView:
-        """Takes calls of a number of the carrier's account (E.164 or the carrier's id).
+        """Takes calls and messages of a number of the carrier's account (E.164 or the carrier's id).
 
         ``settings`` are ``fallback``, ``busy``, ``channels`` and ``max_concurrent_calls``.
         """
-        body = {"number": number, "routing": routing, **settings}
+        body = {"number": number, "carrier": carrier, "routing": routing, **settings}
         return await self.request("POST", "/v1/numbers", NumberView, body=body)
 
     async def change_number(
@@ -443,16 +468,23 @@ class TurnCall(Access, Knowledge, Suites, Takeaways, Versions):
         from_: str,
         text: str,
         *,
+        channel: Literal["sms", "whatsapp"] = "sms",
+        template: Mapping[str, Any] | None = None,
         agent_id: AgentId | None = None,
         variables: Mapping[str, str] | None = None,
         metadata: Mapping[str, str] | None = None,
         key: str = "",
     ) -> MessageView:
-        """Writes to a contact's phone, in their session; how far it has come is in the session's messages."""
+        """Writes to a contact's phone, in their session; how far it has come is in the session's messages.
+
+        ``template`` has name, language and parameters: for WhatsApp, to who has not written for a day.
+        """
         body = {
             "to": to,
             "from": from_,
             "text": text,
+            "channel": channel,
+            "template": template,
             "agent_id": agent_id,
             "variables": variables or {},
             "metadata": metadata or {},

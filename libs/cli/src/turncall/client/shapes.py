@@ -163,13 +163,13 @@ class SigningSecret(Struct, frozen=True, kw_only=True):
 
 
 class CredentialView(Struct, frozen=True, kw_only=True):
-    """A project's own key at a vendor, its Twilio account, its bucket, or headers for a server of its own.
+    """A project's own key at a vendor, its Twilio account, its bucket, a WhatsApp number, or headers for a server.
 
     ``hint`` is how the secret ends, or which headers those are.
     """
 
     id: CredentialId
-    kind: Literal["vendor", "twilio", "s3", "server"]
+    kind: Literal["vendor", "twilio", "s3", "server", "whatsapp"]
     name: str
     hint: str
     created_at: datetime
@@ -376,6 +376,7 @@ class Channels(Struct, frozen=True, kw_only=True):
     """What a number is used for."""
 
     voice: bool = True
+    whatsapp: bool = True
     sms: bool = True
 
 

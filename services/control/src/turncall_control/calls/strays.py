@@ -58,7 +58,7 @@ class Strays:
         async with self._plane.database.pool.connection() as connection:
             cursor = await connection.execute(
                 "select min(project_id::text)::uuid, carrier, account, array_agg(e164) from numbers"
-                " where configured_at is not null group by carrier, account"
+                " where configured_at is not null and carrier <> 'whatsapp' group by carrier, account"
             )
             return [
                 _Account(

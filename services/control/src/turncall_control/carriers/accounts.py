@@ -8,10 +8,11 @@ from typing import Final
 
 from msgspec import Struct
 
-from turncall_control.carriers import browser, twilio
-from turncall_control.carriers.base import Carrier, Line, NotAuthorised
+from turncall_control.carriers import browser, twilio, whatsapp
+from turncall_control.carriers.base import Carrier, Line, Messenger, NotAuthorised
 from turncall_control.carriers.browser import BrowserLine
 from turncall_control.carriers.twilio import HttpClient
+from turncall_control.carriers.whatsapp import Graph, WhatsApp
 from turncall_control.envelope import CannotDecrypt
 from turncall_control.wallet import TWILIO, TwilioAccount, Wallets
 from turncall_proto.ids import ProjectId
@@ -44,11 +45,13 @@ class Accounts:
         self,
         wallets: Wallets,
         http: HttpClient,
+        graph: Graph,
         installation: TwilioAccount | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._wallets = wallets
         self._http = http
+        self._graph = graph
         self._installation = installation
         self._clock = clock
         self._kept: OrderedDict[str, tuple[TwilioAccount, Carrier, float]] = OrderedDict()
@@ -89,6 +92,27 @@ class Accounts:
             return BrowserLine()
         return await self.holding(project_id, provider, account_sid)
 
+    async def messenger(self, project_id: ProjectId, provider: str, account: str) -> Messenger | None:
+        """Who carries the messages of a number in this account; None when it is no longer held.
+
+        Raises `NotAuthorised` when the project's cannot be decrypted.
+        """
+        if provider == whatsapp.PROVIDER:
+            return await self.whatsapp(project_id, account)
+        return await self.holding(project_id, provider, account)
+
+    async def whatsapp(self, project_id: ProjectId, phone_number_id: str) -> WhatsApp | None:
+        """The project's WhatsApp sender of this id, if it has one. Raises `NotAuthorised`."""
+        return next((one for one in await self.senders(project_id) if one.account == phone_number_id), None)
+
+    async def senders(self, project_id: ProjectId) -> list[WhatsApp]:
+        """All of the project's WhatsApp senders. Raises `NotAuthorised` when they cannot be decrypted."""
+        try:
+            held = (await self._wallets.open(project_id)).whatsapp
+        except CannotDecrypt as error:
+            raise NotAuthorised(f"the senders of {project_id} cannot be used: {error}") from error
+        return [WhatsApp(self._graph, one) for one in held]
+
     async def prove(self, account_sid: str, signed_with: Callable[[TwilioAccount], bool]) -> Proof | None:
         """Who holds the token that a webhook is signed with, if anybody; ``account_sid`` is what the webhook claims."""
         own = self._installation
@@ -126,7 +150,9 @@ class Accounts:
 
 
 @asynccontextmanager
-async def opened(wallets: Wallets, installation: TwilioAccount | None, base_url: str) -> AsyncIterator[Accounts]:
+async def opened(
+    wallets: Wallets, installation: TwilioAccount | None, base_url: str, whatsapp_base_url: str
+) -> AsyncIterator[Accounts]:
     """The accounts, over connections that are closed at the end."""
-    async with twilio.reached(base_url) as http:
-        yield Accounts(wallets, http, installation)
+    async with twilio.reached(base_url) as http, whatsapp.reached(whatsapp_base_url) as graph:
+        yield Accounts(wallets, http, graph, installation)

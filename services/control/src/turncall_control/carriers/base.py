@@ -56,6 +56,10 @@ class Barred(Rejected):
     """The account may not call this number, this country, or anybody; or may not write to them."""
 
 
+class WindowClosed(Rejected):
+    """The person has not written for so long that only a template may be sent."""
+
+
 class OptedOut(Rejected):
     """The person wants no messages from this number, and has told the carrier so."""
 
@@ -122,13 +126,24 @@ class CallOrder(Struct, frozen=True, kw_only=True):
     detects: Literal["no", "at_once", "after_greeting"] = "no"
 
 
+class Template(Struct, frozen=True, kw_only=True):
+    """A message that the carrier has approved beforehand, and what fills its places in their order."""
+
+    name: str
+    language: str
+    parameters: tuple[str, ...] = ()
+
+
 class TextOrder(Struct, frozen=True, kw_only=True):
-    """A message to be sent to a phone. ``status_url`` is asked by POST whenever it has come further."""
+    """A message to be sent to a phone. How far it has come is told to ``status_url``, with ``reference``, or with
+    ``reference`` to the sender's webhook. A ``template`` is sent in place of the ``body``."""
 
     from_number: str
     to_number: str
     body: str
     status_url: str
+    reference: str
+    template: Template | None = None
 
 
 class SentText(Struct, frozen=True, kw_only=True):
@@ -179,8 +194,8 @@ class Messenger(Protocol):
         """
         ...
 
-    async def sent_texts(self, from_number: str, to_number: str, since: datetime) -> list[SentText]:
-        """The messages that were sent by request between two numbers since then, newest first.
+    async def sent_texts(self, from_number: str, to_number: str, since: datetime) -> list[SentText] | None:
+        """The messages that were sent by request between two numbers since then, newest first; None without a list.
 
         One of the last seconds may be missing.
         """

@@ -43,7 +43,7 @@ class SessionRow(Row):
     __tablename__ = "sessions"
     __table_args__ = (
         Index("ix_sessions_project_id_id", "project_id", "id"),
-        Index("ix_sessions_project_id_contact", "project_id", "contact", postgresql_where=sql("state = 'active'")),
+        Index("ix_sessions_project_id_contact", "project_id", "contact"),
         Index("ix_sessions_expires_at", "expires_at", postgresql_where=sql("state = 'active'")),
     )
 

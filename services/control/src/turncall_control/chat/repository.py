@@ -9,6 +9,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.calls import legs
+from turncall_control.carriers.base import Template
 from turncall_control.chat.model import Author, MessageRow, SessionRow, SessionState
 from turncall_control.db.base import owned
 from turncall_control.db.engine import bare
@@ -115,11 +116,18 @@ async def write(session: AsyncSession, row: SessionRow, author: Author, words: s
 
 
 async def answer(
-    session: AsyncSession, row: SessionRow, author: Author, words: str, *, installation: str, **more: Any
+    session: AsyncSession,
+    row: SessionRow,
+    author: Author,
+    words: str,
+    *,
+    installation: str,
+    template: Template | None = None,
+    **more: Any,
 ) -> MessageRow:
     """Adds what the agent, or a person in its place, says: it goes to the contact's phone if that is where they write.
 
-    ``installation`` is the carrier account of numbers that name none.
+    ``installation`` is the carrier account of numbers that name none. A ``template`` goes in place of the words.
     """
     message = await write(session, row, author, words, **more)
     if message.number_id is not None:
@@ -132,6 +140,7 @@ async def answer(
             row.contact,
             words,
             installation=installation,
+            template=template,
         )
         await session.refresh(message)
     return message

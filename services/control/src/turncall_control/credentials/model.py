@@ -11,9 +11,9 @@ from turncall_proto.ids import CredentialId, ProjectId
 
 
 class CredentialRow(Row):
-    """A project's credential for a vendor or a server of its own, or, one at most of each, for Twilio or a bucket.
+    """A project's credential for a vendor, a server of its own, a WhatsApp number, or, one of each, Twilio or a bucket.
 
-    ``name`` says which vendor, host, account or bucket.
+    ``name`` says which vendor, host, number, account or bucket.
     """
 
     __tablename__ = "credentials"

@@ -8,7 +8,8 @@ from typing import Final
 from msgspec import Struct
 
 from turncall_blobs import BlobError, StoreUnavailable, keys
-from turncall_control.carriers.base import Carrier, CarrierError, NotAuthorised
+from turncall_control.carriers.base import Carrier, CarrierError, Gone, NotAuthorised
+from turncall_control.carriers.whatsapp import WhatsApp
 from turncall_control.credentials.schemas import Verification
 from turncall_control.errors import NotFound
 from turncall_control.shelves import Shelves
@@ -95,6 +96,19 @@ async def ask_bucket(shelves: Shelves, project_id: ProjectId) -> Verification:
     if not is_listed:
         return Verification(outcome="refused", detail="what was written is not in the bucket's list")
     return Verification(outcome="accepted", detail="the bucket was written to, listed and deleted from")
+
+
+async def ask_sender(sender: WhatsApp | None) -> Verification:
+    """What WhatsApp says to a sender's token."""
+    if sender is None:
+        return Verification(outcome="refused", detail="it cannot be decrypted any more")
+    try:
+        number = await sender.number()
+    except (NotAuthorised, Gone) as error:
+        return Verification(outcome="refused", detail=str(error))
+    except CarrierError as error:
+        return Verification(outcome="unreachable", detail=str(error))
+    return Verification(outcome="accepted", detail=f"it may send from the number that ends in {number[-2:]}")
 
 
 def _judged(vendor: str, status: int) -> Verification:

@@ -10,7 +10,7 @@ from turncall_control.credentials.model import CredentialRow
 from turncall_control.db.base import owned
 from turncall_control.errors import NotFound
 from turncall_control.http.paging import PageAsked, newest_first
-from turncall_control.wallet import SERVER, VENDOR
+from turncall_control.wallet import SERVER, VENDOR, WHATSAPP
 from turncall_proto import ids
 from turncall_proto.ids import CredentialId, ProjectId
 
@@ -31,7 +31,7 @@ async def put(session: AsyncSession, row: CredentialRow, replaced: CredentialRow
 async def lock(session: AsyncSession, project_id: ProjectId, kind: str, name: str) -> CredentialRow | None:
     """The stored credential that a new one replaces, locked: by its name, but for those of which there is one."""
     statement = select(CredentialRow).where(owned(CredentialRow.project_id, project_id), CredentialRow.kind == kind)
-    if kind in (VENDOR, SERVER):
+    if kind in (VENDOR, SERVER, WHATSAPP):
         statement = statement.where(CredentialRow.name == name)
     return await session.scalar(statement.with_for_update())
 

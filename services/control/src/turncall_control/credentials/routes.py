@@ -24,7 +24,7 @@ from turncall_control.duty import repeated
 from turncall_control.errors import Invalid
 from turncall_control.http.paging import Page, PageAsked, paged
 from turncall_control.plane import Plane, Slice
-from turncall_control.wallet import BUCKET, SERVER, VENDOR, purpose
+from turncall_control.wallet import BUCKET, SERVER, VENDOR, WHATSAPP, purpose
 from turncall_proto import ids
 from turncall_proto.ids import CredentialId
 
@@ -37,7 +37,7 @@ _READ, _WRITE = Permission.CREDENTIALS_READ, Permission.CREDENTIALS_WRITE
 async def put_credential(
     plane: NamedDependency[Plane], caller: NamedDependency[Caller], data: JSONBody[CredentialNew]
 ) -> CredentialView:
-    """Stores the key of a vendor, the project's Twilio account, its bucket, or headers for a server of its own.
+    """Stores the key of a vendor, the project's Twilio account, its bucket, a WhatsApp number, or headers for a server.
 
     Each takes the place of the one before.
 
@@ -102,7 +102,10 @@ async def verify_credential(
     if row.kind == SERVER:
         return Verification(outcome="unverifiable", detail=f"only the tools at {row.name} know what it accepts")
     if data.base_url is not None:
-        raise Invalid.at("base_url", "Twilio is asked where the installation reaches it")
+        raise Invalid.at("base_url", "Carriers are asked where the installation reaches them")
+    if row.kind == WHATSAPP:
+        sender = await plane.accounts.whatsapp(row.project_id, row.name)
+        return await probes.ask_sender(sender)
     return await probes.ask_carrier(await plane.carrier(row.project_id, row.kind))
 
 

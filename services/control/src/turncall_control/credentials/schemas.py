@@ -8,7 +8,7 @@ from turncall_control.http.fields import Moment
 from turncall_proto.headers import require_free
 from turncall_proto.ids import CredentialId
 
-SecretText = Annotated[str, Meta(min_length=8, max_length=512, pattern=r"^[\x21-\x7e]+$(?!\n)")]
+SecretText = Annotated[str, Meta(min_length=8, max_length=1024, pattern=r"^[\x21-\x7e]+$(?!\n)")]
 """Visible ASCII, as it goes into a header. Elsewhere than in JSON Schema a `$` also stands before a last line feed."""
 HeaderText = Annotated[
     str,
@@ -80,15 +80,33 @@ class ServerHeadersNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         require_free(self.headers)
 
 
-CredentialNew = VendorKeyNew | TwilioAccountNew | BucketNew | ServerHeadersNew
+class WhatsAppSenderNew(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="whatsapp"
+):
+    """A number of the project's WhatsApp business account. Its app's webhooks go to
+    `/webhooks/whatsapp/{project_id}` of this installation, for the field `messages`."""
+
+    phone_number_id: Annotated[str, Meta(pattern=r"^[0-9]{4,32}$(?!\n)", description="The id, not the number itself.")]
+    access_token: SecretText
+    app_secret: Annotated[SecretText, Meta(description="Signs the app's webhooks.")]
+    secondary_app_secret: Annotated[
+        SecretText | None, Meta(description="Accepted as well: for the time in which the app's secret rotates.")
+    ] = None
+    verify_token: Annotated[SecretText, Meta(description="What you enter beside the webhook's address at Meta.")]
+
+
+CredentialNew = VendorKeyNew | TwilioAccountNew | BucketNew | ServerHeadersNew | WhatsAppSenderNew
 
 
 class CredentialView(Struct, frozen=True, kw_only=True):
     """A credential without its secret."""
 
     id: CredentialId
-    kind: Literal["vendor", "twilio", "s3", "server"]
-    name: Annotated[str, Meta(description="The vendor, the SID of the Twilio account, the bucket, or the host.")]
+    kind: Literal["vendor", "twilio", "s3", "server", "whatsapp"]
+    name: Annotated[
+        str,
+        Meta(description="The vendor, the SID of the Twilio account, the bucket, the host, the WhatsApp number's id."),
+    ]
     hint: Annotated[
         str,
         Meta(

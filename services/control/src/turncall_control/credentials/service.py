@@ -13,13 +13,26 @@ from turncall_control.credentials.schemas import (
     ServerHeadersNew,
     TwilioAccountNew,
     VendorKeyNew,
+    WhatsAppSenderNew,
 )
 from turncall_control.db.engine import in_project
 from turncall_control.errors import Conflict, Invalid
 from turncall_control.http.destinations import check_url
 from turncall_control.plane import Plane
 from turncall_control.vendors.catalogue import Catalogue
-from turncall_control.wallet import BUCKET, SERVER, TWILIO, VENDOR, OwnBucket, TwilioTokens, boxed_tokens, purpose
+from turncall_control.wallet import (
+    BUCKET,
+    SERVER,
+    TWILIO,
+    VENDOR,
+    WHATSAPP,
+    OwnBucket,
+    TwilioTokens,
+    WhatsAppSecrets,
+    boxed_sender,
+    boxed_tokens,
+    purpose,
+)
 from turncall_egress import Refused, authority, checked_url
 from turncall_proto import ids
 from turncall_proto.ids import CredentialId, ProjectId
@@ -71,7 +84,7 @@ async def delete(plane: Plane, project_id: ProjectId, credential_id: CredentialI
 
 
 async def _require_unused(session: AsyncSession, row: CredentialRow) -> None:
-    if row.kind == TWILIO and await repository.is_account_in_use(session, row.project_id, row.name):
+    if row.kind in (TWILIO, WHATSAPP) and await repository.is_account_in_use(session, row.project_id, row.name):
         raise AccountInUse("unbind its numbers and let its calls end first")
 
 
@@ -80,6 +93,14 @@ def _taken_apart(vendors: Catalogue, asked: CredentialNew) -> tuple[str, str, Se
     if isinstance(asked, BucketNew):
         own = OwnBucket(**{field: getattr(asked, field) for field in OwnBucket.__struct_fields__})
         return BUCKET, asked.bucket, Secret(json.encode(own).decode()), _hint(asked.secret_key)
+    if isinstance(asked, WhatsAppSenderNew):
+        secrets = WhatsAppSecrets(
+            access_token=asked.access_token,
+            app_secret=asked.app_secret,
+            secondary_app_secret=asked.secondary_app_secret,
+            verify_token=asked.verify_token,
+        )
+        return WHATSAPP, asked.phone_number_id, boxed_sender(secrets), _hint(asked.access_token)
     if isinstance(asked, TwilioAccountNew):
         tokens = TwilioTokens(auth_token=asked.auth_token, secondary_auth_token=asked.secondary_auth_token)
         return TWILIO, asked.account_sid, boxed_tokens(tokens), _hint(asked.auth_token)

@@ -129,7 +129,9 @@ def _initializing(call: CallRow) -> CallInitializing:
 
 async def _number(session: AsyncSession, project_id: ProjectId, e164: str) -> NumberRow:
     found = await session.scalar(
-        select(NumberRow).where(NumberRow.e164 == e164, owned(NumberRow.project_id, project_id))
+        select(NumberRow).where(
+            NumberRow.e164 == e164, NumberRow.carrier != "whatsapp", owned(NumberRow.project_id, project_id)
+        )
     )
     if found is None:
         raise Invalid.at("from", "It is no number of this project")

@@ -38,6 +38,7 @@ from turncall_control.db import failures
 from turncall_control.dials import answering
 from turncall_control.ingress.signed import OPT, Asked, asked_by, number_in
 from turncall_control.ingress.texts import take_text, take_text_status
+from turncall_control.ingress.whatsapp import take_batch, verify_webhook
 from turncall_control.plane import Plane, Slice
 from turncall_proto import ids
 from turncall_proto.call import CallStart, CallState, EndedReason
@@ -324,5 +325,7 @@ INGRESS: Final = Slice(
         take_outbound_status,
         take_text,
         take_text_status,
+        verify_webhook,
+        take_batch,
     ),
 )

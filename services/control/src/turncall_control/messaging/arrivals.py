@@ -18,6 +18,7 @@ from turncall_control.calls import deciding, lookup
 from turncall_control.calls.lookup import Found, Unrouted
 from turncall_control.calls.ringing import Ringing
 from turncall_control.carriers.accounts import Proof
+from turncall_control.carriers.base import CarrierError
 from turncall_control.chat import news, repository
 from turncall_control.chat.model import Author, MessageRow, SessionRow, SessionState
 from turncall_control.chat.views import message_view, session_view
@@ -105,6 +106,18 @@ async def take(plane: Plane, arrived: TextArrived) -> None:
         row = await _taken_in(plane, found, arriving, arrived)
     if row is not None:
         await news.tell(plane.bus, number.project_id, row.id)
+        if arrived.channel == "whatsapp" and not row.is_taken_over:
+            await _show_read(plane, number.project_id, arrived)
+
+
+async def _show_read(plane: Plane, project_id: ProjectId, arrived: TextArrived) -> None:
+    """The writer sees that the message was read and that an answer is being written; nothing depends on it."""
+    try:
+        sender = await plane.accounts.whatsapp(project_id, arrived.account)
+        if sender is not None:
+            await sender.mark_read(arrived.provider_message_id)
+    except CarrierError as error:
+        log.warning("whatsapp.not_marked", provider_message_id=arrived.provider_message_id, error=str(error))
 
 
 async def _taken_in(plane: Plane, found: Found, arriving: Arriving, arrived: TextArrived) -> SessionRow | None:

@@ -1,13 +1,16 @@
 """Writing to a contact: the session it belongs to, whether the person may be written to, and the message on its way."""
 
 from datetime import UTC, datetime
+from typing import Final
 
+from msgspec.structs import asdict
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.agents.model import VersionRow
 from turncall_control.agents.repository import in_service
 from turncall_control.calls import deciding
+from turncall_control.carriers.base import Template
 from turncall_control.chat import repository
 from turncall_control.chat.model import Author, MessageRow, SessionRow
 from turncall_control.chat.views import message_view, session_view
@@ -20,10 +23,13 @@ from turncall_control.messaging.schemas import OutboundMessageNew
 from turncall_control.numbers.model import NumberRow
 from turncall_control.routing import BoundNumber, WebhookTarget
 from turncall_control.settings import OutboundPolicy
-from turncall_control.texts import optouts
+from turncall_control.texts import optouts, window
 from turncall_control.webhooks.sessions import CREATED, SENT
 from turncall_proto import ids
 from turncall_proto.ids import AgentId, CallId, ProjectId, SessionId
+
+CARRIERS: Final = {"sms": "twilio", "whatsapp": "whatsapp"}
+"""Whose numbers a channel goes from."""
 
 
 class OptedOut(Conflict):
@@ -38,6 +44,12 @@ class NotAllowed(ControlError):
     status, name, title = 403, "destination-not-allowed", "The project does not write to this number"
 
 
+class WindowShut(Conflict):
+    """The contact has not written to this number within 24 hours: WhatsApp takes nothing but a template then."""
+
+    name, title = "window-closed", "The contact has not written for 24 hours"
+
+
 class ChannelOff(Conflict):
     """The number is not used for this channel."""
 
@@ -49,11 +61,15 @@ async def write(
 ) -> MessageRow:
     """The message in its session, and the intent to send it; the carrier has not been asked.
 
-    Raises `Invalid`, `NotAllowed`, `OptedOut`, `ChannelOff`, and `Unavailable` when the number's account is none of
-    ours.
+    Raises `Invalid`, `NotAllowed`, `OptedOut`, `WindowShut`, `ChannelOff`, and `Unavailable` when the number's account
+    is none of ours.
     """
     number = await session.scalar(
-        select(NumberRow).where(NumberRow.e164 == wanted.from_, owned(NumberRow.project_id, project_id))
+        select(NumberRow).where(
+            NumberRow.e164 == wanted.from_,
+            NumberRow.carrier == CARRIERS[wanted.channel],
+            owned(NumberRow.project_id, project_id),
+        )
     )
     if number is None:
         raise Invalid.at("from", "It is no number of this project")
@@ -63,12 +79,21 @@ async def write(
         raise Unavailable("this installation has no account for the number any more", retry_after_s=60)
     if not policy.is_allowed(rules, wanted.to):
         raise NotAllowed("its prefix is not among the settings' outbound.allowed_prefixes")
+    if wanted.template is not None and wanted.channel != "whatsapp":
+        raise Invalid.at("template", "Only WhatsApp has templates")
+    if wanted.channel == "whatsapp" and wanted.template is None:
+        about = ids.parsed(ids.PROJECT, project_id), ids.parsed(ids.NUMBER, number.id), wanted.to
+        if not await window.is_open(await bare(session), *about):
+            raise WindowShut
     if await optouts.is_out(await bare(session), ids.parsed(ids.NUMBER, number.id), wanted.to):
         raise OptedOut
     await one_at_a_time(session, project_id, wanted.to)
     row = await _session(session, project_id, number, wanted)
     row.channel, row.number_id = wanted.channel, number.id
-    message = await repository.answer(session, row, Author.OPERATOR, wanted.text, installation=installation)
+    template = None if wanted.template is None else Template(**asdict(wanted.template))
+    message = await repository.answer(
+        session, row, Author.OPERATOR, wanted.text, installation=installation, template=template
+    )
     await repository.notify(session, row, SENT, message_view(message))
     return message
 

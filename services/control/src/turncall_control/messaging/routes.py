@@ -16,7 +16,7 @@ from turncall_control.chat.views import message_view
 from turncall_control.errors import Unavailable
 from turncall_control.messaging import arrivals, outbound
 from turncall_control.messaging.links import Links
-from turncall_control.messaging.outbound import ChannelOff, NotAllowed, OptedOut
+from turncall_control.messaging.outbound import ChannelOff, NotAllowed, OptedOut, WindowShut
 from turncall_control.messaging.schemas import OutboundMessageNew
 from turncall_control.plane import Plane, Slice
 from turncall_proto import subjects
@@ -31,7 +31,10 @@ LEASE_S: Final = 6.0
     status_code=201,
     tags=["sessions"],
     opt=needs(
-        Permission.SESSIONS_WRITE, IN_PROJECT, fails=[NotAllowed, OptedOut, ChannelOff, Unavailable], idempotent=True
+        Permission.SESSIONS_WRITE,
+        IN_PROJECT,
+        fails=[NotAllowed, OptedOut, WindowShut, ChannelOff, Unavailable],
+        idempotent=True,
     ),
 )
 async def create_message(

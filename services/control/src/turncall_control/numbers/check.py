@@ -15,7 +15,7 @@ from turncall_control.errors import ControlError, NotFound
 from turncall_control.numbers import repository
 from turncall_control.numbers.model import NumberRow
 from turncall_control.numbers.schemas import Finding, NumberCheck
-from turncall_control.numbers.service import wanted_urls
+from turncall_control.numbers.service import SENDER, wanted_urls
 from turncall_control.plane import Plane
 from turncall_control.vendors.catalogue import missing_keys
 from turncall_proto.ids import AgentId, NumberId, ProjectId
@@ -103,11 +103,13 @@ def _carrier_findings(account: _Account, ours: NumberUrls) -> Iterator[Finding]:
             expected="owned",
             what_to_do="" if account.number else "unbind the number, or bring it back into the carrier's account",
         )
-    if account.number is not None:
+    if account.number is not None and account.number.can_voice | account.number.can_sms:
         yield from addresses(account.number, ours)
 
 
 async def _asked(plane: Plane, row: NumberRow) -> _Account:
+    if row.carrier == SENDER:
+        return await _sender(plane, row)
     try:
         carrier: Carrier = await plane.carrier_of(row.project_id, row.carrier, row.account)
         standing = await carrier.check()
@@ -117,6 +119,20 @@ async def _asked(plane: Plane, row: NumberRow) -> _Account:
         return _Account(standing=standing, number=await carrier.find_number(row.carrier_sid))
     except CarrierError as error:
         return _Account(standing=standing, number=None, refusal=str(error))
+
+
+async def _sender(plane: Plane, row: NumberRow) -> _Account:
+    """What WhatsApp says of a sender; where its webhooks go is set up at Meta, which does not say."""
+    try:
+        sender = await plane.accounts.whatsapp(row.project_id, row.account)
+        found = "" if sender is None else await sender.number()
+    except CarrierError as error:
+        return _Account(standing=str(error) or type(error).__name__, number=None)
+    if sender is None:
+        return _Account(standing="it is not among the project's credentials", number=None)
+    owned = CarrierNumber(sid=row.carrier_sid, e164=found, label="", can_voice=False, can_sms=False)
+    is_its = found == row.e164
+    return _Account(standing="active", number=owned if is_its else None, refusal="" if is_its else "another number")
 
 
 async def _agents(plane: Plane, session: AsyncSession, row: NumberRow) -> AsyncIterator[Finding]:

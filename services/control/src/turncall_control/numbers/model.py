@@ -13,7 +13,8 @@ from turncall_proto.ids import AgentId, NumberId, ProjectId
 
 
 class NumberRow(Row):
-    """A carrier's number and what answers it; bound once in the whole installation.
+    """A carrier's number and what answers it; bound once in the whole installation for calls and SMS, and once for
+    WhatsApp, whose sender it may be as well.
 
     ``configured_at`` is unset until the carrier has confirmed that its calls come here. ``agent_id`` is what releases
     before ``settings`` read: the agent of a number that has just one; nothing here reads it.
@@ -24,6 +25,7 @@ class NumberRow(Row):
     __table_args__ = (
         ForeignKeyConstraint(["project_id", "agent_id"], ["agents.project_id", "agents.id"]),
         UniqueConstraint("carrier", "carrier_sid"),
+        UniqueConstraint("carrier", "e164"),
         Index("ix_numbers_project_id_id", "project_id", "id"),
     )
 
@@ -31,7 +33,7 @@ class NumberRow(Row):
     project_id: Mapped[ProjectId] = mapped_column(Id(ids.PROJECT))
     agent_id: Mapped[AgentId | None] = mapped_column(Id(ids.AGENT))
     settings: Mapped[Settings] = mapped_column(StructJson(Settings))
-    e164: Mapped[str] = mapped_column(unique=True, info=PRIVATE)
+    e164: Mapped[str] = mapped_column(info=PRIVATE)
     carrier: Mapped[str]
     account: Mapped[str] = mapped_column(server_default=text("''"))
     carrier_sid: Mapped[str]

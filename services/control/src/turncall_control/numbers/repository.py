@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Select, or_, select, type_coerce
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from turncall_control.carriers.base import Carrier, CarrierNumber
+from turncall_control.carriers.base import CarrierNumber, Messenger
 from turncall_control.db.base import owned
 from turncall_control.errors import NotFound
 from turncall_control.http.paging import PageAsked, newest_first
@@ -18,7 +18,7 @@ from turncall_proto.ids import AgentId, NumberId, ProjectId
 
 
 async def add(
-    session: AsyncSession, project_id: ProjectId, settings: Settings, carrier: Carrier, number: CarrierNumber
+    session: AsyncSession, project_id: ProjectId, settings: Settings, carrier: Messenger, number: CarrierNumber
 ) -> NumberRow:
     """A number that is bound here and not yet configured at its carrier."""
     row = NumberRow(

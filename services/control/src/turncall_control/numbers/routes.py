@@ -36,6 +36,8 @@ async def bind_number(
 ) -> NumberView:
     """Binds a number of the carrier's account, and has the carrier send its calls here."""
     settings = Settings(routing=data.routing, fallback=data.fallback, busy=data.busy, channels=data.channels)
+    if data.carrier == "whatsapp":
+        return _view(await service.bind_sender(plane, caller.project_id, data.number, settings))
     return _view(await service.bind(plane, caller.project_id, data.number, settings, data.max_concurrent_calls))
 
 

@@ -28,6 +28,10 @@ class NumberNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
         PERSONAL,
     ]
+    carrier: Annotated[
+        Literal["twilio", "whatsapp"],
+        Meta(description="whatsapp: the number of a WhatsApp sender that is among the project's credentials."),
+    ] = "twilio"
     routing: Target
     fallback: Fallback = field(default_factory=Fallback)
     busy: Busy = field(default_factory=Hold)

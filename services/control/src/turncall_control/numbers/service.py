@@ -25,6 +25,8 @@ from turncall_control.routing import Forward, Settings, WebhookTarget
 from turncall_proto.ids import NumberId, ProjectId
 
 CARRIER: Final = "twilio"
+SENDER: Final = "whatsapp"
+"""The carrier of numbers that are WhatsApp's alone."""
 RETRY_AFTER_S: Final = 5
 RETRIES: Final = "rc=3&rp=ct,rt,5xx"
 """Twilio's connection override: by itself it repeats neither a status callback nor a message answered with a 5xx."""
@@ -90,6 +92,32 @@ async def bind(
         raise
 
 
+async def bind_sender(plane: Plane, project_id: ProjectId, wanted: str, settings: Settings) -> NumberRow:
+    """Binds the number of a WhatsApp sender of the project's; its webhooks are set up at Meta.
+
+    Raises `Invalid` for an agent that is not there and for a number that none of the senders has, `NumberTaken`, and
+    `CarrierFailed`.
+    """
+    if isinstance(settings.routing, WebhookTarget):
+        await check_url(plane, settings.routing.url, "routing.url")
+    async with in_project(plane.database, project_id) as session:
+        await _check(session, project_id, settings)
+    with carrier_errors():
+        owners = [one for one in await plane.accounts.senders(project_id) if await one.number() == wanted]
+    if not owners:
+        raise Invalid.at("number", "None of the project's WhatsApp senders has it: see PUT /v1/credentials")
+    owned = CarrierNumber(sid=owners[0].account, e164=wanted, label="", can_voice=False, can_sms=False)
+    try:
+        async with in_project(plane.database, project_id) as session:
+            row = await repository.add(session, project_id, settings, owners[0], owned)
+            repository.confirmed(row)
+            await session.flush()
+            await session.refresh(row)
+    except IntegrityError as error:
+        raise NumberTaken("unbind it first, or bind another one") from error
+    return row
+
+
 async def change(
     plane: Plane,
     project_id: ProjectId,
@@ -114,6 +142,8 @@ async def configure(plane: Plane, project_id: ProjectId, number_id: NumberId) ->
     """Points a bound number at us once more. A repeat changes nothing."""
     async with in_project(plane.database, project_id) as session:
         row = await repository.get(session, project_id, number_id)
+        if row.carrier == SENDER:
+            return row
     return await _configured(plane, await plane.carrier_of(project_id, row.carrier, row.account), row)
 
 
@@ -121,6 +151,9 @@ async def unbind(plane: Plane, project_id: ProjectId, number_id: NumberId) -> No
     """Takes our addresses off the number, then forgets it. When the carrier fails, it stays bound."""
     async with in_project(plane.database, project_id) as session:
         row = await repository.get(session, project_id, number_id)
+    if row.carrier == SENDER:
+        await forget(plane, project_id, number_id)
+        return
     carrier = await plane.carrier_of(project_id, row.carrier, row.account)
     with carrier_errors():
         await carrier.release_number(row.carrier_sid, urls(plane.config.public_url, row.carrier))

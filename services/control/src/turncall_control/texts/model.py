@@ -6,7 +6,8 @@ from enum import StrEnum
 from sqlalchemy import ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from turncall_control.db.base import Id, Row, Word, created_at
+from turncall_control.carriers.base import Template
+from turncall_control.db.base import Id, Row, StructJson, Word, created_at
 from turncall_proto import ids
 from turncall_proto.ids import NumberId, ProjectId, SessionId, TextId
 
@@ -48,7 +49,8 @@ class TextFailure(StrEnum):
 
 
 class TextRow(Row):
-    """One text: a message of a session, or a part of a long one, on its way to a phone.
+    """One text: a message of a session, or a part of a long one, on its way to a phone. A ``template`` is sent in place
+    of the body.
 
     The intent is stored before the carrier is asked. ``asked_at``: when it was, or was about to be, asked. ``look_at``:
     when to see what became of that.
@@ -73,6 +75,7 @@ class TextRow(Row):
     from_number: Mapped[str]
     to_number: Mapped[str]
     body: Mapped[str]
+    template: Mapped[Template | None] = mapped_column(StructJson(Template))
     state: Mapped[TextState] = mapped_column(Word(TextState), server_default=text("'queued'"))
     failure: Mapped[str] = mapped_column(server_default=text("''"))
     code: Mapped[int | None]

@@ -1,9 +1,12 @@
 """A message that is longer than a carrier takes at once, in parts."""
 
+from collections.abc import Mapping
 from typing import Final
 
 LONGEST: Final = 1600
 """Characters that Twilio takes as one message; it travels in segments that the phone joins (Twilio, 21617)."""
+LONGEST_OF: Final[Mapping[str, int]] = {"twilio": LONGEST, "whatsapp": 4096}
+"""By carrier."""
 _ENDS: Final = ("\n\n", "\n", ". ", "! ", "? ", "; ", ", ", " ")
 """Where a text is best parted, best first."""
 _SHORTEST: Final = LONGEST // 2

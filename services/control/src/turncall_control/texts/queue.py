@@ -5,15 +5,18 @@ committed before the carrier is asked: whoever comes after a crash asks what bec
 """
 
 from datetime import timedelta
-from typing import Final, LiteralString
+from typing import Any, Final, LiteralString
 from uuid import UUID
 
+import msgspec
 from msgspec import Struct
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
+from turncall_control.carriers.base import Template
 from turncall_control.texts.model import TextFailure, TextState
-from turncall_control.texts.parts import parted
+from turncall_control.texts.parts import LONGEST, LONGEST_OF, parted
+from turncall_control.texts.window import HAS_WRITTEN
 from turncall_proto import ids
 from turncall_proto.ids import NumberId, ProjectId, SessionId, TextId
 
@@ -26,7 +29,8 @@ Connection = AsyncConnection[TupleRow]
 
 
 class Letter(Struct, frozen=True, kw_only=True):
-    """A text that somebody is dealing with. ``tries`` counts this one; ``asked_s``: how long ago it was asked for."""
+    """A text that somebody is dealing with. ``tries`` counts this one; ``asked_s``: how long ago it was asked for;
+    ``is_out``: the contact wants none; ``is_shut``: the contact has not written for too long."""
 
     id: UUID
     project_id: UUID
@@ -39,8 +43,10 @@ class Letter(Struct, frozen=True, kw_only=True):
     to_number: str
     body: str
     tries: int
+    template: dict[str, Any] | None
     asked_s: float
     is_out: bool
+    is_shut: bool
 
     @property
     def text_id(self) -> TextId:
@@ -55,8 +61,11 @@ class Letter(Struct, frozen=True, kw_only=True):
 
 _LETTER: Final[LiteralString] = (
     " t.id, t.project_id, t.session_id, t.message_seq, t.number_id, t.provider, t.account, t.from_number, t.to_number,"
-    " t.body, t.tries, coalesce(extract(epoch from now() - t.asked_at), 0)::float as asked_s,"
-    " exists (select from opt_outs o where o.number_id = t.number_id and o.contact = t.to_number) as is_out"
+    " t.body, t.template, t.tries, coalesce(extract(epoch from now() - t.asked_at), 0)::float as asked_s,"
+    " exists (select from opt_outs o where o.number_id = t.number_id and o.contact = t.to_number) as is_out,"
+    " t.provider = 'whatsapp' and t.template is null and not "
+    + HAS_WRITTEN.format(number="t.number_id", project="t.project_id", contact="t.to_number")
+    + " as is_shut"
 )
 
 
@@ -70,6 +79,7 @@ async def post(
     text: str,
     *,
     installation: str,
+    template: Template | None = None,
 ) -> None:
     """Has a message of a session sent from a bound number, in the transaction in which it is written.
 
@@ -77,6 +87,9 @@ async def post(
     the message says so.
     """
     session = ids.parsed(ids.SESSION, session_id)
+    cursor = await connection.execute("select carrier from numbers where id = %s", (ids.parsed(ids.NUMBER, number_id),))
+    row = await cursor.fetchone()
+    longest = LONGEST_OF[row[0]] if row else LONGEST
     about = {
         "project": ids.parsed(ids.PROJECT, project_id),
         "session": session,
@@ -84,13 +97,14 @@ async def post(
         "number": ids.parsed(ids.NUMBER, number_id),
         "to": to,
         "installation": installation,
+        "template": None if template is None else msgspec.json.encode(template).decode(),
     }
-    for part in parted(text):
+    for part in (text,) if template is not None else parted(text, longest):
         await connection.execute(
             "insert into texts (id, project_id, session_id, message_seq, number_id, provider, account, from_number,"
-            " to_number, body)"
+            " to_number, body, template)"
             " select %(id)s, n.project_id, %(session)s, %(seq)s, n.id, n.carrier,"
-            " coalesce(nullif(n.account, ''), %(installation)s), n.e164, %(to)s, %(body)s"
+            " coalesce(nullif(n.account, ''), %(installation)s), n.e164, %(to)s, %(body)s, %(template)s::jsonb"
             " from numbers n where n.id = %(number)s and n.project_id = %(project)s",
             {**about, "id": ids.parsed(ids.TEXT, ids.mint(ids.TEXT)), "body": part},
         )

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import msgspec
+
 from turncall_control.carriers.base import (
     Barred,
     CarrierError,
@@ -14,8 +16,10 @@ from turncall_control.carriers.base import (
     NoSuchNumber,
     NotReached,
     OptedOut,
+    Template,
     TextOrder,
     Unavailable,
+    WindowClosed,
 )
 from turncall_control.plane import Plane
 from turncall_control.texts import optouts, queue
@@ -78,8 +82,8 @@ class Sender:
             log.error("text.broke", exc_info=error)
 
     async def _ask(self, letter: Letter) -> None:
-        if letter.is_out:
-            await self._fail(letter, TextFailure.OPTED_OUT)
+        if letter.is_out or letter.is_shut:
+            await self._fail(letter, TextFailure.OPTED_OUT if letter.is_out else TextFailure.WINDOW_CLOSED)
             return
         try:
             messenger = await _messenger(self._plane, letter)
@@ -100,6 +104,8 @@ class Sender:
             to_number=letter.to_number,
             body=letter.body,
             status_url=f"{url}#{STATUS_RETRIES}",
+            reference=letter.text_id,
+            template=None if letter.template is None else msgspec.convert(letter.template, Template),
         )
 
     async def _refused(self, letter: Letter, error: CarrierError) -> None:
@@ -131,6 +137,8 @@ def failure_of(error: CarrierError) -> TextFailure:
     match error:
         case OptedOut():
             return TextFailure.OPTED_OUT
+        case WindowClosed():
+            return TextFailure.WINDOW_CLOSED
         case NoSuchNumber():
             return TextFailure.INVALID_NUMBER
         case Barred():
@@ -159,7 +167,9 @@ async def find_lost(plane: Plane) -> None:
 async def _search(plane: Plane, messenger: Messenger, letter: Letter) -> None:
     since = datetime.now(UTC) - timedelta(seconds=letter.asked_s + CLOCKS_APART_S)
     listed = await messenger.sent_texts(letter.from_number, letter.to_number, since)
-    ours = [sent.provider_message_id for sent in listed if sent.body == letter.body]
+    # Without a list nobody knows whether the carrier took it: it is not asked for again.
+    most_tries = 1 if listed is None else MOST_TRIES_WHEN_LOST
+    ours = [sent.provider_message_id for sent in listed or () if sent.body == letter.body]
     async with plane.database.pool.connection() as connection, connection.transaction():
         cursor = await connection.execute(
             "select provider_message_id from texts where provider_message_id = any(%s)", (ours,)
@@ -170,7 +180,7 @@ async def _search(plane: Plane, messenger: Messenger, letter: Letter) -> None:
             # The oldest: nothing else was asked for between these numbers since.
             log.warning("text.found", text_id=letter.text_id)
             await queue.learn(connection, letter, free[-1])
-        elif letter.asked_s >= LOST_AFTER_S and letter.tries < MOST_TRIES_WHEN_LOST:
+        elif letter.asked_s >= LOST_AFTER_S and letter.tries < most_tries:
             log.warning("text.never_taken", text_id=letter.text_id)
             await queue.put_off(connection, letter, 0.0)
         elif letter.asked_s >= LOST_AFTER_S:
@@ -179,4 +189,4 @@ async def _search(plane: Plane, messenger: Messenger, letter: Letter) -> None:
 
 
 async def _messenger(plane: Plane, letter: Letter) -> Messenger | None:
-    return await plane.accounts.holding(letter.project, letter.provider, letter.account)
+    return await plane.accounts.messenger(letter.project, letter.provider, letter.account)

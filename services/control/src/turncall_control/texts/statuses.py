@@ -7,6 +7,7 @@ from turncall_control.carriers.accounts import Proof
 from turncall_control.plane import Plane
 from turncall_control.texts import optouts, queue
 from turncall_control.texts.model import TextFailure, TextState
+from turncall_control.wallet import TWILIO
 from turncall_proto import ids
 from turncall_proto.ids import ProjectId, TextId
 
@@ -38,30 +39,44 @@ _FAILURES: Final[Mapping[int, TextFailure]] = {
     30022: TextFailure.CARRIER_LIMIT,
     30032: TextFailure.NOT_ALLOWED,
     30034: TextFailure.NOT_ALLOWED,
+    130429: TextFailure.CARRIER_LIMIT,
+    130472: TextFailure.BLOCKED,
+    131026: TextFailure.INVALID_NUMBER,
+    131031: TextFailure.NOT_ALLOWED,
+    131047: TextFailure.WINDOW_CLOSED,
+    131048: TextFailure.CARRIER_LIMIT,
+    131049: TextFailure.BLOCKED,
+    131050: TextFailure.OPTED_OUT,
+    131056: TextFailure.CARRIER_LIMIT,
 }
-"""Twilio's error codes of messages that were not delivered."""
+"""Twilio's and WhatsApp's error codes of messages that were not delivered."""
 
 
 async def take(
-    plane: Plane, proof: Proof, text_id: TextId, provider_message_id: str, status: str, code: int | None
+    plane: Plane, proof: Proof, text_id: TextId | None, provider_message_id: str, status: str, code: int | None
 ) -> bool:
-    """Whether the statement is news of a text of ours. Raises what the database raises: it is to be said again."""
+    """Whether the statement is news of a text of ours, known by our id or, without it, by the carrier's.
+
+    Raises what the database raises: it is to be said again.
+    """
     state = _STATES.get(status)
     if state is None or not provider_message_id:
         return False
-    text = ids.parsed(ids.TEXT, text_id)
+    ours = None if text_id is None else ids.parsed(ids.TEXT, text_id)
     async with plane.database.pool.connection() as connection, connection.transaction():
         cursor = await connection.execute(
-            "select project_id, account, number_id, to_number from texts where id = %s for update", (text,)
+            "select id, project_id, provider, account, number_id, to_number from texts"
+            " where id = %s or (%s::uuid is null and provider_message_id = %s) limit 1 for update",
+            (ours, ours, provider_message_id),
         )
         row = await cursor.fetchone()
         if row is None:
             return False
-        project, account, number, to_number = row
+        text, project, provider, account, number, to_number = row
         if not proof.covers(ProjectId(ids.written(ids.PROJECT, project)), account):
             return False
         failure = _FAILURES.get(code or 0, TextFailure.UNKNOWN) if state is TextState.FAILED else None
-        if failure is TextFailure.OPTED_OUT:
+        if failure is TextFailure.OPTED_OUT and provider == TWILIO:
             await optouts.put_out(connection, project, number, to_number)
         return await queue.move(
             connection, text, state, provider_message_id=provider_message_id, failure=failure, code=code

@@ -1,12 +1,13 @@
-"""Which event comes on which channel, and in which state of a call: what users are promised, as data and as a table."""
+"""Which event comes on which channel, and in which state of a call or session: what users are promised, as data."""
 
 from collections.abc import Mapping
 from inspect import getdoc
-from typing import Final
+from typing import Final, get_args
 
 from msgspec import Struct
 
-from turncall_proto.call import FINAL, CallState, Channel
+from turncall_control.webhooks.sessions import CREATED, EXPIRED, RECEIVED, SENT, SESSION_EVENTS
+from turncall_proto.call import FINAL, CallState, Channel, TextChannel
 from turncall_proto.events import PUBLIC_TAGS, Event
 
 _OVER: Final = tuple(state for state in CallState if state in FINAL)
@@ -47,6 +48,35 @@ OCCURRENCES: Final[Mapping[str, Occurrence]] = {
     "analysis.completed": Occurrence(states=_OVER),
 }
 """Every public fact of a call. An event that is missing here fails a test."""
+
+
+class Written(Struct, frozen=True, kw_only=True):
+    """``states``: where the session stands. ``channels``: on which, as the event's data names them."""
+
+    states: tuple[str, ...] = ("active",)
+    channels: tuple[TextChannel, ...] = get_args(TextChannel)
+
+
+SESSION_OCCURRENCES: Final[Mapping[str, Written]] = {
+    CREATED: Written(),
+    RECEIVED: Written(),
+    SENT: Written(states=("active", "ended")),
+    EXPIRED: Written(states=("expired",)),
+}
+"""Every event of a session. An agent may end one with its last words."""
+
+
+def sessions_table() -> str:
+    """The README's table of sessions' events, on every channel of text."""
+    rows = [
+        f"| `{tag}` | {SESSION_EVENTS[tag]} | {', '.join(found.channels)} | {_states(found)} |"
+        for tag, found in SESSION_OCCURRENCES.items()
+    ]
+    return "\n".join(["| Event | What it says | Channels | State of the session |", "|---|---|---|---|", *rows])
+
+
+def _states(found: Written) -> str:
+    return ", ".join(f"`{state}`" for state in found.states)
 
 
 def table() -> str:
