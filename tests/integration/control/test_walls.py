@@ -262,6 +262,8 @@ async def test_object_of_another_project_looks_missing(behind, objects, a_config
         url = path
         for name, prefix in parameters(handler.opt["finds"]):
             url = url.replace(f"{{{name}}}", f"{prefix}_{digits}" if digits else objects[prefix])
+        if handler.handler_name == "compare_test_runs":
+            url += f"?before={f'{ids.RUN}_{digits}' if digits else objects[ids.RUN]}"
         answers.append(await intruder.refused(404, method, url, body) | {"request_id": ""})
     assert answers[0] == answers[1]
 

@@ -24,7 +24,7 @@ from turncall_testkit.vendors.serving import Stalls, serving
 NUMBER, SECOND = "+15550100009", "+15550100010"
 ACCOUNT = Account(sid="AC" + "a" * 32, auth_token="turncall-test-token", numbers=(NUMBER, SECOND))
 SENDS = "/Messages.json"
-PATIENCE_S = 30
+PATIENCE_S = 60
 
 House = tuple[Any, Carrier, Pen]
 

@@ -17,7 +17,7 @@ pytestmark = BOTH
 def verdicts(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """What the model says at each pause; the real one lives in a thread, which virtual time does not wait for."""
     said: list[bool] = []
-    monkeypatch.setattr(smart, "warm", lambda: None)
+    monkeypatch.setattr(smart, "warm", lambda *_: None)
     return said
 
 
@@ -26,7 +26,7 @@ def judged(monkeypatch: pytest.MonkeyPatch, verdicts: list[bool]) -> list[bytes]
     """What the model was asked about."""
     asked: list[bytes] = []
 
-    async def is_done(pcm: bytes) -> bool:
+    async def is_done(pcm: bytes, rate_hz: int) -> bool:
         asked.append(pcm)
         await asyncio.sleep(0.1)
         return verdicts.pop(0)
