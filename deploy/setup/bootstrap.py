@@ -14,7 +14,7 @@ WANTED = (3, 12)
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SYSTEM_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 TOOLS = os.path.join(ROOT, ".tools")
-TOO_LARGE = ("whisper", "piper")  # extras with hundreds of megabytes, of use only with a model besides
+TOO_LARGE = ("whisper", "piper", "kokoro")  # extras with hundreds of megabytes, of use only with a model besides
 
 
 def fail(what, remedy):

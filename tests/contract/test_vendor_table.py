@@ -21,6 +21,7 @@ def test_every_vendor_has_its_row() -> None:
     rows = {tuple(line.split(" | ")[:2]) for line in table(registry.vendors_schema()).splitlines()[2:]}
     here = {
         ("whisper", "stt"),
+        ("kokoro", "tts"),
         ("piper", "tts"),
         *(("local", kind) for kind in ("stt", "llm", "tts", "speech", "embed")),
     }

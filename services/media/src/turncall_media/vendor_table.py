@@ -4,7 +4,7 @@ what the tests run it against."""
 from typing import Any
 
 HEAD = "| Vendor | Kind | Key | Sample rates (Hz) | Tells | Options | Run against |\n|---|---|---|---|---|---|---|\n"
-WANT_A_MODEL = ("piper", "whisper")
+WANT_A_MODEL = ("kokoro", "piper", "whisper")
 """Vendors that do nothing without a model of hundreds of megabytes, which no test downloads."""
 
 

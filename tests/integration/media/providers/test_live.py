@@ -23,6 +23,7 @@ from pipecat.frames.frames import (
 from pipecat.processors.aggregators.llm_context import LLMContext
 
 from turncall_media import registry
+from turncall_media.exchange import AnswerFrame, CallerWordsFrame, SaidFrame, SayFrame
 from turncall_media.vendor_table import WANT_A_MODEL
 from turncall_testkit.audio import level_dbfs
 
@@ -41,15 +42,18 @@ def key_of(vendor: str) -> str:
     return key
 
 
+def caller_asks() -> list[InputAudioRawFrame]:
+    """The demonstration's caller, who asks for the opening hours."""
+    with wave.open(str(files("turncall.demo").joinpath("caller", "hours.wav"))) as recording:
+        audio = bytes(3200) + recording.readframes(recording.getnframes()) + bytes(3200)
+    return [InputAudioRawFrame(audio[start : start + 320], RATE_HZ, 1) for start in range(0, len(audio), 320)]
+
+
 @pytest.mark.parametrize("vendor", HOSTED["stt"])
 async def test_live_vendor_understands_a_caller(bench: Callable[..., Any], vendor: str) -> None:
     """Recorded speech over a phone's bandwidth: the word that matters is in the transcript."""
-    with wave.open(str(files("turncall.demo").joinpath("caller", "hours.wav"))) as recording:
-        speech = recording.readframes(recording.getnframes())
-    audio = bytes(3200) + speech + bytes(3200)
-    frames = [InputAudioRawFrame(audio[start : start + 320], RATE_HZ, 1) for start in range(0, len(audio), 320)]
     async with bench("stt", vendor, {}, secret=key_of(vendor)).running() as running:
-        await running.send(VADUserStartedSpeakingFrame(start_secs=0.2), *frames)
+        await running.send(VADUserStartedSpeakingFrame(start_secs=0.2), *caller_asks())
         await running.send(VADUserStoppedSpeakingFrame(stop_secs=0.2))
         await running.first(TranscriptionFrame, within_s=15)
         assert "hours" in " ".join(frame.text for frame in running.got(TranscriptionFrame)).lower()
@@ -74,3 +78,24 @@ async def test_live_vendor_speaks(bench: Callable[..., Any], vendor: str) -> Non
         pcm = b"".join(frame.audio for frame in running.got(TTSAudioRawFrame))
         assert 2 < len(pcm) / 2 / RATE_HZ < 6
         assert level_dbfs(pcm) > -40
+
+
+@pytest.mark.parametrize("vendor", HOSTED["speech"])
+async def test_live_vendor_holds_a_conversation(bench: Callable[..., Any], vendor: str) -> None:
+    """It says what it is told to, hears a caller, answers, and writes down what was said."""
+    prompt: Any = {"role": "system", "content": "You sell tea. You are open from nine to five. Answer in one sentence."}
+    conversation = LLMContext(messages=[prompt])
+    line = bench("speech", vendor, {}, secret=key_of(vendor), conversation=conversation)
+    async with line.running() as running:
+        await running.send(SayFrame("Good day, this is the tea shop."))
+        await running.first(LLMFullResponseEndFrame, within_s=20)
+        assert "tea shop" in " ".join(frame.text for frame in running.got(SaidFrame)).lower()
+        await running.send(*caller_asks()[:15], VADUserStartedSpeakingFrame(start_secs=0.2), *caller_asks()[15:])
+        conversation.add_message({"role": "user", "content": ""})
+        await running.send(VADUserStoppedSpeakingFrame(stop_secs=0.2), AnswerFrame(1))
+        await running.until(lambda: len(running.got(LLMFullResponseEndFrame)) == 2, within_s=30)
+        await running.until(lambda: any(one.is_final for one in running.got(CallerWordsFrame)), within_s=20)
+        assert "hours" in next(one.text for one in running.got(CallerWordsFrame) if one.is_final).lower()
+        pcm = b"".join(frame.audio for frame in running.got(TTSAudioRawFrame))
+        assert level_dbfs(pcm) > -40
+        assert running.errors == []

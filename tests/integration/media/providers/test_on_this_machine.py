@@ -1,5 +1,6 @@
-"""Whisper and Piper: what is told without their packages or models, and, where somebody has put both there, that they
-hear and speak: TURNCALL_TEST_MODELS_DIR names a folder with whisper/small and piper/en_US-lessac-medium."""
+"""Whisper, Piper and Kokoro: what is told without their packages or models, and, where somebody has put both there,
+that they hear and speak: TURNCALL_TEST_MODELS_DIR names a folder with whisper/small, piper/en_US-lessac-medium, kokoro.
+"""
 
 import os
 import wave
@@ -23,9 +24,10 @@ from pipecat.frames.frames import (
 
 from turncall_media import registry
 from turncall_media.errors import VendorUnusable
+from turncall_media.providers.kokoro import tts
 from turncall_testkit.audio import level_dbfs
 
-PACKAGES = [("stt", "whisper", "faster_whisper"), ("tts", "piper", "piper")]
+PACKAGES = [("stt", "whisper", "faster_whisper"), ("tts", "piper", "piper"), ("tts", "kokoro", "kokoro_onnx")]
 MODELS = os.environ.get("TURNCALL_TEST_MODELS_DIR", "")
 
 
@@ -35,6 +37,9 @@ def modelled(folder: Path) -> str:
     (folder / "piper").mkdir()
     (folder / "piper" / "en_US-lessac-medium.onnx").write_bytes(b"no model")
     (folder / "piper" / "en_US-lessac-medium.onnx.json").write_text('{"audio": {"sample_rate": 22050}}')
+    (folder / "kokoro").mkdir()
+    for name in ("kokoro-v1.0.onnx", "voices-v1.0.bin"):
+        (folder / "kokoro" / name).write_bytes(b"no model")
     return str(folder)
 
 
@@ -56,11 +61,20 @@ def test_what_is_missing_is_told(
 
 def test_options_lead_to_no_other_folder() -> None:
     """Who writes an agent names a model, not a path."""
-    for kind, vendor, name in (("stt", "whisper", "model"), ("tts", "piper", "voice")):
+    for kind, vendor, name in (("stt", "whisper", "model"), ("tts", "piper", "voice"), ("tts", "kokoro", "voice")):
         options = registry.load(kind, vendor).Options
-        for path in ("../secrets", "/etc/passwd", "..", "a/b", ""):
+        for path in ("../secrets", "/etc/passwd", "..", "a/b", *([""] if vendor != "kokoro" else [])):
             with pytest.raises(msgspec.ValidationError):
                 msgspec.convert({name: path}, options)
+
+
+@pytest.mark.parametrize(("language", "voice"), [("en-US", "af_heart"), ("en-GB", "bf_emma"), ("pt-BR", "pf_dora")])
+def test_kokoro_speaks_the_agents_language(language: str, voice: str) -> None:
+    """With a voice for it, or not at all; a voice that is named speaks its own."""
+    assert tts._voice(language) == voice
+    assert tts.SPOKEN[voice[0]].startswith(language.split("-", maxsplit=1)[0])
+    with pytest.raises(VendorUnusable, match="not de-DE"):
+        tts._voice("de-DE")
 
 
 def test_a_voice_that_is_described_wrongly_is_told(build: Callable[..., Any], tmp_path: Path) -> None:
@@ -96,11 +110,12 @@ async def test_whisper_understands_a_caller(bench: Callable[..., Any]) -> None:
 
 
 @pytest.mark.skipif(not MODELS, reason="TURNCALL_TEST_MODELS_DIR is not set")
-async def test_piper_speaks(bench: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("vendor", ["piper", "kokoro"])
+async def test_a_voice_speaks(bench: Callable[..., Any], vendor: str) -> None:
     """About as long as a person would take, longer when it is to speak slowly, and loud enough to be heard."""
     lengths_s = []
     for speed in (1.0, 0.5):
-        async with bench("tts", "piper", {"speed": speed}, models_dir=MODELS).running() as running:
+        async with bench("tts", vendor, {"speed": speed}, models_dir=MODELS).running() as running:
             await running.send(TTSSpeakFrame("We are open from Monday to Friday, from nine to five."))
             await running.first(TTSStoppedFrame, within_s=30)
             pcm = b"".join(frame.audio for frame in running.got(TTSAudioRawFrame))

@@ -1,6 +1,6 @@
 """Piper's voices on the worker's own processor: no key, no network."""
 
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
@@ -8,20 +8,11 @@ from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
-from onnxruntime.capi.onnxruntime_pybind11_state import (
-    Fail,
-    InvalidArgument,
-    InvalidGraph,
-    InvalidProtobuf,
-    NoSuchFile,
-    RuntimeException,
-)
-from pipecat.processors.frame_processor import FrameProcessorSetup
-from pipecat.services.settings import TTSSettings
 
 from turncall_media import models
 from turncall_media.errors import VendorUnusable
 from turncall_media.kinds import BuildContext, Capabilities
+from turncall_media.onboard import OnboardTTSService
 from turncall_media.voices import SentenceTTSService
 
 CAPABILITIES = Capabilities(needs_secret=False)
@@ -71,48 +62,23 @@ def _rate_hz(config: Path) -> int:
         raise VendorUnusable(f"{config} describes no Piper voice: {error}") from error
 
 
-class PiperVoiceTTSService(SentenceTTSService):
-    """One voice for all calls of the worker that name it."""
-
-    FAILURES = (
-        Fail,
-        InvalidArgument,
-        InvalidGraph,
-        InvalidProtobuf,
-        NoSuchFile,
-        RuntimeException,
-        KeyError,
-        OSError,
-        RuntimeError,
-        TimeoutError,
-        ValueError,
-    )
+class PiperVoiceTTSService(OnboardTTSService):
+    """A sentence within a sentence at a time."""
 
     def __init__(self, options: Options, path: Path, from_hz: int, context: BuildContext) -> None:
-        timeout_s = options.timeout_ms / 1000
-        settings = TTSSettings(model=options.voice, voice=options.voice, language=None)
-        super().__init__(settings, from_hz=from_hz, rate_hz=context.rate_hz, timeout_s=timeout_s)
-        self._load = partial(_loaded, path)
-        self._timeout_s = timeout_s
+        super().__init__(
+            "piper",
+            options.voice,
+            partial(_loaded, path),
+            from_hz=from_hz,
+            rate_hz=context.rate_hz,
+            timeout_s=options.timeout_ms / 1000,
+        )
         self._length = None if options.speed is None else 1 / options.speed
 
-    async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]  # as Pipecat narrows it
-        """Loads the voice, if no call before did. One that cannot be loaded is final."""
-        await super().setup(setup)
-        try:
-            await models.at_work("piper", self._load, models.LOAD_WITHIN_S)
-        except self.FAILURES as error:
-            why = f"the voice does not load: {error or type(error).__name__}"
-            await self.push_error(why, exception=error, force_treat_as_permanent=True)
-
-    async def _speech(self, text: str) -> AsyncIterator[bytes]:
-        """A sentence within a sentence at a time."""
+    def _pieces(self, model: Any, text: str) -> Iterator[bytes]:
         manner = import_module("piper").SynthesisConfig(length_scale=self._length)
-        pieces = iter(self._load().synthesize(text, syn_config=manner))
-        while True:
-            piece = await models.at_work("piper", partial(next, pieces, None), self._timeout_s)
-            if piece is None:
-                return
+        for piece in model.synthesize(text, syn_config=manner):
             yield piece.audio_int16_bytes
 
 

@@ -1,0 +1,1 @@
+"""Kokoro: voices that run on this machine."""
