@@ -143,7 +143,7 @@ class Desk:
 
     async def subscribed(self) -> UUID:
         """A subscription to everything, whose deliveries are looked at in the database."""
-        made = await self.http.post("/v1/webhooks", json={"url": "http://127.0.0.1:9/hooks"}, headers=self.bearer)
+        made = await self.http.post("/v1/webhooks", json={"url": "http://127.0.0.1:65000/hooks"}, headers=self.bearer)
         assert made.status_code == 201, made.text
         return ids.parsed(ids.WEBHOOK, made.json()["webhook"]["id"])
 

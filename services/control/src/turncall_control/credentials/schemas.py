@@ -86,7 +86,12 @@ class WhatsAppSenderNew(
     """A number of the project's WhatsApp business account. Its app's webhooks go to
     `/webhooks/whatsapp/{project_id}` of this installation, for the field `messages`."""
 
-    phone_number_id: Annotated[str, Meta(pattern=r"^[0-9]{4,32}$(?!\n)", description="The id, not the number itself.")]
+    phone_number_id: Annotated[
+        str,
+        Meta(
+            pattern=r"^[0-9]{4,32}$(?!\n)", description="The id, not the number itself.", examples=["106540352242922"]
+        ),
+    ]
     access_token: SecretText
     app_secret: Annotated[SecretText, Meta(description="Signs the app's webhooks.")]
     secondary_app_secret: Annotated[
