@@ -69,9 +69,13 @@ def _heading(above: list[tuple[int, str]]) -> str:
 
 
 def _joined(pieces: list[_Piece], cutting: Cutting) -> Iterator[tuple[str, int | None]]:
-    """Neighbouring pieces as passages; each begins with the end of the one before."""
+    """Neighbouring pieces as passages; each begins with the end of the one before. A page begins a new one, so that
+    what is cited stands on the page that is named."""
     text, page = "", None
     for piece in pieces:
+        if text and piece.page != page:
+            yield text, page
+            text = ""
         if text and len(text) + 1 + len(piece.text) > cutting.passage_characters:
             yield text, page
             kept = _tail(text, min(cutting.overlap_characters, cutting.passage_characters - len(piece.text) - 1))

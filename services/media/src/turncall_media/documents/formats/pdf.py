@@ -72,7 +72,8 @@ def _page(lines: Sequence[str], number: int, titles: dict[str, int]) -> Iterator
 
 
 def without_running_lines(pages: Sequence[Sequence[str]]) -> list[list[str]]:
-    """The pages without lines that stand at the edge of more than half of them, numbers aside; of four at least."""
+    """The pages without lines that stand at the edge of more than half of them, numbers aside; of four at least. A page
+    that is nothing but edges is text."""
     if len(pages) < 4:
         return [list(page) for page in pages]
     counts = Counter(line for page in pages for line in {_bare(edge) for edge in _edges(page)})
@@ -88,7 +89,8 @@ def _edges(page: Sequence[str]) -> list[str]:
 
 
 def _is_edge(place: int, lines: int) -> bool:
-    return place < RUNNING_LINES or place >= lines - RUNNING_LINES
+    is_outside = place < RUNNING_LINES or place >= lines - RUNNING_LINES
+    return is_outside and lines > 2 * RUNNING_LINES
 
 
 def _bare(line: str) -> str:
