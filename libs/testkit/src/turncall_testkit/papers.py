@@ -19,7 +19,7 @@ def pdf(pages: Sequence[str], titles: Sequence[tuple[str, int]] = ()) -> bytes:
 
 def swelling_pdf(unpacked_bytes: int) -> bytes:
     """A small PDF whose one page unpacks to very much."""
-    packer = zlib.compressobj(9)
+    packer = zlib.compressobj(1)
     piece = b" " * 1_000_000
     body = b"".join(packer.compress(piece) for _ in range(unpacked_bytes // len(piece))) + packer.flush()
     return _pdf([body], ())
@@ -28,7 +28,7 @@ def swelling_pdf(unpacked_bytes: int) -> bytes:
 def swelling_docx(unpacked_bytes: int) -> bytes:
     """A small archive that calls itself a Word document and unpacks to very much."""
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.writestr("[Content_Types].xml", WORD_TYPES)
         with archive.open("word/document.xml", "w") as part:
             for _ in range(unpacked_bytes // 1_000_000):
