@@ -37,7 +37,7 @@ scenarios:
     caller:
       kind: script
       steps:
-        - {step: say, text: When do you open?}
+        - {step: say, text: "When do you open?"}
     expects:
       - {expect: said, any_of: [from nine to five]}
       - {expect: not_said, none_of: [sorry]}
@@ -131,7 +131,7 @@ async def test_a_run_outlives_its_worker_and_ends_once(house: House, agent: Agen
     """The only worker is killed in the middle of the conversations; another has them anew, and each counts once."""
     slow = await made(house, later(agent, delay_ms=1500), "Slow")
     suite = await house.api.put_test_suite(msgspec.convert(yaml.safe_load(SUITE), dict) | {"name": "Killed"})
-    hook = await house.api.create_webhook("http://127.0.0.1:9/", event_types=["test_run.completed"])
+    hook = await house.api.create_webhook("http://127.0.0.1:65000/", event_types=["test_run.completed"])
     run = await house.api.run_tests(suite.id, agent_id=slow.id)
     async with asyncio.timeout(60):
         while [trial.state async for trial in all_trials(house.api, run.id)] != ["talking"] * 2:  # noqa: ASYNC110
