@@ -22,7 +22,7 @@ UNSAYABLE = {
     "^create_session$": "an agent of the project that is published",
     "^create_message$": "a number and an agent of the project",
     "^connect_browser$": "an offer with sound",
-    "^get_(usage|variants)$": "a span of a year at most that begins before it ends",
+    "^get_(experiment|usage|variants)$": "a span of a year at most that begins before it ends, a variant that was met",
     "^put_test_suite$": "a scenario can fail, phrases hold words, names are distinct, options are their vendor's own",
     "^create_test_run$": "a version of the project, scenarios of the suite",
     "^put_credential$": "a vendor that takes a key",

@@ -84,6 +84,21 @@ async def unpublished(desk: Any) -> AsyncIterator[None]:
     )
 
 
+async def judged(desk: Any, calls: list[str], verdicts: list[bool]) -> None:
+    """What analyses found: one verdict for each call, or several for one call, the last of which counts."""
+    whole = calls * len(verdicts) if len(calls) == 1 else calls
+    for number, (call_id, is_success) in enumerate(zip(whole, verdicts, strict=True), 9000):
+        await desk.execute(
+            "insert into call_events (call_id, epoch, seq, project_id, call_seq, type, at, payload)"
+            " select id, 0, %s, project_id, %s, 'analysis.completed', now(),"
+            " jsonb_build_object('findings', jsonb_build_object('is_success', %s::boolean)) from calls where id = %s",
+            number,
+            number,
+            is_success,
+            ids.parsed(ids.CALL, call_id),
+        )
+
+
 async def test_weighted_callers_are_stamped_with_their_variant(
     desk: Any, worker: Any, settle: Any, other_agent: AgentId
 ) -> None:
@@ -130,6 +145,19 @@ async def test_weighted_callers_are_stamped_with_their_variant(
     assert (newest["calls"], newest["answered"], newest["ended"]) == (1, 1, {"customer_ended_call": 1})
     assert newest["mean_duration_ms"] >= 0
     assert told[0]["mean_duration_ms"] is None
+    await judged(desk, seen["brisk"], [True] * len(seen["brisk"]))
+    await judged(desk, seen["warm"][:1], [False, True, False])  # read anew, and then once more
+    found = (await desk.get(f"/v1/numbers/{desk.number_id}/experiment", params={"baseline": "warm"})).json()
+    brisk, warm = found["variants"]
+    assert (brisk["variant"], brisk["calls"], brisk["share"]["rate"]) == ("brisk", len(seen["brisk"]), 1.0)
+    assert (warm["share"]["count"], warm["share"]["of"], warm["calls"]) == (0, 1, len(seen["warm"]))
+    assert (brisk["above"]["rate"], warm["above"]) == (1.0, None)
+    answered = (
+        await desk.get(f"/v1/numbers/{desk.number_id}/experiment", params={"outcome": "ended_by_agent"})
+    ).json()["variants"]
+    assert [(one["share"]["count"], one["share"]["of"]) for one in answered] == [(0, 1), (0, 0)]
+    refused = await desk.get(f"/v1/numbers/{desk.number_id}/experiment", params={"baseline": "cold"})
+    assert refused.status_code == 422
     for variant, calls in seen.items():
         query = {"variant": variant, "number_id": desk.number_id}
         assert {item["id"] for item in (await desk.get("/v1/calls", params=query)).json()["items"]} == set(calls)

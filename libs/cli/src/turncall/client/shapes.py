@@ -456,6 +456,44 @@ class VariantReport(Struct, frozen=True, kw_only=True):
     items: tuple[VariantOutcome, ...]
 
 
+class Share(Struct, frozen=True, kw_only=True):
+    """How many of how many, with the interval of the true share."""
+
+    count: int
+    of: int
+    rate: float | None
+    low: float
+    high: float
+
+
+class Difference(Struct, frozen=True, kw_only=True):
+    """By how much a share is above another, with the interval of that."""
+
+    rate: float
+    low: float
+    high: float
+    is_clear: bool
+
+
+class VariantShare(Struct, frozen=True, kw_only=True):
+    """One variant of an experiment."""
+
+    variant: str
+    calls: int
+    share: Share
+    above: Difference | None
+
+
+class Experiment(Struct, frozen=True, kw_only=True):
+    """The variants of a weighted routing side by side."""
+
+    since: datetime
+    until: datetime
+    outcome: str
+    baseline: str | None
+    variants: tuple[VariantShare, ...]
+
+
 class Decision(Struct, frozen=True, kw_only=True):
     """How it was decided who answers a call, where the number does not simply name one agent."""
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from turncall.client.shapes import AgentView, Changes, Page, VariantReport, VersionView
+from turncall.client.shapes import AgentView, Changes, Experiment, Page, VariantReport, VersionView
 from turncall.client.transport import Transport
 from turncall_proto.ids import AgentId, NumberId, VersionId
 
@@ -56,3 +56,8 @@ class Versions(Transport):
         """How the variants of a number's weighted routing do; the last 30 days unless told otherwise."""
         span = {name: moment.isoformat() for name, moment in (("since", since), ("until", until)) if moment}
         return await self.request("GET", f"/v1/numbers/{number_id}/variants", VariantReport, query=span)
+
+    async def experiment(self, number_id: NumberId, *, outcome: str = "success", **query: str | None) -> Experiment:
+        """The variants of a number side by side by one outcome; ``query`` may be ``baseline``, ``since``, ``until``."""
+        path = f"/v1/numbers/{number_id}/experiment"
+        return await self.request("GET", path, Experiment, query={"outcome": outcome, **query})

@@ -15,6 +15,7 @@ from turncall_control.calls import repository as calls
 from turncall_control.plane import Plane, Slice
 from turncall_control.prices import Prices, cost_micros, total_micros
 from turncall_control.usage import repository
+from turncall_control.usage.experiments import get_experiment
 from turncall_control.usage.repository import By, Sum
 from turncall_control.usage.schemas import CallUsage, UsageRow, UsageSummary, VendorUsage
 from turncall_control.usage.span import span
@@ -79,4 +80,4 @@ def _priced(prices: Prices, sums: Iterable[Sum]) -> tuple[VendorUsage, ...]:
     return tuple(view(part) for part in sums)
 
 
-USAGE: Final = Slice(name="usage", routes=(get_call_usage, get_usage, get_variants))
+USAGE: Final = Slice(name="usage", routes=(get_call_usage, get_usage, get_variants, get_experiment))
