@@ -34,6 +34,7 @@ HARMLESS = {
     "search_knowledge_base": _READS,
     "open_session": _READS,
     "validate_agent": _READS,
+    "draft_scenario": _READS,
     "verify_credential": _READS,
     "make_recording_link": _READS,
     "create_key": _SECRET,

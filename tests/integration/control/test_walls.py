@@ -91,6 +91,7 @@ def bodies(a_config, agent_id):
         "rotate_signing_secret": {},
         "put_test_suite": a_suite(),
         "create_test_run": {"agent_id": agent_id},
+        "draft_scenario": {"name": "Again"},
     }
 
 

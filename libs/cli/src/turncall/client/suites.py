@@ -6,7 +6,8 @@ from typing import Any
 from turncall.client.shapes import Page
 from turncall.client.suite_shapes import Comparison, RunSummary, RunView, SuiteSummary, SuiteView, TrialView
 from turncall.client.transport import Transport
-from turncall_proto.ids import AgentId, RunId, SuiteId, VersionId
+from turncall_proto.ids import AgentId, CallId, RunId, SuiteId, VersionId
+from turncall_proto.scenario import Scenario
 
 
 class Suites(Transport):
@@ -43,6 +44,10 @@ class Suites(Transport):
         body: dict[str, Any] = {"scenarios": list(scenarios), "repeats": repeats, "at_once": at_once}
         body |= {name: value for name, value in (("agent_id", agent_id), ("version_id", version_id)) if value}
         return await self.request("POST", f"/v1/test-suites/{suite_id}/runs", RunView, body=body, key=key)
+
+    async def draft_scenario(self, call_id: CallId, name: str) -> Scenario:
+        """A scenario made of a call that is over; nothing is stored."""
+        return await self.request("POST", f"/v1/calls/{call_id}/scenario", Scenario, body={"name": name})
 
     async def test_runs(self, *, cursor: str | None = None, **filters: str | None) -> Page[RunSummary]:
         """The project's test runs, newest first; ``filters`` are the API's."""

@@ -6,19 +6,24 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Final
 
+import msgspec
 from litestar import delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.agents.model import VersionRow
 from turncall_control.auth import IN_PROJECT, Caller, Permission, in_path, needs
+from turncall_control.calls import repository as calls
+from turncall_control.calls.model import CallEventRow
+from turncall_control.db.base import owned
 from turncall_control.duty import repeated
 from turncall_control.errors import Conflict, Fault, Invalid
 from turncall_control.http.paging import Page, PageAsked, number_after, paged
 from turncall_control.jobs.lane import Lane
 from turncall_control.plane import Plane, Slice
-from turncall_control.suites import progress, repository, summary
+from turncall_control.suites import drafting, progress, repository, summary
 from turncall_control.suites.jobs import JUDGEMENT_KIND, TRIAL_KIND
 from turncall_control.suites.model import RunRow, RunState, SuiteRow
 from turncall_control.suites.schemas import (
@@ -26,6 +31,7 @@ from turncall_control.suites.schemas import (
     RunNew,
     RunSummary,
     RunView,
+    ScenarioAsked,
     SuiteFile,
     SuiteSummary,
     SuiteView,
@@ -37,8 +43,9 @@ from turncall_control.vendors import catalogue
 from turncall_control.vendors.catalogue import Catalogue
 from turncall_proto import ids
 from turncall_proto.agent import Cascade
-from turncall_proto.ids import AgentId, RunId, SuiteId
-from turncall_proto.scenario import Persona
+from turncall_proto.call import FINAL
+from turncall_proto.ids import AgentId, CallId, RunId, SuiteId
+from turncall_proto.scenario import Persona, Scenario
 
 MOST_TRIALS: Final = 500
 """Of one run."""
@@ -46,6 +53,7 @@ MOST_RUNNING: Final = 10
 """Runs of one project at a time."""
 _SUITE: Final = in_path("suite_id", ids.SUITE)
 _RUN: Final = in_path("run_id", ids.RUN)
+_CALL: Final = in_path("call_id", ids.CALL)
 _READ, _WRITE = Permission.TESTS_READ, Permission.TESTS_WRITE
 
 
@@ -59,6 +67,12 @@ class RunOver(Conflict):
     """The run has ended: there is nothing to cancel."""
 
     name, title = "test-run-over", "The test run is over"
+
+
+class NotTestable(Conflict):
+    """The call is not over, or there is nothing in it that an agent could be held to."""
+
+    name, title = "not-testable", "The call makes no scenario"
 
 
 @put("/v1/test-suites", tags=["tests"], opt=needs(_WRITE, IN_PROJECT))
@@ -189,6 +203,38 @@ def _require_models(spec: SuiteSpec, version: VersionRow) -> None:
         raise Invalid.at("version_id", "Its pipeline has no model that writes")
 
 
+@post(
+    "/v1/calls/{call_id:str}/scenario", status_code=200, tags=["tests"], opt=needs(_WRITE, _CALL, fails=[NotTestable])
+)
+async def draft_scenario(
+    session: NamedDependency[AsyncSession],
+    caller: NamedDependency[Caller],
+    call_id: FromPath[str],
+    data: JSONBody[ScenarioAsked],
+) -> Scenario:
+    """Makes a scenario of a call that is over, and stores nothing: what the caller said, line by line, with the answers
+    that the tools gave, expecting the same uses of tools and the same end by the agent. Look it over before it goes
+    into a suite: it holds what a person said, which deleting the call then does not delete.
+    """
+    call = await calls.get(session, caller.project_id, CallId(call_id))
+    if call.status not in FINAL:
+        raise NotTestable("The call is not over yet")
+    rows = await session.scalars(
+        select(CallEventRow.payload)
+        .where(
+            CallEventRow.call_id == call.id,
+            owned(CallEventRow.project_id, caller.project_id),
+            CallEventRow.type.in_(("transcript.final", "tool.called", "tool.result")),
+        )
+        .order_by(CallEventRow.call_seq)
+    )
+    facts = [msgspec.convert(payload, drafting.Fact) for payload in rows]
+    try:
+        return drafting.drafted(data.name, facts, call.variables, call.ended_reason)
+    except drafting.NothingToTest as error:
+        raise NotTestable(f"Nothing can be made of it: {error}") from error
+
+
 @get("/v1/test-runs", tags=["tests"], opt=needs(_READ, IN_PROJECT))
 async def list_test_runs(
     session: NamedDependency[AsyncSession],
@@ -288,6 +334,7 @@ SUITES: Final = Slice(
         get_test_suite,
         delete_test_suite,
         create_test_run,
+        draft_scenario,
         list_test_runs,
         get_test_run,
         list_test_trials,

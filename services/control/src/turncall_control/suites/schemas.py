@@ -69,6 +69,12 @@ class RunNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     at_once: Annotated[int, Meta(ge=1, le=20, description="Conversations side by side.")] = 4
 
 
+class ScenarioAsked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a scenario that is made of a call is to be called."""
+
+    name: Annotated[Label, Meta(description="Unique in the suite that it is for.")]
+
+
 class ScenarioResult(Struct, frozen=True, kw_only=True):
     """What came of one scenario's conversations."""
 
