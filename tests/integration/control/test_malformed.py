@@ -157,7 +157,7 @@ async def test_malformed_query(control, tenant, problem_of, query):
 async def test_misspelt_parameter_is_refused_by_name(tenant, query):
     """A filter that does not exist is a 422, not a list of everything."""
     problem = await tenant.refused(422, "GET", f"/v1/agents?{query}")
-    assert problem["errors"][0]["message"] == "There is no such parameter"
+    assert problem["errors"][0]["message"].startswith("There is no such parameter")
 
 
 @pytest.mark.parametrize(

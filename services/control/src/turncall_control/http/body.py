@@ -10,6 +10,7 @@ from litestar.datastructures import State
 from litestar.types import Empty
 
 from turncall_control.errors import Fault, Invalid, Malformed, UnsupportedMedia
+from turncall_control.http import wording
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 """Of a JSON body; the longest prompt takes an eighth of it."""
@@ -56,18 +57,22 @@ def decoded[T](body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        raise Invalid(faults=[fault(str(error))]) from error
+        raise Invalid(faults=[fault(str(error), kind=kind)]) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Malformed(f"the body is not JSON: {error}") from error
 
 
-def fault(message: str, root: str = "") -> Fault:
-    """What msgspec says, as a field's path and a sentence: ``Expected `int` - at `$.a.b[0]``` names ``a.b[0]``."""
+def fault(message: str, root: str = "", kind: Any = None) -> Fault:
+    """What msgspec says, as a field's path and a sentence: ``Expected `int` - at `$.a.b[0]``` names ``a.b[0]``.
+
+    With the ``kind`` of the whole the sentence also tells what may stand there.
+    """
     found = _AT.match(message)
     what, path = (found["what"], found["path"] or "") if found else (message, "")
     named = _NAMED.search(what)
     parts = [root, path.removeprefix("."), named["name"] if named else ""]
-    return Fault(field=".".join(part for part in parts if part).replace(".[", "["), message=what)
+    sentence = what if kind is None else wording.helpful(what, path, kind)
+    return Fault(field=".".join(part for part in parts if part).replace(".[", "["), message=sentence)
 
 
 def _refuse_depth(body: bytes) -> None:

@@ -1,7 +1,9 @@
 """What every route owes the guard and the reference: its declaration checked, its inputs and errors written down."""
 
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Final, get_args
+from enum import Enum
+from typing import Any, Final, Literal, get_args, get_origin
 
 from litestar.exceptions import ImproperlyConfiguredException
 from litestar.handlers import HTTPRouteHandler
@@ -40,10 +42,15 @@ class Contract(ReceiveRoutePlugin):
             if handler.opt["audited"] is None:
                 handler.opt["audited"] = handler.http_methods != {"GET"}
             handler.opt["query"] = frozenset(parameter.field_alias for parameter in inputs.expected_query_params)
-            moments = _moments(handler)
+            moments, choices = _moments(handler), _choices(handler)
             handler.opt["moments"] = frozenset(
                 parameter.field_alias for parameter in inputs.expected_query_params if parameter.field_name in moments
             )
+            handler.opt["choices"] = {
+                parameter.field_alias: choices[parameter.field_name]
+                for parameter in inputs.expected_query_params
+                if parameter.field_name in choices
+            }
             handler.security = [_SECURITY.get(permission, {"key": []})]
             described = _errors(permission, finds, has_data="data" in handler.parsed_fn_signature.parameters)
             if handler.opt["form"] is not None:
@@ -59,13 +66,28 @@ class Contract(ReceiveRoutePlugin):
 
 def _moments(handler: HTTPRouteHandler) -> set[str]:
     """The parameters of a handler and of what it depends on that are points in time."""
+    return {name for name, kinds in _kinds(handler) if datetime in kinds}
+
+
+def _choices(handler: HTTPRouteHandler) -> dict[str, tuple[str, ...]]:
+    """The parameters that are one of a few words, with these."""
+    return {name: words for name, kinds in _kinds(handler) if (words := tuple(_words(kinds)))}
+
+
+def _words(kinds: Iterable[Any]) -> Iterator[str]:
+    for kind in kinds:
+        if isinstance(kind, type) and issubclass(kind, Enum):
+            yield from (str(member.value) for member in kind)
+        elif get_origin(kind) is Literal:
+            yield from map(str, get_args(kind))
+
+
+def _kinds(handler: HTTPRouteHandler) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """The parameters of a handler and of what it depends on, each with the types that it may be of."""
     providers = handler.resolve_dependencies().values()
-    return {
-        name
-        for signature in (handler.parsed_fn_signature, *(provider.parsed_fn_signature for provider in providers))
-        for name, definition in signature.parameters.items()
-        if datetime in (definition.annotation, *get_args(definition.annotation))
-    }
+    for signature in (handler.parsed_fn_signature, *(provider.parsed_fn_signature for provider in providers)):
+        for name, definition in signature.parameters.items():
+            yield name, (definition.annotation, *get_args(definition.annotation))
 
 
 def _errors(permission: Permission, finds: Finds, *, has_data: bool) -> dict[int, str]:

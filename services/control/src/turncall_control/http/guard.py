@@ -20,6 +20,7 @@ from turncall_control.http.address import neighbourhood
 from turncall_control.http.attribution import Replayed
 from turncall_control.http.fields import Moment
 from turncall_control.http.observation import told
+from turncall_control.http.wording import no_such, one_of
 from turncall_control.plane import Plane
 from turncall_control.rates import Bucket, Verdict
 from turncall_proto import ids
@@ -36,7 +37,7 @@ async def admit(connection: Connection, handler: BaseRouteHandler) -> None:
     """Lets a request through to its handler, with its `Caller` in the connection's state.
 
     Raises `Unauthorised`, `RateLimited`, `Forbidden`, `NotFound` for an id of the wrong form (it names nothing in any
-    project), and `Invalid` for a query parameter that the route does not have, or that should be a moment and is none.
+    project), and `Invalid` for a query parameter that the route does not have, or that is none of what it may be.
     """
     if "permission" not in handler.opt:
         # Litestar's own answer to OPTIONS, which tells the methods; no route of ours starts without a declaration.
@@ -58,6 +59,7 @@ async def admit(connection: Connection, handler: BaseRouteHandler) -> None:
     check_ids(finds, connection.path_params)
     check_query(handler.opt["query"], connection.query_params)
     check_moments(handler.opt["moments"], connection.query_params)
+    check_choices(handler.opt["choices"], connection.query_params)
     act.database, act.operation, act.has_session = plane.database, handler.handler_name, handler.opt["has_session"]
     act.actor, act.project_id = (PLATFORM, None) if caller is None else (caller.key_id, caller.project_id)
     act.object_id = connection.path_params[finds.parameter] if finds.how == "path" else ""
@@ -154,7 +156,7 @@ def check_query(known: Collection[str], given: Iterable[str]) -> None:
     """Raises `Invalid` for parameters that the route does not have: a misspelt filter must not list everything."""
     unknown = sorted(set(given) - set(known))
     if unknown:
-        raise Invalid(faults=[Fault(field=name, message="There is no such parameter") for name in unknown])
+        raise Invalid(faults=[Fault(field=name, message=no_such("parameter", name, known)) for name in unknown])
 
 
 def check_moments(names: Collection[str], given: MultiMapping[str]) -> None:
@@ -165,6 +167,14 @@ def check_moments(names: Collection[str], given: MultiMapping[str]) -> None:
                 msgspec.convert(text, Moment)
             except msgspec.ValidationError as error:
                 raise Invalid.at(name, "It needs a date, a time and an offset: 2026-01-31T12:00:00Z") from error
+
+
+def check_choices(choices: Mapping[str, Collection[str]], given: MultiMapping[str]) -> None:
+    """Raises `Invalid` for a word that is none of those that the parameter may be, which it names."""
+    for name, words in choices.items():
+        for text in given.getall(name, []):
+            if text not in words:
+                raise Invalid.at(name, one_of(words))
 
 
 def bearer(header: str) -> str:
