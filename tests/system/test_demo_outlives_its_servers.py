@@ -8,9 +8,9 @@ from pathlib import Path
 
 from turncall import procfs
 
-PARTS = ("nats-server", "postgres", "valkey-server", "rclone")
+PARTS = ("nats-server", "postgres", "valkey-server", "rclone", "turncall_media")
 """A word of each one's command line, in the order in which they are killed."""
-LASTS_S = 150.0
+LASTS_S = 200.0
 
 
 def child(demo: int, word: str) -> int:
@@ -23,8 +23,8 @@ def child(demo: int, word: str) -> int:
 
 
 async def test_a_demonstration_whose_servers_are_killed_ends_with_the_complete_record(tmp_path: Path) -> None:
-    """kill -9 of NATS, Postgres, Valkey and S3, each behind another sentence of the agent's: all are started again, and
-    nothing is missing from the record."""
+    """kill -9 of NATS, Postgres, Valkey, S3 and the only media worker, each behind another sentence of the agent's: all
+    are started again, the caller says again what was lost, and nothing is missing from the record."""
     demo = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "turncall", "--folder", str(tmp_path / "demo"), "demo",
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
@@ -46,6 +46,6 @@ async def test_a_demonstration_whose_servers_are_killed_ends_with_the_complete_r
     told = "".join(lines)
     assert code == 0, told
     assert not parts, told
-    for part in ("nats", "postgres", "redis", "s3"):
+    for part in ("nats", "postgres", "redis", "s3", "worker 1"):
         assert f"{part} ended; starting it again" in told
     assert "MISSING" not in told

@@ -183,10 +183,10 @@ class RemoteCall:
         self._client = client
         self.sid = sid
 
-    async def say(self, text: str) -> None:
-        """Say `text` in the carrier's voice; raises CallOver."""
+    async def say(self, what: str | Say) -> None:
+        """Say a text in the carrier's voice, or what a `Say` holds; raises CallOver."""
         with _call_over():
-            await self._client.say(self.sid, Say(text=text))
+            await self._client.say(self.sid, Say(text=what) if isinstance(what, str) else what)
 
     async def press(self, digits: str) -> None:
         """Press keys; raises CallOver."""

@@ -11,10 +11,11 @@ from typing import Final
 from turncall.client import ApiError, TurnCall, Unreachable
 from turncall.client.shapes import CallView, StoredFact
 from turncall.demo.desk import desk_at_work
+from turncall.demo.patient import Patient
 from turncall.demo.provision import Provisioned, provisioned
 from turncall.demo.record import Record, read_record, shortcomings
 from turncall.local import CALLER, State, running
-from turncall_phone.caller import AnyStep, Say, WaitForAgent, WaitForHangUp
+from turncall_phone.caller import Say
 from turncall_phone.client import CarrierClient, RemoteCall
 
 CALL_APPEARS_S: Final = 10.0
@@ -26,14 +27,6 @@ UTTERANCES: Final = ("book", "day", "time", "hours", "goodbye")
 """The caller's recordings in the order of the conversation, in ``caller/``."""
 
 Tell = Callable[[str], None]
-
-
-def callers_script(folder: Path) -> list[AnyStep]:
-    """Listen, answer, listen, answer, until the receptionist hangs up; ``folder`` holds the recordings."""
-    steps: list[AnyStep] = []
-    for name in UTTERANCES:
-        steps += [WaitForAgent(), Say(wav=str(folder / f"{name}.wav"))]
-    return [*steps, WaitForHangUp()]
 
 
 async def demonstrate(folder: Path, tell: Tell) -> int:
@@ -54,11 +47,16 @@ async def demonstrate(folder: Path, tell: Tell) -> int:
 async def _call(api: TurnCall, state: State, made: Provisioned, tell: Tell) -> Record:
     with as_file(files("turncall.demo").joinpath("caller")) as recordings:
         async with CarrierClient(state.phone_url) as carrier:
-            remote = await carrier.dial(to=made.number.e164, from_=CALLER, script=callers_script(recordings))
+            remote = await carrier.dial(to=made.number.e164, from_=CALLER)
+            patient = Patient(lambda name: remote.say(Say(wav=str(recordings / f"{name}.wav"))))
             call = await appeared(api, remote)
-            async with asyncio.timeout(CALL_LASTS_S):
-                await show_conversation(api, call, tell)
+            async with asyncio.timeout(CALL_LASTS_S), patient.listening():
+                await show_conversation(api, call, tell, patient.hear)
     return await patiently(lambda: read_record(api, call.id))
+
+
+async def ignored(_: StoredFact) -> None:
+    """Whoever only listens in."""
 
 
 async def appeared(api: TurnCall, remote: RemoteCall) -> CallView:
@@ -71,8 +69,10 @@ async def appeared(api: TurnCall, remote: RemoteCall) -> CallView:
             await asyncio.sleep(0.05)
 
 
-async def show_conversation(api: TurnCall, call: CallView, tell: Tell) -> None:
-    """Tells what is said as it is said, with the wait before each reply, until the call has ended.
+async def show_conversation(
+    api: TurnCall, call: CallView, tell: Tell, hear: Callable[[StoredFact], Awaitable[None]] = ignored
+) -> None:
+    """Tells what is said as it is said, with the wait before each reply, until the call has ended; ``hear`` answers.
 
     A feed that breaks off, because a server is away, is gone on with behind the last fact.
     """
@@ -85,6 +85,7 @@ async def show_conversation(api: TurnCall, call: CallView, tell: Tell) -> None:
             line = described(fact)
             if line:
                 tell(f"{_clock(fact.at, call.created_at)}  {line}")
+            await hear(fact)
 
     while not is_over:
         await patiently(follow)

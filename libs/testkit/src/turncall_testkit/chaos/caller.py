@@ -8,10 +8,11 @@ sentences that were begun; what it hears, and for how long it hears nothing, is 
 import asyncio
 from functools import cache
 from importlib.resources import files
-from typing import Final, Literal
+from typing import Final
 
 from msgspec import Struct
 
+from turncall.demo.patient import MISHEARD, QUESTIONS, REPEAT, Recording
 from turncall_phone.calls import Call
 from turncall_phone.line import LineClosed
 from turncall_phone.mulaw import Samples
@@ -33,18 +34,6 @@ MOST_NUDGES: Final = 3
 HEARD_MS: Final = 60
 KNOWN_WITHIN_S: Final = 1.5
 """The worker writes a sentence down when the carrier confirms a little of it."""
-
-Recording = Literal["book", "day", "time", "hours", "goodbye"]
-REPEAT: Final = "could you say that again"
-MISHEARD: Final = "did not understand"
-QUESTIONS: Final[tuple[tuple[str, Recording], ...]] = (
-    ("how can i help you", "book"),
-    ("like to book an appointment", "book"),
-    ("which day w", "day"),
-    ("at what time", "time"),
-    ("is there anything else", "hours"),
-)
-"""What is asked, by a part of the sentence, in the order of the conversation, and what answers it."""
 
 
 class Told(Struct, frozen=True, kw_only=True):
