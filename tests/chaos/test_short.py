@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from turncall_testkit.chaos import dossier
+from turncall_testkit.chaos import dialling, dossier
 from turncall_testkit.chaos.checker import examine
 from turncall_testkit.chaos.drill import Drill
 from turncall_testkit.chaos.scenario import Scenario, misses, play
@@ -35,3 +35,10 @@ async def test_calls_reach_their_end_and_nothing_is_lost(town: Scene, scenario: 
     dossier.write(history, tmp_path)
     assert len(history.calls) >= CALLS
     assert misses(scenario, history, examine(history), timed=False) == [], f"seed {SEED}; the calls are in {tmp_path}"
+
+
+async def test_nobody_is_rung_twice_when_the_dialler_is_killed(town: Scene) -> None:
+    """The carrier acts, its answers are lost, and whoever asked is killed: each call ends as the phone was answered."""
+    dialled = await dialling.dial(town, seed=SEED, many=6, is_short=True)
+    assert dialled.faults() == []
+    assert dialled.measures()["placed"] > 0

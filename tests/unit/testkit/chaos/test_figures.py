@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from turncall_testkit.chaos import placement
+from turncall_testkit.chaos import dialling, placement
 from turncall_testkit.chaos.figures import BEGIN, END, HEAD, Unmarked, placed, section
 from turncall_testkit.chaos.machine import Load
 from turncall_testkit.chaos.report import Report, Row, last_rows, markdown, write
 from turncall_testkit.chaos.scenarios import SCENARIOS
 
-KNOWN = {*(one.slug for one in SCENARIOS), placement.SLUG, "soak"}
+KNOWN = {*(one.slug for one in SCENARIOS), placement.SLUG, dialling.SLUG, "soak"}
 LOAD = Load(cores=2, own=0.5, others=1.2, steal=0.0, most=1.9, lag_ms=12.5)
 
 

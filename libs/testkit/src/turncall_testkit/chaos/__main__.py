@@ -9,16 +9,16 @@ import sys
 import time
 from pathlib import Path
 
-from turncall_testkit.chaos import dossier, machine, placement
+from turncall_testkit.chaos import dialling, dossier, machine, placement
 from turncall_testkit.chaos.checker import examine
 from turncall_testkit.chaos.drill import Drill
 from turncall_testkit.chaos.report import Row, last_rows, markdown, report, write
 from turncall_testkit.chaos.scenario import Scenario, misses, play
 from turncall_testkit.chaos.scenarios import SCENARIOS
-from turncall_testkit.chaos.scene import scene
+from turncall_testkit.chaos.scene import SLOTS, scene
 
 FOLDER = Path(".turncall/chaos")
-SLUGS = (*(one.slug for one in SCENARIOS), placement.SLUG)
+SLUGS = (*(one.slug for one in SCENARIOS), placement.SLUG, dialling.SLUG)
 
 
 def main() -> int:
@@ -47,7 +47,7 @@ async def _run(chosen: list[str], asked: argparse.Namespace, seed: int) -> int:
     scenarios = {one.slug: one for one in SCENARIOS}
     for slug in chosen:
         sys.stderr.write(f"{slug}: {asked.calls} calls, seed {seed}\n")
-        rows.append(await (_placement(seed) if slug == placement.SLUG else _row(scenarios[slug], asked, seed)))
+        rows.append(await (_row(scenarios[slug], asked, seed) if slug in scenarios else _unspoken(slug, seed)))
         write(report(sorted([*kept, *rows], key=lambda row: SLUGS.index(row.slug)), load_before), FOLDER)
     sys.stdout.write(markdown(report(rows, load_before)))
     return 1 if any(row.misses for row in rows) else 0
@@ -78,20 +78,21 @@ async def _row(scenario: Scenario, asked: argparse.Namespace, seed: int) -> Row:
     )
 
 
-async def _placement(seed: int) -> Row:
-    folder = FOLDER / placement.SLUG
+async def _unspoken(slug: str, seed: int) -> Row:
+    """A drill in which nobody speaks."""
+    folder = FOLDER / slug
     shutil.rmtree(folder, ignore_errors=True)
-    began = time.monotonic()
-    async with scene(folder.absolute(), workers=1, replicas=2) as made, machine.watching() as watch:
-        placed = await placement.place(made)
+    began, slots = time.monotonic(), dialling.SLOTS if slug == dialling.SLUG else SLOTS
+    async with scene(folder.absolute(), workers=1, replicas=2, slots=slots) as made, machine.watching() as watch:
+        done = await (placement.place(made) if slug == placement.SLUG else dialling.dial(made, seed=seed))
     return Row(
-        slug=placement.SLUG,
-        figure=placement.FIGURE,
+        slug=slug,
+        figure=placement.FIGURE if slug == placement.SLUG else dialling.FIGURE,
         seed=seed,
         lasted_s=round(time.monotonic() - began, 1),
         load=watch.load(),
-        measures=placed.measures(),
-        misses=tuple(placed.faults()),
+        measures=done.measures(),
+        misses=tuple(done.faults()),
     )
 
 

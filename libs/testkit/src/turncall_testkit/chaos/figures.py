@@ -56,9 +56,13 @@ def placed(text: str, made: str, begin: str = BEGIN, end: str = END) -> str:
 def _line(row: Row) -> str:
     found = row.found
     if found is None:
-        p99 = row.measures.get("p99, ms")
+        p99, twice = row.measures.get("p99, ms"), row.measures.get("rung twice")
         told = f"p99 {p99:g} ms" if p99 is not None else "–"
-        return f"| `{row.slug}` | {row.figure} | {row.measures.get('calls', 0):g} | – | {told} | – | {verdict(row)} |"
+        doubled = f"–, {twice:g}" if twice is not None else "–"
+        return (
+            f"| `{row.slug}` | {row.figure} | {row.measures.get('calls', 0):g} | – | {told} | {doubled}"
+            f" | {verdict(row)} |"
+        )
     gaps = found.gaps_ms
     heard = f"{quantile(gaps, 0.5) / 1000:.2f} / {max(gaps) / 1000:.2f} s" if gaps else "–"
     ended = f"{found.reached_end}" + (f", {found.turned_away} turned away" if found.turned_away else "")

@@ -141,7 +141,7 @@ def _installation(folder: Path, servers: DevStack, edges: Edges, carrier: Carrie
         CarrierAccount(base_url=carrier.base_url, account_sid=ACCOUNT.sid, auth_token=ACCOUNT.auth_token),
         slots=slots,
         public_url=f"http://{HOST}:{edges.control.port}",
-        extra={"TURNCALL_HANDOVER_AFTER_S": "1"},
+        extra={"TURNCALL_HANDOVER_AFTER_S": "1", "TURNCALL_DIAL_RATE_PER_S": "20"},
     )
 
 
