@@ -90,15 +90,20 @@ class EndIntended(CallEvent, frozen=True, kw_only=True, tag="end.intended"):
     detail: Annotated[str, Meta(description="What the reason leaves open, such as the limit that was reached.")] = ""
 
 
+Refusal = Literal["invalid_number", "unverified", "out_of_credit", "rate_limited", "blocked", "credentials", "other"]
+
+
 class DialFailed(CallEvent, frozen=True, kw_only=True, tag="dial.failed"):
     """A call that was asked for was not placed: the carrier refused it, or it never came to asking. Internal.
 
-    ``carrier_code`` is the carrier's own number of its refusal.
+    ``refusal`` is why the carrier placed none, null if it was not asked or may have; ``carrier_code`` is its own number
+    of that.
     """
 
     reason: EndedReason
     detail: str = ""
     carrier_code: int | None = None
+    refusal: Refusal | None = None
 
 
 class ForwardBegun(CallEvent, frozen=True, kw_only=True, tag="forward.begun"):

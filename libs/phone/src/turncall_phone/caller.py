@@ -95,7 +95,7 @@ class Beep(Step, frozen=True, kw_only=True, tag="beep"):
 type AnyStep = Beep | Say | WaitForAgent | WaitForSilence | Pause | Press | Interrupt | HangUp | WaitForHangUp
 
 
-type RefusalCode = Literal[10004, 13227, 21211, 21214, 21215, 21216, 21217, 21219]
+type RefusalCode = Literal[10004, 13227, 20005, 21210, 21211, 21214, 21215, 21216, 21217, 21219]
 
 
 class CalledPhone(msgspec.Struct, frozen=True, kw_only=True, tag_field="phone"):

@@ -173,6 +173,8 @@ async def test_an_unanswered_call_says_why(house: House) -> None:
         Refused(code=21211): ("failed", "invalid_number"),
         Refused(code=21215): ("failed", "blocked"),
         Refused(code=21219): ("failed", "blocked"),
+        Refused(code=21210): ("failed", "blocked"),
+        Refused(code=20005): ("failed", "blocked"),
         Refused(code=10004): ("failed", "carrier_limit"),
     }
     people = {phone: house.person(phone) for phone in expected}
@@ -185,11 +187,19 @@ async def test_an_unanswered_call_says_why(house: House) -> None:
     for phone, person in people.items():
         assert len(house.placed(person)) == (0 if isinstance(phone, Refused) else 1)
     assert "call.ringing" in await house.desk.types(calls[Busy()])
-    refused = await house.desk.rows(
-        "select payload->>'carrier_code' from call_events where call_id = %s and type = 'dial.failed'",
-        ids.parsed(ids.CALL, calls[Refused(code=21211)]),
+    refusals = await house.desk.rows(
+        "select (payload->>'carrier_code')::int, payload->>'refusal' from call_events"
+        " where call_id = any(%s) and type = 'dial.failed'",
+        [ids.parsed(ids.CALL, call_id) for call_id in calls.values()],
     )
-    assert refused == [("21211",)]
+    assert dict(refusals) == {
+        21211: "invalid_number",
+        21215: "blocked",
+        21219: "unverified",
+        21210: "unverified",
+        20005: "out_of_credit",
+        10004: "rate_limited",
+    }
 
 
 async def test_a_call_is_cancelled_before_it_is_dialled_and_while_it_rings(house: House) -> None:

@@ -37,7 +37,9 @@ def invalid(message: str, code: int = 20001) -> RestError:
 
 _REFUSALS = {
     10004: (429, "Call concurrency limit exceeded"),
+    20005: (403, "Account not active"),
     13227: (400, "Geo Permission configuration is not permitting call"),
+    21210: (400, "The source phone number provided is not yet verified for your account."),
     21211: (400, "The 'To' number {to} is not a valid phone number."),
     21214: (400, "'To' phone number cannot be reached"),
     21215: (400, "Account not authorized to call {to}. Perhaps you need to enable some international permissions."),

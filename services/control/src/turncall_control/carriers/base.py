@@ -5,11 +5,15 @@ from typing import ClassVar, Literal, Protocol
 
 from msgspec import Struct
 
+from turncall_proto.events import Refusal
+
 
 class CarrierError(Exception):
-    """A carrier did not do what was asked. ``is_retryable``: the same request may succeed later."""
+    """A carrier did not do what was asked. ``is_retryable``: the same request may succeed later. ``refusal`` is why it
+    placed no call, in the contract's words."""
 
     is_retryable: ClassVar[bool] = False
+    refusal: ClassVar[Refusal] = "other"
 
     def __init__(self, message: str, *, code: int | None = None) -> None:
         super().__init__(message)
@@ -27,6 +31,8 @@ class NotInProgress(CarrierError):
 class NotAuthorised(CarrierError):
     """The carrier does not accept our credentials: check the account id and the auth token."""
 
+    refusal: ClassVar[Refusal] = "credentials"
+
 
 class Rejected(CarrierError):
     """The carrier understood the request and refuses it; the message holds its reason."""
@@ -36,6 +42,7 @@ class LimitReached(CarrierError):
     """Too many requests for this account; ask again later."""
 
     is_retryable = True
+    refusal: ClassVar[Refusal] = "rate_limited"
 
 
 class Unavailable(CarrierError):
@@ -51,9 +58,25 @@ class NotReached(Unavailable):
 class NoSuchNumber(Rejected):
     """The number that was to be called does not exist or cannot be reached from here."""
 
+    refusal: ClassVar[Refusal] = "invalid_number"
+
 
 class Barred(Rejected):
     """The account may not call this number, this country, or anybody; or may not write to them."""
+
+    refusal: ClassVar[Refusal] = "blocked"
+
+
+class Unverified(Barred):
+    """A trial account calls verified numbers alone, and shows none but its own or a verified one."""
+
+    refusal: ClassVar[Refusal] = "unverified"
+
+
+class OutOfCredit(Barred):
+    """The account is not active, as a rule because nothing is left on it."""
+
+    refusal: ClassVar[Refusal] = "out_of_credit"
 
 
 class WindowClosed(Rejected):

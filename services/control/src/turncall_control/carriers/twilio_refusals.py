@@ -17,15 +17,21 @@ from turncall_control.carriers.base import (
     NotAuthorised,
     NotInProgress,
     OptedOut,
+    OutOfCredit,
     Rejected,
     Unavailable,
+    Unverified,
 )
 
 _CALL_NOT_IN_PROGRESS: Final = 21220
 _NO_SUCH_NUMBER: Final = frozenset({13223, 13224, 21201, 21211, 21214, 21217, 21401, 21612, 21614})
 """The number is missing, malformed, cannot be reached, or is none that takes messages."""
-_BARRED: Final = frozenset({10001, 13227, 20005, 21210, 21215, 21216, 21219, 21408, 21606, 21608})
-"""The account is not active, or may not call this number: geography, a block list, a trial, a caller id not its own."""
+_BARRED: Final = frozenset({13227, 21215, 21216, 21408, 21606})
+"""The account may not call, or write to, this number: geography, a block list, a number that is not for it."""
+_UNVERIFIED: Final = frozenset({13214, 21210, 21219, 21608})
+"""A trial, or a caller id that is not the account's."""
+_OUT_OF_CREDIT: Final = frozenset({10001, 20005, 30002})
+"""The account is not active (twilio.com/docs/api/errors: the first cause named is its balance)."""
 _OPTED_OUT: Final = 21610
 _LIMITS: Final = frozenset({10004, 20429})
 """Too many calls, or requests, at a time."""
@@ -57,8 +63,9 @@ def _ours(status: int, code: int | None, message: str) -> CarrierError:
         return OptedOut(f"Twilio {code}: the person wants no messages from this number", code=code)
     if code in _NO_SUCH_NUMBER:
         return NoSuchNumber(f"Twilio {code}: the number cannot be reached", code=code)
-    if code in _BARRED:
-        return Barred(f"Twilio {code}: {_without_numbers(message)}", code=code)
+    for kind, codes in ((Barred, _BARRED), (Unverified, _UNVERIFIED), (OutOfCredit, _OUT_OF_CREDIT)):
+        if code in codes:
+            return kind(f"Twilio {code}: {_without_numbers(message)}", code=code)
     if status == 404:
         return Gone(f"Twilio {code}: no such resource in this account", code=code)
     if status in (401, 403):

@@ -93,15 +93,15 @@ class Dialler:
             case LimitReached() if dial.tries < MOST_REFUSALS:
                 await self._put_off(dial)
             case LimitReached():
-                await self._failed(dial, EndedReason.CARRIER_LIMIT, str(error), error.code)
+                await self._failed(dial, EndedReason.CARRIER_LIMIT, str(error), error)
             case NoSuchNumber():
-                await self._failed(dial, EndedReason.INVALID_NUMBER, str(error), error.code)
+                await self._failed(dial, EndedReason.INVALID_NUMBER, str(error), error)
             case Barred():
-                await self._failed(dial, EndedReason.BLOCKED, str(error), error.code)
+                await self._failed(dial, EndedReason.BLOCKED, str(error), error)
             case Unavailable():
                 await self._look_soon(dial)
             case _:
-                await self._failed(dial, EndedReason.TELEPHONY_FAILED, str(error), error.code)
+                await self._failed(dial, EndedReason.TELEPHONY_FAILED, str(error), error)
 
     async def _put_off(self, dial: Dial) -> None:
         pause_s = AGAIN_AFTER_S[min(dial.tries, len(AGAIN_AFTER_S)) - 1]
@@ -117,12 +117,12 @@ class Dialler:
             )
         self._plane.counts.dials_unknown.inc()
 
-    async def _failed(self, dial: Dial, reason: EndedReason, detail: str, code: int | None = None) -> None:
+    async def _failed(self, dial: Dial, reason: EndedReason, detail: str, refused: CarrierError | None = None) -> None:
         async with self._plane.database.pool.connection() as connection, connection.transaction():
             locked = (await ledger.lock(connection, [dial.call.call_id])).get(dial.call.call_id)
             if locked is None or locked.provider_call_id is not None:
                 return
-            appended = await queue.fail(connection, locked, reason, detail, code)
+            appended = await queue.fail(connection, locked, reason, detail, refused)
         await news.publish(self._plane.bus, appended)
 
 

@@ -16,6 +16,7 @@ from turncall_control.calls import concurrency, ledger, news
 from turncall_control.calls.facts import UNNUMBERED, own
 from turncall_control.calls.ledger import Appended, Connection, Ledger
 from turncall_control.calls.projector import record
+from turncall_control.carriers.base import CarrierError
 from turncall_control.dials import policy
 from turncall_control.dials.policy import NoTimeInCommon
 from turncall_control.donotcall import repository as donotcall
@@ -101,9 +102,9 @@ async def claim(plane: Plane, rate_per_s: float) -> list[Dial]:
 
 
 async def fail(
-    connection: Connection, call: Ledger, reason: EndedReason, detail: str, carrier_code: int | None = None
+    connection: Connection, call: Ledger, reason: EndedReason, detail: str, refused: CarrierError | None = None
 ) -> Appended:
-    """Ends a locked call that was not placed, and is not going to be."""
+    """Ends a locked call that was not placed, and is not going to be; ``refused`` is the carrier's word for it."""
     await connection.execute(
         "update dials set state = 'over' where call_id = %s", (ids.parsed(ids.CALL, call.call_id),)
     )
@@ -115,7 +116,8 @@ async def fail(
         at=datetime.now(UTC),
         reason=reason,
         detail=detail,
-        carrier_code=carrier_code,
+        carrier_code=refused.code if refused else None,
+        refusal=refused.refusal if refused else None,
     )
     return await record(connection, [own(failed)])
 
