@@ -350,6 +350,14 @@ class Guardrails(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int,
         Meta(ge=1, le=50, description="Tools used for one utterance of the caller; what is asked beyond is not run."),
     ] = 10
+    prohibited_topics: Annotated[
+        tuple[Annotated[str, Meta(min_length=1, max_length=200, examples=["medical advice"])], ...],
+        Meta(
+            max_length=20,
+            description="What the model is told not to speak about: the last words of its prompt. It may disobey; what "
+            "it may do is bounded by its tools.",
+        ),
+    ] = ()
 
 
 class Score(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

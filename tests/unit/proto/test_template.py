@@ -6,7 +6,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from turncall_proto import template
-from turncall_proto.agent import AgentSpec, Cascade, EndCallTool, VendorRef
+from turncall_proto.agent import AgentSpec, Cascade, EndCallTool, Guardrails, VendorRef
 from turncall_proto.call import CallStart
 from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId
 
@@ -103,3 +103,13 @@ def test_what_the_agent_is_to_know_ends_its_prompt_as_it_stands() -> None:
     assert told.agent.prompt == "Be kind to .\n\n" + known
     assert told.missing == ("name",)
     assert template.rendered(a_call(an_agent(), knowledge_context=known)).agent.prompt == known
+
+
+def test_what_an_agent_must_not_speak_about_has_the_last_word() -> None:
+    """Behind the prompt and what the call brings along; without such topics the prompt stays as it was written."""
+    agent = an_agent(prompt="Be kind.", guardrails=Guardrails(prohibited_topics=("politics", "medical advice")))
+    prompt = template.rendered(a_call(agent, knowledge_context="She is a member.")).agent.prompt
+    written, known, limits = prompt.split("\n\n")
+    assert (written, known) == ("Be kind.", "She is a member.")
+    assert "- politics\n- medical advice\n" in limits
+    assert template.rendered(a_call(an_agent(prompt="Be kind."))).agent.prompt == "Be kind."
