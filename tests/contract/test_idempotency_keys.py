@@ -38,6 +38,7 @@ HARMLESS = {
     "verify_credential": _READS,
     "make_recording_link": _READS,
     "create_key": _SECRET,
+    "create_client_token": _SECRET,
     "rotate_key": _SECRET,
     "create_first_key": _SECRET,
     "rotate_signing_secret": _SECRET,

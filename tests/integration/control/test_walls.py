@@ -58,6 +58,7 @@ def bodies(a_config, agent_id):
         "validate_agent": {"config": a_config()},
         "import_agent": {"name": "Imported", "config": a_config()},
         "create_outbound_call": {"to": "+14155550123", "from": "+15550100003", "agent_id": agent_id},
+        "create_client_token": {"agent_id": agent_id},
         "connect_browser": {"sdp": SDP, "type": "offer", "requestData": {"agent_id": agent_id}},
         "trickle_candidates": {"pc_id": "call_" + "0" * 32, "candidates": []},
         "change_call": {"metadata": {"ticket": "1"}},

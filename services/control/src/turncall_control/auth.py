@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 from msgspec import Struct
 
 from turncall_control.errors import ControlError
-from turncall_proto.ids import KeyId, ProjectId
+from turncall_proto.ids import AgentId, CallId, KeyId, ProjectId, VersionId
 
 
 class Role(StrEnum):
@@ -44,6 +44,8 @@ class Permission(StrEnum):
     NUMBERS_WRITE = "numbers:write"
     CALLS_READ = "calls:read"
     CALLS_WRITE = "calls:write"
+    CALLS_CONNECT = "calls:connect"
+    """Also whoever shows a client token, for the one call that it opens."""
     SESSIONS_READ = "sessions:read"
     SESSIONS_WRITE = "sessions:write"
     KNOWLEDGE_READ = "knowledge:read"
@@ -68,6 +70,7 @@ _DEVELOPER: Final = _VIEWER | {
     _P.AGENTS_WRITE,
     _P.NUMBERS_WRITE,
     _P.CALLS_WRITE,
+    _P.CALLS_CONNECT,
     _P.SESSIONS_WRITE,
     _P.KNOWLEDGE_WRITE,
     _P.TESTS_WRITE,
@@ -132,9 +135,22 @@ def needs(
     }
 
 
+class Visit(Struct, frozen=True, kw_only=True):
+    """What was decided about the one call that a client token opens; with no ``origins`` the project's hold."""
+
+    call_id: CallId
+    agent_id: AgentId | None
+    version_id: VersionId | None
+    variables: dict[str, str]
+    metadata: dict[str, str]
+    origins: tuple[str, ...]
+    is_used: bool = False
+
+
 class Caller(Struct, frozen=True, kw_only=True):
-    """Whose key came with a request, and what it may do."""
+    """Whose key came with a request, and what it may do. ``visit``: it was a client token, made with that key."""
 
     project_id: ProjectId
     key_id: KeyId
     role: Role
+    visit: Visit | None = None

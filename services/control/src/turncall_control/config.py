@@ -130,6 +130,19 @@ class ControlConfig(Struct, frozen=True, kw_only=True):
     whatsapp_base_url: Annotated[
         str, Meta(description="Where the Graph API is; another address for a stand-in of WhatsApp.")
     ] = "https://graph.facebook.com"
+    stun_urls: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^stuns?:\S+$")], ...],
+        Meta(description="STUN servers of browser calls, separated by commas: stun:stun.example.com:3478."),
+    ] = ()
+    turn_urls: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^turns?:\S+$")], ...],
+        Meta(
+            description="TURN servers of browser calls, separated by commas: turn:turn.example.com:3478?transport=udp."
+        ),
+    ] = ()
+    turn_secret: Annotated[
+        Secret, Meta(description="What the TURN servers check credentials with: coturn's static-auth-secret.")
+    ] = Secret("")
     dial_rate_per_s: Annotated[
         float,
         Meta(

@@ -80,6 +80,25 @@ class TransferPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = ()
 
 
+Origin = Annotated[
+    str,
+    Meta(
+        pattern=r"^https?://[^\s/?#@]{1,253}$(?!\n)",
+        description="Scheme, host and port, as browsers write it: https://www.example.com",
+    ),
+]
+"""What a browser says of where a page comes from (RFC 6454)."""
+
+
+class BrowserPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may call agents from web pages."""
+
+    allowed_origins: Annotated[
+        tuple[Origin, ...],
+        Meta(max_length=100, description="Pages from elsewhere are refused. Empty: none are."),
+    ] = ()
+
+
 class ProjectSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that a project sets for itself: one shape for the API and the column."""
 
@@ -87,6 +106,7 @@ class ProjectSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     retention: Retention = Retention()
     outbound: OutboundPolicy = OutboundPolicy()
     transfers: TransferPolicy = TransferPolicy()
+    browser: BrowserPolicy = BrowserPolicy()
 
 
 def changed[T: Struct](value: T, change: Struct) -> T:

@@ -1,6 +1,7 @@
 """Every table of the control plane, imported in one place so that migrations see them all."""
 
 from turncall_control.agents.model import AgentRow, VersionRow
+from turncall_control.browser.model import ClientTokenRow
 from turncall_control.calls.model import (
     BucketChoreRow,
     CallEventRow,
@@ -65,4 +66,5 @@ TABLES = (
     DialRow,
     DialPaceRow,
     DoNotCallRow,
+    ClientTokenRow,
 )

@@ -20,6 +20,7 @@ from turncall.client.shapes import (
     CallView,
     CandidatesTaken,
     Channels,
+    ClientTokenMade,
     CommandTaken,
     Connected,
     CredentialView,
@@ -29,6 +30,7 @@ from turncall.client.shapes import (
     EntryView,
     Exchange,
     Fallback,
+    IceServers,
     KeyMade,
     MessageView,
     NumberCheck,
@@ -368,6 +370,15 @@ class TurnCall(Access, Knowledge, Suites, Takeaways, Versions):
         ``agent_id`` or ``version_id``, ``variables``, ``not_before``. The same ``key`` asks for the same call."""
         body = {"to": to, "from": from_, **wanted}
         return await self.request("POST", "/v1/calls/outbound", OutboundCall, body=body, key=key)
+
+    async def create_client_token(self, **wanted: Any) -> ClientTokenMade:
+        """A token with which a page calls an agent once. ``wanted`` are fields of the API: ``agent_id`` or
+        ``version_id``, ``variables``, ``metadata``, ``origins``, ``expires_in_s``, ``max_duration_s``."""
+        return await self.request("POST", "/v1/webrtc/tokens", ClientTokenMade, body=wanted)
+
+    async def ice_servers(self) -> IceServers:
+        """What a page's connection is made with."""
+        return await self.request("GET", "/v1/webrtc/ice-servers", IceServers)
 
     async def connect_browser(
         self, sdp: str, *, pc_id: str | None = None, restart_pc: bool = False, **wanted: Any

@@ -29,6 +29,7 @@ from turncall_proto.ids import (
 )
 from turncall_proto.job import Findings, Lookup, ModelUse, ToolUsed
 from turncall_proto.knowledge import Citation, Cutting, Passage
+from turncall_proto.webrtc import IceServer
 
 Role = Literal["admin", "developer", "viewer"]
 
@@ -69,6 +70,12 @@ class OutboundPolicy(Struct, frozen=True, kw_only=True):
     allowed_prefixes: tuple[str, ...]
 
 
+class BrowserPolicy(Struct, frozen=True, kw_only=True):
+    """Who may call from web pages."""
+
+    allowed_origins: tuple[str, ...]
+
+
 class TransferPolicy(Struct, frozen=True, kw_only=True):
     """Whom callers may be connected to; none named: everybody."""
 
@@ -82,6 +89,7 @@ class ProjectSettings(Struct, frozen=True, kw_only=True):
     retention: Retention
     outbound: OutboundPolicy
     transfers: TransferPolicy
+    browser: BrowserPolicy
 
 
 class ProjectView(Struct, frozen=True, kw_only=True):
@@ -885,6 +893,21 @@ class Reindexing(Struct, frozen=True, kw_only=True):
     """How many documents are read anew."""
 
     documents: int
+
+
+class ClientTokenMade(Struct, frozen=True, kw_only=True):
+    """A token, shown once, for the call ``call_id``."""
+
+    token: str
+    call_id: CallId
+    expires_at: datetime
+    ice_servers: tuple[IceServer, ...]
+
+
+class IceServers(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a page's connection is made with."""
+
+    ice_servers: tuple[IceServer, ...]
 
 
 class Connected(Struct, frozen=True, kw_only=True):

@@ -7,7 +7,8 @@ from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.agents.repository import speaking
-from turncall_control.browser import exchange
+from turncall_control.auth import Visit
+from turncall_control.browser import exchange, ice, tokens
 from turncall_control.browser.exchange import WorkerGone
 from turncall_control.browser.schemas import CallWanted
 from turncall_control.calls import concurrency, hangups, ledger, news, placement, settlement
@@ -25,7 +26,7 @@ from turncall_proto import ids
 from turncall_proto.call import CallStart, CallState, EndedReason
 from turncall_proto.events import CallInitializing
 from turncall_proto.ids import CallId, ProjectId, WorkerId
-from turncall_proto.webrtc import IceServer, SdpOffered
+from turncall_proto.webrtc import SdpOffered
 from turncall_runtime import logs
 
 ASK_AGAIN_S: Final = 2
@@ -47,28 +48,25 @@ class Answered(Struct, frozen=True, kw_only=True):
     plan: CallStart | None = None
 
 
-async def connect(
-    plane: Plane, project_id: ProjectId, wanted: CallWanted, sdp: str, ice_servers: tuple[IceServer, ...]
-) -> Answered:
+async def connect(plane: Plane, project_id: ProjectId, wanted: CallWanted, sdp: str, visit: Visit | None) -> Answered:
     """Makes the call and finds it a worker, which answers the offer; a call that comes to nothing is ended with why.
 
-    Raises `Invalid`, `TooManyCalls`, `NobodyFree`, `WorkerGone`.
+    With a ``visit`` it is the one that the token opens. Raises `TokenUsed`, `Invalid`, `TooManyCalls`, `NobodyFree` and
+    `WorkerGone`.
     """
     async with in_project(plane.database, project_id) as session:
-        call_id = await _make(session, project_id, wanted)
+        call_id = await _make(session, project_id, wanted, visit)
     placed = await _place(plane, call_id)
     assert placed.plan.offered_to is not None  # it is placed
     try:
-        answer = await offer(plane, placed.plan.offered_to, placed.plan, sdp, ice_servers)
+        answer = await offer(plane, placed.plan.offered_to, placed.plan, sdp)
     except (Invalid, WorkerGone) as error:
         await _end(plane, call_id, EndedReason.TELEPHONY_FAILED, str(error))
         raise
     return Answered(call_id=call_id, sdp=answer, plan=placed.plan)
 
 
-async def offer(
-    plane: Plane, worker: WorkerId, planned: CallStart, sdp: str, ice_servers: tuple[IceServer, ...]
-) -> str:
+async def offer(plane: Plane, worker: WorkerId, planned: CallStart, sdp: str) -> str:
     """The worker's answer to the first offer of an epoch. Raises `Invalid` and `WorkerGone`."""
     offered = SdpOffered(
         call_id=planned.call_id,
@@ -76,7 +74,7 @@ async def offer(
         sdp=sdp,
         deadline=exchange.deadline(),
         is_new=True,
-        ice_servers=ice_servers,
+        ice_servers=ice.servers(plane.config, planned.call_id),
     )
     reply = await exchange.ask(plane, worker, offered)
     if reply.outcome == "refused":
@@ -86,10 +84,13 @@ async def offer(
     return reply.sdp
 
 
-async def _make(session: AsyncSession, project_id: ProjectId, wanted: CallWanted) -> CallId:
+async def _make(session: AsyncSession, project_id: ProjectId, wanted: CallWanted, visit: Visit | None) -> CallId:
     """The call's row."""
     version = await speaking(session, project_id, wanted.agent_id, wanted.version_id)
     call_id = CallId(ids.mint(ids.CALL))
+    if visit is not None:
+        call_id = visit.call_id
+        await tokens.use_up(await bare(session), call_id)
     session.add(
         CallRow(
             id=call_id,

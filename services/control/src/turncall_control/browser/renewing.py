@@ -5,7 +5,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from turncall_control.browser import exchange
+from turncall_control.browser import exchange, ice
 from turncall_control.browser.connecting import ASK_AGAIN_S, Answered, NobodyFree, offer
 from turncall_control.browser.exchange import WorkerGone
 from turncall_control.calls import ledger, placement, resume
@@ -18,7 +18,7 @@ from turncall_control.errors import Invalid, NotFound
 from turncall_control.plane import Plane
 from turncall_proto import ids
 from turncall_proto.ids import CallId, ProjectId, WorkerId
-from turncall_proto.webrtc import CandidatesTold, IceCandidate, IceServer, SdpOffered
+from turncall_proto.webrtc import CandidatesTold, IceCandidate, SdpOffered
 from turncall_runtime import logs
 
 log = logs.logger(__name__)
@@ -39,7 +39,6 @@ async def renew(
     project_id: ProjectId,
     call_id: CallId,
     sdp: str,
-    ice_servers: tuple[IceServer, ...],
     *,
     is_new: bool,
 ) -> Answered:
@@ -55,7 +54,7 @@ async def renew(
             sdp=sdp,
             deadline=exchange.deadline(),
             is_new=is_new,
-            ice_servers=ice_servers,
+            ice_servers=ice.servers(plane.config, call_id),
         )
         try:
             reply = await exchange.ask(plane, holder.worker, offered)
@@ -68,7 +67,7 @@ async def renew(
                 raise Invalid.at("sdp", reply.detail)
     placed = await _advance(plane, call_id, holder.call.standing.epoch)
     assert placed.plan.offered_to is not None  # it is placed
-    answer = await offer(plane, placed.plan.offered_to, placed.plan, sdp, ice_servers)
+    answer = await offer(plane, placed.plan.offered_to, placed.plan, sdp)
     return Answered(call_id=call_id, sdp=answer, plan=placed.plan)
 
 

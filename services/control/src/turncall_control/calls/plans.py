@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 from psycopg.rows import dict_row
 
 from turncall_control.calls import legs, lookup, placement
@@ -43,7 +44,8 @@ async def plan(connection: Connection, plane: Plane, call_id: CallId, epoch: int
             " order by epoch desc limit 1),"
             " (select json_build_object('transfer_id', replace(t.id::text, '-', ''), 'to', t.wanted ->> 'to',"
             " 'outcome', t.outcome) from transfers t where t.call_id = c.id and t.outcome is not null"
-            f" order by t.created_at desc limit 1) as transfer_failed, {SESSION_OF_CALL} as session"
+            f" order by t.created_at desc limit 1) as transfer_failed, {SESSION_OF_CALL} as session,"
+            " (select max_duration_s from client_tokens t where t.id = c.id) as lasts_s"
             " from calls c left join agent_versions v on v.id = c.version_id where c.id = %s",
             (ids.parsed(ids.CALL, call_id),),
         )
@@ -52,6 +54,9 @@ async def plan(connection: Connection, plane: Plane, call_id: CallId, epoch: int
     if config is None:
         return None
     agent = msgspec.convert(config, AgentSpec)
+    lasts_s = row.pop("lasts_s")
+    if lasts_s is not None:
+        agent = replace(agent, max_duration_s=min(lasts_s, agent.max_duration_s))
     row["transfer_failed"] = row["transfer_failed"] and msgspec.convert(row["transfer_failed"], TransferFailed)
     row["handoff"] = row["handoff"] and msgspec.convert(row["handoff"], Handoff)
     for name, prefix in (("project_id", ids.PROJECT), ("agent_id", ids.AGENT), ("version_id", ids.VERSION)):

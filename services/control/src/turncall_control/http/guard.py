@@ -12,13 +12,14 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from multidict import MultiMapping
 
-from turncall_control import idempotency
+from turncall_control import idempotency, visitors
 from turncall_control.auth import GRANTS, Caller, Finds, Permission
 from turncall_control.db.act import PLATFORM, Act, Answer, current
 from turncall_control.errors import Fault, Forbidden, Invalid, NotFound, RateLimited, Unauthorised
 from turncall_control.http.address import neighbourhood
 from turncall_control.http.attribution import Replayed
 from turncall_control.http.fields import Moment
+from turncall_control.http.methods import SHARED
 from turncall_control.http.observation import told
 from turncall_control.http.wording import no_such, one_of
 from turncall_control.plane import Plane
@@ -47,6 +48,8 @@ async def admit(connection: Connection, handler: BaseRouteHandler) -> None:
     plane: Plane = connection.app.state.plane
     if permission in (Permission.OPEN, Permission.SIGNED):
         return
+    if permission is Permission.CALLS_CONNECT:
+        told(connection.scope).update(SHARED)
     act = current()
     assert act is not None, "attributed() is around every application"
     neighbours = neighbourhood(act.address)
@@ -101,6 +104,8 @@ async def _recognised(plane: Plane, connection: Connection, permission: Permissi
         if permission is Permission.PLATFORM:
             check_platform_key(plane.config.platform_key, connection.headers.get(PLATFORM_HEADER, ""))
             return None
+        if permission is Permission.CALLS_CONNECT and visitors.is_token(key):
+            return await visitors.visitor(plane.database.pool, plane.config.key_peppers, key)
         return await plane.keyring.caller(key)
     except Unauthorised:
         await plane.rates.take([guesses])
@@ -111,7 +116,13 @@ async def _count(plane: Plane, connection: Connection, caller: Caller | None, ne
     """Charges the address, and the key and its project. Raises `RateLimited`."""
     buckets = [Bucket(name="address", of=neighbours, per_minute=plane.config.rate_address_per_minute)]
     if caller is not None:
-        buckets.append(Bucket(name="key", of=caller.key_id, per_minute=plane.config.rate_key_per_minute))
+        buckets.append(
+            Bucket(
+                name="key",
+                of=caller.visit.call_id if caller.visit else caller.key_id,
+                per_minute=plane.config.rate_key_per_minute,
+            )
+        )
         limits = (await plane.settings.of(caller.project_id)).limits
         if limits.requests_per_minute is not None:
             buckets.append(Bucket(name="project", of=caller.project_id, per_minute=limits.requests_per_minute))

@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from turncall_control.http.fields import Label, Moment
-from turncall_control.settings import CallCount, CallingHours, KeptDays, Prefix, ProjectSettings, RequestRate
+from turncall_control.settings import CallCount, CallingHours, KeptDays, Origin, Prefix, ProjectSettings, RequestRate
 from turncall_proto.ids import ProjectId
 
 
@@ -44,6 +44,12 @@ class TransferChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ) = UNSET
 
 
+class BrowserChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to be changed about calls from web pages."""
+
+    allowed_origins: Annotated[tuple[Origin, ...], Meta(max_length=100)] | UnsetType = UNSET
+
+
 class SettingsChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The settings to be changed; what is left out stays as it is."""
 
@@ -51,6 +57,7 @@ class SettingsChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     retention: RetentionChange | UnsetType = UNSET
     outbound: OutboundChange | UnsetType = UNSET
     transfers: TransferChange | UnsetType = UNSET
+    browser: BrowserChange | UnsetType = UNSET
 
 
 class ProjectChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
