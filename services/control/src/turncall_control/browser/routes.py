@@ -11,7 +11,7 @@ from litestar.params import JSONBody
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.auth import IN_PROJECT, Caller, Permission, needs
-from turncall_control.browser import connecting, exchange, ice, renewing, tokens
+from turncall_control.browser import connecting, exchange, ice, pages, renewing, tokens
 from turncall_control.browser.connecting import Answered, NobodyFree
 from turncall_control.browser.exchange import WorkerGone
 from turncall_control.browser.schemas import (
@@ -151,6 +151,13 @@ async def forget_tokens(plane: Plane) -> AsyncIterator[None]:
 
 BROWSER: Final = Slice(
     name="browser",
-    routes=(create_client_token, connect_browser, trickle_candidates, get_ice_servers),
+    routes=(
+        create_client_token,
+        connect_browser,
+        trickle_candidates,
+        get_ice_servers,
+        pages.get_page,
+        pages.get_page_asset,
+    ),
     tasks=(forget_tokens,),
 )
