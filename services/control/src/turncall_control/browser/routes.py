@@ -134,9 +134,12 @@ async def get_ice_servers(
 
 
 async def _check_origin(request: Request[Any, Any, Any], plane: Plane, caller: Caller) -> None:
-    """A page must come from where the token, or else the project, lets it; a key without a page comes from a server."""
+    """A page must come from where the token, or else the project, lets it; a key without a page comes from a server.
+
+    A browser states no origin when a page asks its own server with GET.
+    """
     origin = request.headers.get("origin")
-    if caller.visit is None and origin is None:
+    if origin is None and (caller.visit is None or request.method == "GET"):
         return
     allowed = caller.visit.origins if caller.visit is not None else ()
     tokens.check_origin(origin, allowed or (await plane.settings.of(caller.project_id)).browser.allowed_origins)
