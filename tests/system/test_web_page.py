@@ -116,11 +116,13 @@ async def test_a_visitor_talks_with_an_agent(house: House, browser: Browser, age
     await page.locator("li.agent", has_text="dental practice").wait_for()
     await page.locator("li.caller:not(.partial)", has_text="what are your opening hours").first.wait_for()
 
+    await page.evaluate("call.mute(true)")  # whoever speaks would cut the tones
     hearing = asyncio.create_task(page.evaluate(HEARS_KEY_ONE))
     await house.api.send_dtmf(call_id, "111111111")
     low, high, between = await hearing
     assert min(low, high) > between + 20, f"697 Hz {low:.0f} dB, 1209 Hz {high:.0f} dB, 950 Hz {between:.0f} dB"
 
+    await page.evaluate("call.mute(false)")
     await house.api.say(call_id, "We are open every day of the week. " * 12)
     await fact_of(house, call_id, "transcript.final", speaker="agent", is_interrupted=True)
 

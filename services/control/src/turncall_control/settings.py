@@ -85,6 +85,7 @@ Origin = Annotated[
     Meta(
         pattern=r"^https?://[^\s/?#@]{1,253}$(?!\n)",
         description="Scheme, host and port, as browsers write it: https://www.example.com",
+        examples=["https://www.example.com"],
     ),
 ]
 """What a browser says of where a page comes from (RFC 6454)."""
