@@ -131,11 +131,11 @@ class ControlConfig(Struct, frozen=True, kw_only=True):
         str, Meta(description="Where the Graph API is; another address for a stand-in of WhatsApp.")
     ] = "https://graph.facebook.com"
     stun_urls: Annotated[
-        tuple[Annotated[str, Meta(pattern=r"^stuns?:\S+$")], ...],
+        tuple[Annotated[str, Meta(pattern=r"^stuns?:\S+$(?!\n)")], ...],
         Meta(description="STUN servers of browser calls, separated by commas: stun:stun.example.com:3478."),
     ] = ()
     turn_urls: Annotated[
-        tuple[Annotated[str, Meta(pattern=r"^turns?:\S+$")], ...],
+        tuple[Annotated[str, Meta(pattern=r"^turns?:\S+$(?!\n)")], ...],
         Meta(
             description="TURN servers of browser calls, separated by commas: turn:turn.example.com:3478?transport=udp."
         ),
