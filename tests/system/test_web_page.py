@@ -3,6 +3,7 @@
 import asyncio
 import io
 import shutil
+import signal
 import wave
 from collections.abc import AsyncIterator
 from importlib.resources import files
@@ -154,7 +155,7 @@ async def test_a_page_outlives_its_worker(house: House, browser: Browser, agent:
     opened = await fact_of(house, call_id, "epoch.opened", previous_seq=0)
     await page.locator("li.caller:not(.partial)", has_text="what are your opening hours").first.wait_for()
     killed = await serving(house, opened.data["worker"])
-    killed.kill()
+    killed.signal(signal.SIGKILL)
     resumed = await fact_of(house, call_id, "call.resumed", from_epoch=1)
     assert resumed.data["to_worker"] != opened.data["worker"]
     await page.get_by_text("You are connected.").wait_for()
