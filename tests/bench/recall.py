@@ -28,8 +28,8 @@ from turncall_control.knowledge.model import DICTIONARIES, Language
 from turncall_control.migrations.upgrade import upgrade
 from turncall_devstack import DevStack, create_database
 from turncall_media.documents import cutting, reading
-from turncall_media.embedders import packed
 from turncall_media.providers.local import embed
+from turncall_media.stages.embedders import packed
 from turncall_proto import ids
 from turncall_proto.agent import VendorRef
 from turncall_proto.ids import KnowledgeBaseId, ProjectId

@@ -16,12 +16,12 @@ from turncall_bus.bus import BusError
 from turncall_bus.spool import SpoolInUse
 from turncall_media import app, config, registry, vendor_table
 from turncall_media.errors import MediaError
-from turncall_media.kinds import Kind
 from turncall_media.loading import Ready, load_for, load_rest
 from turncall_media.pipelines.build import build_conversation
 from turncall_media.pipelines.knowing import informed
 from turncall_media.report.events import report_knowledge
 from turncall_media.seams import Conversation, Past, Reporter, Resources
+from turncall_media.stages.kinds import Kind
 from turncall_media.wire.stream import Wire
 from turncall_proto.agent import AgentSpec, Cascade, SpeechToSpeech, VendorRef
 from turncall_proto.call import CallStart

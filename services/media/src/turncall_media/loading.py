@@ -7,7 +7,7 @@ from typing import Final
 
 from turncall_media import registry
 from turncall_media.errors import VendorUnusable
-from turncall_media.kinds import Kind
+from turncall_media.stages.kinds import Kind
 from turncall_proto.agent import AgentSpec, Cascade, SpeechToSpeech
 from turncall_runtime import logs
 

@@ -15,7 +15,7 @@ import msgspec
 from packaging.requirements import Requirement
 
 from turncall_media.errors import VendorUnusable
-from turncall_media.kinds import Kind, VendorModule
+from turncall_media.stages.kinds import Kind, VendorModule
 
 PROVIDERS: Final = Path(__file__).parent / "providers"
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from msgspec import Struct, json
 
-from turncall_media import ambience
+from turncall_media.audio import ambience
 from turncall_media.errors import MediaError
 from turncall_media.seams import MediaSocket, Reporter, Resources, SocketClosed
 from turncall_media.session import Station

@@ -44,7 +44,9 @@ from pipecat.services.tts_service import TTSService
 from turncall_blobs import MemoryStore
 from turncall_media import registry
 from turncall_media.circuits import Circuits
-from turncall_media.exchange import (
+from turncall_media.pipelines import build
+from turncall_media.seams import Outcome, Past, Resources, SocketClosed
+from turncall_media.stages.exchange import (
     AnswerFrame,
     CallerTurn,
     CallerWordsFrame,
@@ -52,9 +54,7 @@ from turncall_media.exchange import (
     SaidFrame,
     SayFrame,
 )
-from turncall_media.kinds import BuildContext, Capabilities
-from turncall_media.pipelines import build
-from turncall_media.seams import Outcome, Past, Resources, SocketClosed
+from turncall_media.stages.kinds import BuildContext, Capabilities
 from turncall_media.turns import silero
 from turncall_media.wire.twilio import TwilioWire
 from turncall_proto.agent import AgentSpec, Cascade, SpeechToSpeech, Tool, TurnTaking, VendorRef

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from turncall_blobs import MemoryStore
-from turncall_media.mulaw import decode
+from turncall_media.audio.mulaw import decode
 from turncall_proto.agent import Background
 from turncall_proto.events import RecordingReady, TranscriptFinal
 from turncall_testkit.audio import level_dbfs

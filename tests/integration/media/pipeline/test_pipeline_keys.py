@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from turncall_media import mulaw
-from turncall_media.tones import COLUMNS_HZ, KEYS, PAUSE_MS, ROWS_HZ, TONE_MS
+from turncall_media.audio import mulaw
+from turncall_media.audio.tones import COLUMNS_HZ, KEYS, PAUSE_MS, ROWS_HZ, TONE_MS
 from turncall_proto.agent import Keypad, SendDtmfTool, SendLinkTool
 from turncall_proto.events import ToolReturned
 

@@ -22,8 +22,8 @@ from pipecat.utils.asyncio.task_manager import TaskManager
 from pipecat.workers.runner import WorkerRunner
 
 from turncall_media import registry
-from turncall_media.exchange import CallerWordsFrame
-from turncall_media.kinds import BuildContext, Kind
+from turncall_media.stages.exchange import CallerWordsFrame
+from turncall_media.stages.kinds import BuildContext, Kind
 from turncall_testkit.vendors import tone
 
 RATE_HZ = 8000

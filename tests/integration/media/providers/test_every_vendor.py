@@ -31,8 +31,8 @@ from pipecat.processors.aggregators.llm_context import LLMContext
 
 from turncall_media import registry
 from turncall_media.answers import NoAnswer
-from turncall_media.exchange import AnswerFrame, CallerWordsFrame, HeardUntilFrame, SaidFrame, SayFrame
-from turncall_media.kinds import Kind
+from turncall_media.stages.exchange import AnswerFrame, CallerWordsFrame, HeardUntilFrame, SaidFrame, SayFrame
+from turncall_media.stages.kinds import Kind
 from turncall_media.vendor_table import WANT_A_MODEL
 from turncall_testkit.vendors import FAKES, UNKNOWN, Call, Manners, Reply
 from turncall_testkit.vendors.replies import INPUT_TOKENS, OUTPUT_TOKENS

@@ -23,7 +23,7 @@ from pipecat.frames.frames import (
 from pipecat.processors.aggregators.llm_context import LLMContext
 
 from turncall_media import registry
-from turncall_media.exchange import AnswerFrame, CallerWordsFrame, SaidFrame, SayFrame
+from turncall_media.stages.exchange import AnswerFrame, CallerWordsFrame, SaidFrame, SayFrame
 from turncall_media.vendor_table import WANT_A_MODEL
 from turncall_testkit.audio import level_dbfs
 

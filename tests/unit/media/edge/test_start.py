@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from turncall_media import ambience
+from turncall_media.audio import ambience
 from turncall_media.background import keep_running
 from turncall_media.errors import VendorUnusable
 from turncall_media.rehearsal import WITHIN_S, NotReady, rehearse

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from turncall_media.kinds import Capabilities
 from turncall_media.pipelines.vendors import key_for
+from turncall_media.stages.kinds import Capabilities
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec, Cascade, VendorRef
 from turncall_proto.call import CallStart

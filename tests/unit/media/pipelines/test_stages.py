@@ -13,13 +13,13 @@ from pipecat.processors.frame_processor import FrameProcessor
 
 from turncall_blobs.memory import MemoryStore
 from turncall_media import registry
+from turncall_media.audio.sound import TELEPHONE
 from turncall_media.circuits import Circuits
 from turncall_media.errors import VendorUnusable
-from turncall_media.kinds import Capabilities
 from turncall_media.pipelines.vendors import build_all
 from turncall_media.report.events import Narrator
 from turncall_media.seams import Reporter, Resources
-from turncall_media.sound import TELEPHONE
+from turncall_media.stages.kinds import Capabilities
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec, Cascade, Fallbacks, SpeechToSpeech, VendorRef
 from turncall_proto.call import CallStart

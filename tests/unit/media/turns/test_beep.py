@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from turncall_media.tones import tones
+from turncall_media.audio.tones import tones
 from turncall_media.turns.beep import BeepDetector
 
 RATE_HZ = 8000

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from turncall_media.sound import TELEPHONE
+from turncall_media.audio.sound import TELEPHONE
 from turncall_media.turns.fragment import AT_MOST_MS, Fragment
 from turncall_media.turns.voice import VoiceChange
 

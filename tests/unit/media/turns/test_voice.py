@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from turncall_media.sound import TELEPHONE
+from turncall_media.audio.sound import TELEPHONE
 from turncall_media.turns import silero
 from turncall_media.turns.silero import WINDOW_MS
 from turncall_media.turns.voice import VoiceChange, VoiceDetector, VoiceSettings

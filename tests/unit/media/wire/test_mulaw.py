@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from turncall_media import mulaw
+from turncall_media.audio import mulaw
 
 
 @pytest.mark.parametrize(

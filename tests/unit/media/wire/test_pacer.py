@@ -2,7 +2,7 @@
 
 import pytest
 
-from turncall_media.ambience import Ambience
+from turncall_media.audio.ambience import Ambience
 from turncall_media.wire.pacer import BACKGROUND_LEAD_S, LEAD_S, MARK_EVERY_MS, Pacer
 from turncall_media.wire.playout import Playout
 

@@ -16,8 +16,8 @@ from turncall_egress import EgressAnswer, EgressClient, EgressError, Refused, To
 from turncall_media.documents import cutting, reading
 from turncall_media.documents.blocks import Unreadable
 from turncall_media.documents.recognition import CONTENT_TYPES
-from turncall_media.embedders import EmbedderFailed, packed
 from turncall_media.jobs.shape import Desk, JobPostponed, JobRefused
+from turncall_media.stages.embedders import EmbedderFailed, packed
 from turncall_media.text.embedding import Wanted, embedded, opened
 from turncall_media.text.tally import Tally
 from turncall_proto.agent import VendorRef

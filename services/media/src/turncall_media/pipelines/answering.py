@@ -20,11 +20,11 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
-from turncall_media.exchange import AnswerFrame, CallerWordsFrame
 from turncall_media.pipelines.ending import Ending
 from turncall_media.pipelines.mute import Mute
 from turncall_media.pipelines.speech import Speech
 from turncall_media.report.events import Narrator
+from turncall_media.stages.exchange import AnswerFrame, CallerWordsFrame
 from turncall_media.turns.answered import Judge, Party
 from turncall_media.turns.beep import BeepDetector
 from turncall_proto.agent import Voicemail

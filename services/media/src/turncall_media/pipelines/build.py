@@ -14,7 +14,7 @@ from pipecat.processors.frame_processor import FrameProcessor
 
 from turncall_blobs.keys import recording_part
 from turncall_egress import EgressClient, Wall
-from turncall_media.ambience import Ambience
+from turncall_media.audio.ambience import Ambience
 from turncall_media.errors import VendorUnusable
 from turncall_media.pipelines import knowing, toolbox
 from turncall_media.pipelines.answering import Answering, Gate, ModelGate

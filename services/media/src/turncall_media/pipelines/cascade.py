@@ -39,6 +39,7 @@ from pipecat.processors.aggregators.llm_response_universal import (
 from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.services.tts_service import TTSService
 
+from turncall_media.audio.sound import duration_ms
 from turncall_media.pipelines.aloud import plain, pronounced
 from turncall_media.pipelines.answering import Answering
 from turncall_media.pipelines.consent import Consent
@@ -55,7 +56,6 @@ from turncall_media.pipelines.succession import Succession, each_service
 from turncall_media.pipelines.tap import Tap, by_class
 from turncall_media.pipelines.vendors import Vendors
 from turncall_media.report.events import Narrator
-from turncall_media.sound import duration_ms
 from turncall_proto.agent import Keypad
 
 CONNECT_WITHIN_S = 10.0

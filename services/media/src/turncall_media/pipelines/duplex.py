@@ -32,7 +32,7 @@ from pipecat.processors.aggregators.llm_response_universal import (
 )
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
-from turncall_media.exchange import AnswerFrame, CallerWordsFrame, SaidFrame
+from turncall_media.audio.sound import duration_ms
 from turncall_media.pipelines.answering import Answering, ModelGate
 from turncall_media.pipelines.cascade import keys, report, worker_of
 from turncall_media.pipelines.consent import Consent
@@ -48,7 +48,7 @@ from turncall_media.pipelines.speaking import AgentOutput
 from turncall_media.pipelines.speech import ModelSpeech
 from turncall_media.pipelines.tap import Tap, by_class
 from turncall_media.report.events import Narrator
-from turncall_media.sound import duration_ms
+from turncall_media.stages.exchange import AnswerFrame, CallerWordsFrame, SaidFrame
 from turncall_proto.agent import Keypad
 
 

@@ -10,8 +10,8 @@ from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.services.llm_service import LLMService
 
-from turncall_media.exchange import AnswerFrame
 from turncall_media.pipelines import toolbox
+from turncall_media.stages.exchange import AnswerFrame
 from turncall_media.tools.shape import Function
 from turncall_media.toolservers.servers import ToolServers
 

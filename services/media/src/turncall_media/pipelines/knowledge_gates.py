@@ -8,8 +8,8 @@ from pipecat.frames.frames import Frame, LLMContextFrame, LLMFullResponseEndFram
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
-from turncall_media.exchange import AnswerFrame
 from turncall_media.pipelines.knowing import Recall
+from turncall_media.stages.exchange import AnswerFrame
 
 WORDS_WITHIN_S: Final = 2.0
 """For the words of a turn from a model that hears by itself; a reply that they do not come for is given without."""

@@ -17,12 +17,12 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
+from turncall_media.audio.sound import Sound
 from turncall_media.errors import WireError
 from turncall_media.pipelines.ending import StreamEnd
 from turncall_media.report.events import Narrator
 from turncall_media.report.recorder import Recorder
 from turncall_media.seams import SocketClosed
-from turncall_media.sound import Sound
 from turncall_media.turns.fragment import Fragment
 from turncall_media.turns.smart import Words
 from turncall_media.turns.voice import VoiceChange, VoiceDetector

@@ -12,13 +12,13 @@ from pipecat.frames.frames import InterruptionFrame, LLMRunFrame
 from pipecat.pipeline.worker import PipelineWorker
 from pipecat.processors.aggregators.llm_context import LLMContext
 
+from turncall_media.audio.tones import tones
 from turncall_media.pipelines.ending import Ending
 from turncall_media.pipelines.giving import Giving
 from turncall_media.pipelines.mute import Mute
 from turncall_media.pipelines.speech import Speech
 from turncall_media.report.events import Narrator
 from turncall_media.report.switch import RecordingSwitch
-from turncall_media.tones import tones
 from turncall_media.tools.shape import ToolFailed
 from turncall_proto.command import (
     AnyCommand,

@@ -30,9 +30,9 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.frame_processor import FrameDirection
 
-from turncall_media.exchange import BEFORE_SPEECH_MS, AnswerFrame, CallerTurn, SaidFrame, SayFrame
+from turncall_media.audio.sound import Sound, duration_ms
 from turncall_media.pipelines.speaking import SpeechCutFrame
-from turncall_media.sound import Sound, duration_ms
+from turncall_media.stages.exchange import BEFORE_SPEECH_MS, AnswerFrame, CallerTurn, SaidFrame, SayFrame
 
 LONGEST_UTTERANCE_MS: Final = 30_000
 Given = tuple[Frame, FrameDirection]

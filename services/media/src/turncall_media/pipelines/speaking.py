@@ -33,14 +33,14 @@ from pipecat.frames.frames import (
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.utils.text.base_text_aggregator import TextType
 
-from turncall_media.ambience import Ambience
-from turncall_media.exchange import HeardUntilFrame, SaidFrame
+from turncall_media.audio.ambience import Ambience
+from turncall_media.audio.resampling import resampled
+from turncall_media.audio.sound import TELEPHONE, Sound
 from turncall_media.pipelines.aloud import plain
 from turncall_media.report.events import Narrator
 from turncall_media.report.recorder import Recorder
-from turncall_media.resampling import resampled
 from turncall_media.seams import SocketClosed
-from turncall_media.sound import TELEPHONE, Sound
+from turncall_media.stages.exchange import HeardUntilFrame, SaidFrame
 from turncall_media.wire.ledger import Ledger
 from turncall_media.wire.pacer import Pacer
 from turncall_media.wire.playout import Playout

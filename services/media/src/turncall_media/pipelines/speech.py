@@ -12,10 +12,10 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.frame_processor import FrameProcessor
 
-from turncall_media.exchange import SaidFrame, SayFrame
 from turncall_media.pipelines.aloud import plain
 from turncall_media.pipelines.mute import Mute
 from turncall_media.pipelines.speaking import HeardFrame, SoundFrame
+from turncall_media.stages.exchange import SaidFrame, SayFrame
 
 
 class Speech:

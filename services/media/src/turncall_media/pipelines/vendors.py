@@ -9,15 +9,15 @@ from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameProcessor
 
 from turncall_media import registry
+from turncall_media.audio.sound import Sound
 from turncall_media.circuits import Circuit
 from turncall_media.errors import SecretUnusable, VendorUnusable
-from turncall_media.kinds import BuildContext, Capabilities, Kind, VendorModule
 from turncall_media.pipelines.consent import expected
 from turncall_media.pipelines.redo import Conversing, Hearing, Redo, Speaking, Thinking
 from turncall_media.pipelines.succession import Candidate, Succession, model_of
 from turncall_media.report.events import Narrator, Stage
 from turncall_media.seams import Resources
-from turncall_media.sound import Sound
+from turncall_media.stages.kinds import BuildContext, Capabilities, Kind, VendorModule
 from turncall_proto.agent import Cascade, SpeechToSpeech, VendorRef
 from turncall_proto.call import CallStart
 

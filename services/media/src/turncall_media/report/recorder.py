@@ -14,8 +14,8 @@ from typing import Final
 from msgspec import Struct
 
 from turncall_blobs.store import BlobError, BlobStore
+from turncall_media.audio.sound import TELEPHONE, Sound
 from turncall_media.report.tracks import Tracks, wav
-from turncall_media.sound import TELEPHONE, Sound
 from turncall_proto.events import RecordingPart
 from turncall_runtime import logs
 

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from turncall_media.sound import TELEPHONE, Sound
+from turncall_media.audio.sound import TELEPHONE, Sound
 
 Side = Literal["caller", "agent"]
 LEAP_S: Final = 30

@@ -12,11 +12,11 @@ import numpy as np
 from msgspec import Struct
 
 from turncall_media import registry
-from turncall_media.embedders import Embedder, EmbedderFailed, Vectors, packed
+from turncall_media.audio.sound import TELEPHONE
 from turncall_media.errors import SecretUnusable, VendorUnusable
-from turncall_media.kinds import BuildContext
 from turncall_media.pipelines.vendors import Sealed, key_for, options_of
-from turncall_media.sound import TELEPHONE
+from turncall_media.stages.embedders import Embedder, EmbedderFailed, Vectors, packed
+from turncall_media.stages.kinds import BuildContext
 from turncall_media.text.tally import Tally
 from turncall_proto.agent import VendorRef
 from turncall_proto.codec import decode, encode

@@ -15,12 +15,12 @@ from pipecat.utils.asyncio.task_manager import TaskManager
 from pipecat.workers.runner import WorkerRunner
 
 from turncall_media import registry
+from turncall_media.audio.sound import TELEPHONE
 from turncall_media.errors import SecretUnusable, VendorUnusable
-from turncall_media.kinds import BuildContext
 from turncall_media.pipelines.succession import model_of
 from turncall_media.pipelines.tap import Tap, by_class
 from turncall_media.pipelines.vendors import Sealed, key_for, options_of
-from turncall_media.sound import TELEPHONE
+from turncall_media.stages.kinds import BuildContext
 from turncall_proto.agent import VendorRef
 from turncall_proto.job import ModelUse
 

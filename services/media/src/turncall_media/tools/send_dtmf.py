@@ -5,7 +5,7 @@ The media stream stays as it is: a carrier's command to play digits would end it
 
 from typing import Any, Final
 
-from turncall_media.tones import tones
+from turncall_media.audio.tones import tones
 from turncall_media.tools.shape import Invocation
 from turncall_proto.agent import SendDtmfTool
 from turncall_proto.command import KEYS_PATTERN

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from turncall_media.sound import TELEPHONE
+from turncall_media.audio.sound import TELEPHONE
 
 FRAME_MS: Final = 20
 LEAST_MS: Final = 200

@@ -7,7 +7,7 @@ A call that goes on here may find its caller in the middle of a sentence. Half a
 from collections.abc import Iterable
 from typing import Final, Literal
 
-from turncall_media.sound import TELEPHONE, Sound
+from turncall_media.audio.sound import TELEPHONE, Sound
 from turncall_media.turns.silero import WINDOW_MS
 from turncall_media.turns.voice import VoiceChange
 

@@ -17,7 +17,7 @@ from pipecat.turns.user_start import (
 from pipecat.turns.user_stop import SpeechTimeoutUserTurnStopStrategy
 from pipecat.turns.user_turn_strategies import UserTurnStrategies
 
-from turncall_media.sound import TELEPHONE, Sound
+from turncall_media.audio.sound import TELEPHONE, Sound
 from turncall_media.turns import smart
 from turncall_media.turns.interruption import EnoughWords, Protection
 from turncall_media.turns.voice import VoiceSettings

@@ -16,7 +16,7 @@ from pipecat.frames.frames import Frame, VADUserStartedSpeakingFrame, VADUserSto
 from pipecat.turns.types import ProcessFrameResult
 from pipecat.turns.user_stop import SpeechTimeoutUserTurnStopStrategy
 
-from turncall_media.sound import TELEPHONE, Sound
+from turncall_media.audio.sound import TELEPHONE, Sound
 
 LISTENS_TO_MS: Final = 8_000
 """What the model was trained on: the last seconds of a turn."""

@@ -10,9 +10,9 @@ from typing import Final
 
 from msgspec import DecodeError, json
 
+from turncall_media.audio.sound import WIDEBAND
 from turncall_media.errors import NeverConnected
 from turncall_media.seams import SocketClosed
-from turncall_media.sound import WIDEBAND
 from turncall_media.wire.mouth import Mouth
 from turncall_media.wire.peer import OfferUnusable, Peer
 from turncall_media.wire.stream import CallerAudio, KeyPressed, MarkReturned, StreamStart, StreamStopped, WireEvent

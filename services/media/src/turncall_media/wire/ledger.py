@@ -7,7 +7,7 @@ whole utterance ends; then the words are spread over its samples by their length
 import re
 from typing import Final
 
-from turncall_media.sound import TELEPHONE, Sound
+from turncall_media.audio.sound import TELEPHONE, Sound
 
 MS_PER_CHARACTER: Final = 65
 """English speech runs at about 15 characters a second; used only while the end of a sentence is not known."""

@@ -13,7 +13,7 @@ from typing import Final
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av import AudioFrame
 
-from turncall_media.sound import WIDEBAND
+from turncall_media.audio.sound import WIDEBAND
 
 FRAME_MS: Final = 20
 _FRAME_SAMPLES: Final = FRAME_MS * WIDEBAND.samples_per_ms

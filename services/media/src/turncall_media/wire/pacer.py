@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
-from turncall_media.ambience import Ambience
-from turncall_media.sound import TELEPHONE, Sound
+from turncall_media.audio.ambience import Ambience
+from turncall_media.audio.sound import TELEPHONE, Sound
 from turncall_media.wire.playout import Playout
 
 LEAD_S: Final = 0.4

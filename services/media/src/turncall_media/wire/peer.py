@@ -15,8 +15,8 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from aiortc.sdp import candidate_from_sdp
 from av import AudioFrame, AudioResampler
 
+from turncall_media.audio.sound import WIDEBAND
 from turncall_media.errors import WireError
-from turncall_media.sound import WIDEBAND
 from turncall_media.wire.mouth import Mouth, MouthTrack
 from turncall_proto.webrtc import GATHER_WITHIN_S, IceCandidate, IceServer
 

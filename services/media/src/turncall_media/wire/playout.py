@@ -9,7 +9,7 @@ before it was played. The clock says what could have been played by now at best;
 from collections import deque
 from typing import Final
 
-from turncall_media.sound import TELEPHONE, Sound
+from turncall_media.audio.sound import TELEPHONE, Sound
 
 MARK_GRACE_S: Final = 2.0
 """A mark later than this is lost: a carrier that forgets one must not freeze the conversation."""

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from turncall_media.sound import Sound
+from turncall_media.audio.sound import Sound
 
 
 class StreamStart(Struct, frozen=True, kw_only=True):

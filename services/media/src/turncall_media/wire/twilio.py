@@ -12,10 +12,10 @@ from typing import Annotated, Any, Final
 from msgspec import DecodeError, Meta, Struct, field
 from msgspec.json import Decoder, encode
 
-from turncall_media import mulaw
+from turncall_media.audio import mulaw
+from turncall_media.audio.sound import TELEPHONE
 from turncall_media.errors import WireError
 from turncall_media.seams import MediaSocket, SocketClosed
-from turncall_media.sound import TELEPHONE
 from turncall_media.wire.stream import (
     CallerAudio,
     KeyPressed,

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pipecat.frames.frames import InterimTranscriptionFrame, TranscriptionFrame
 
-from turncall_media import hearing
 from turncall_media.errors import VendorUnusable
+from turncall_media.stages import hearing
 from turncall_testkit.vendors import Manners, deepgram_fake
 
 

@@ -18,8 +18,8 @@ from pipecat.frames.frames import (
 from pipecat.metrics.metrics import LLMUsageMetricsData
 from pipecat.processors.aggregators.llm_context import LLMContext
 
-from turncall_media.exchange import AnswerFrame, CallerWordsFrame, HeardUntilFrame, SaidFrame
 from turncall_media.providers.google.speech import Options
+from turncall_media.stages.exchange import AnswerFrame, CallerWordsFrame, HeardUntilFrame, SaidFrame
 from turncall_testkit.vendors import Call, Manners, Reply, gemini_live_fake, pitch_hz
 
 PROMPT = {"role": "system", "content": "You sell tea."}

@@ -15,7 +15,7 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.aggregators.llm_context import LLMContext
 
-from turncall_media.exchange import AnswerFrame, CallerWordsFrame, HeardUntilFrame, SaidFrame, SayFrame
+from turncall_media.stages.exchange import AnswerFrame, CallerWordsFrame, HeardUntilFrame, SaidFrame, SayFrame
 from turncall_testkit.vendors import Manners, Reply, pitch_hz, realtime_fake
 
 PROMPT = {"role": "system", "content": "You sell tea."}

@@ -15,7 +15,7 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.aggregators.llm_context import LLMContext
 
-from turncall_media.exchange import AnswerFrame, CallerWordsFrame, SaidFrame
+from turncall_media.stages.exchange import AnswerFrame, CallerWordsFrame, SaidFrame
 from turncall_testkit.vendors import Call, Reply, pitch_hz, ultravox_fake
 
 PROMPT = {"role": "system", "content": "You sell tea."}

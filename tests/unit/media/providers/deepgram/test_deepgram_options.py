@@ -8,7 +8,7 @@ import pytest
 
 from turncall_media import registry
 from turncall_media.errors import VendorUnusable
-from turncall_media.kinds import BuildContext, Kind
+from turncall_media.stages.kinds import BuildContext, Kind
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from turncall_media import registry
 from turncall_media.errors import VendorUnusable
-from turncall_media.kinds import BuildContext, Kind
+from turncall_media.stages.kinds import BuildContext, Kind
 
 OWN: dict[str, Any] = {"base_url": "http://127.0.0.1:11434/v1", "model": "llama3.2"}
 CONTEXT = BuildContext(rate_hz=8000, language="en-US", secret="key")

@@ -10,10 +10,10 @@ from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.services.anthropic.llm import AnthropicLLMService, AnthropicLLMSettings
 from pipecat.utils.errors import ErrorCategory
 
-from turncall_media import web
 from turncall_media.answers import Arguments
-from turncall_media.kinds import BuildContext, Capabilities
-from turncall_media.web import MaxTokens, OwnUrl, TimeoutMs
+from turncall_media.stages import web
+from turncall_media.stages.kinds import BuildContext, Capabilities
+from turncall_media.stages.web import MaxTokens, OwnUrl, TimeoutMs
 
 CAPABILITIES = Capabilities(needs_secret=True, takes_base_url=True, secret_optional_with=("base_url",))
 ANTHROPIC: Final = "https://api.anthropic.com"

@@ -9,8 +9,8 @@ import httpx2
 import msgspec
 from botocore.eventstream import EventStreamBuffer
 
-from turncall_media import web
 from turncall_media.answers import Arguments
+from turncall_media.stages import web
 
 _FAULTS: Final = ("exception", "error")
 

@@ -7,10 +7,10 @@ from msgspec import Meta, Struct
 from pipecat.services.aws.llm import AWSBedrockLLMService, AWSBedrockLLMSettings
 from pipecat.utils.errors import ErrorCategory
 
-from turncall_media import web
-from turncall_media.kinds import BuildContext, Capabilities
 from turncall_media.providers.aws.converse import Converse
-from turncall_media.web import MaxTokens, OwnUrl, Temperature, TimeoutMs
+from turncall_media.stages import web
+from turncall_media.stages.kinds import BuildContext, Capabilities
+from turncall_media.stages.web import MaxTokens, OwnUrl, Temperature, TimeoutMs
 
 CAPABILITIES = Capabilities(needs_secret=True, takes_base_url=True, secret_optional_with=("base_url",))
 BEDROCK: Final = "https://bedrock-runtime.{region}.amazonaws.com"

@@ -7,9 +7,9 @@ from msgspec import Meta, Struct
 from pipecat.services.cartesia.tts import CartesiaTTSService, CartesiaTTSSettings, GenerationConfig
 from pipecat.utils.errors import classify_http_status_code
 
-from turncall_media import lines
-from turncall_media.kinds import BuildContext, Capabilities
-from turncall_media.lines import BaseUrl, Line, LinedTTS, TimeoutMs
+from turncall_media.stages import lines
+from turncall_media.stages.kinds import BuildContext, Capabilities
+from turncall_media.stages.lines import BaseUrl, Line, LinedTTS, TimeoutMs
 
 CAPABILITIES = Capabilities(
     needs_secret=True,

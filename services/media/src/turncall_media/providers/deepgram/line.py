@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from turncall_media import lines
-from turncall_media.kinds import BuildContext
-from turncall_media.lines import Line
+from turncall_media.stages import lines
+from turncall_media.stages.kinds import BuildContext
+from turncall_media.stages.lines import Line
 
 DEEPGRAM: Final = "https://api.deepgram.com"
 

@@ -10,11 +10,11 @@ from pipecat.services.stt_service import STTService
 from pipecat.utils.errors import ErrorCategory
 from websockets.exceptions import InvalidStatus
 
-from turncall_media import lines
-from turncall_media.hearing import Message, SocketSTTService
-from turncall_media.kinds import BuildContext, Capabilities
-from turncall_media.lines import BaseUrl, Line, TimeoutMs
 from turncall_media.providers.deepgram import line
+from turncall_media.stages import lines
+from turncall_media.stages.hearing import Message, SocketSTTService
+from turncall_media.stages.kinds import BuildContext, Capabilities
+from turncall_media.stages.lines import BaseUrl, Line, TimeoutMs
 
 CAPABILITIES = Capabilities(
     needs_secret=True, takes_base_url=True, secret_optional_with=("base_url",), interim_results=True

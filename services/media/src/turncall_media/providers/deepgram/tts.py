@@ -6,10 +6,10 @@ from msgspec import Meta, Struct
 from pipecat.services.deepgram.tts import DeepgramTTSService, DeepgramTTSSettings
 from pipecat.services.tts_service import TTSService
 
-from turncall_media import lines
-from turncall_media.kinds import BuildContext, Capabilities
-from turncall_media.lines import BaseUrl, Line, LinedTTS, TimeoutMs
 from turncall_media.providers.deepgram import line
+from turncall_media.stages import lines
+from turncall_media.stages.kinds import BuildContext, Capabilities
+from turncall_media.stages.lines import BaseUrl, Line, LinedTTS, TimeoutMs
 
 CAPABILITIES = Capabilities(
     needs_secret=True,

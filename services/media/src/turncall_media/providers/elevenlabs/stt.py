@@ -10,10 +10,10 @@ from pipecat.services.stt_latency import ELEVENLABS_REALTIME_TTFS_P99
 from pipecat.services.stt_service import STTService
 from pipecat.utils.errors import ErrorCategory
 
-from turncall_media import lines
-from turncall_media.hearing import Message, SocketSTTService
-from turncall_media.kinds import BuildContext, Capabilities
-from turncall_media.lines import BaseUrl, Line, TimeoutMs
+from turncall_media.stages import lines
+from turncall_media.stages.hearing import Message, SocketSTTService
+from turncall_media.stages.kinds import BuildContext, Capabilities
+from turncall_media.stages.lines import BaseUrl, Line, TimeoutMs
 
 CAPABILITIES = Capabilities(
     needs_secret=True,

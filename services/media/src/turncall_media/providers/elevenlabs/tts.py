@@ -5,9 +5,9 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 from pipecat.services.elevenlabs.tts import ElevenLabsTTSService, ElevenLabsTTSSettings
 
-from turncall_media import lines
-from turncall_media.kinds import BuildContext, Capabilities
-from turncall_media.lines import BaseUrl, Line, LinedTTS, TimeoutMs
+from turncall_media.stages import lines
+from turncall_media.stages.kinds import BuildContext, Capabilities
+from turncall_media.stages.lines import BaseUrl, Line, LinedTTS, TimeoutMs
 
 CAPABILITIES = Capabilities(
     needs_secret=True,

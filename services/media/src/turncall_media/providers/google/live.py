@@ -15,11 +15,11 @@ from msgspec import Struct
 from pipecat.metrics.metrics import LLMTokenUsage
 from websockets.asyncio.client import ClientConnection
 
-from turncall_media.conversing import VERBATIM, ConversingService, Lost
-from turncall_media.kinds import BuildContext
-from turncall_media.lines import Line
-from turncall_media.replying import Reply, Wish
-from turncall_media.told import Answered, Called, News, Said, Told, instructions, text_of
+from turncall_media.stages.conversing import VERBATIM, ConversingService, Lost
+from turncall_media.stages.kinds import BuildContext
+from turncall_media.stages.lines import Line
+from turncall_media.stages.replying import Reply, Wish
+from turncall_media.stages.told import Answered, Called, News, Said, Told, instructions, text_of
 
 PATH: Final = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
 GO_ON: Final = " "

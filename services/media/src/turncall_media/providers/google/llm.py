@@ -11,9 +11,9 @@ from pipecat.services.google.llm import GoogleLLMService, GoogleLLMSettings
 from pipecat.utils.errors import ErrorCategory, classify_http_status_code
 
 from turncall_egress.httpx2_transport import trusted
-from turncall_media import web
-from turncall_media.kinds import BuildContext, Capabilities
-from turncall_media.web import MaxTokens, OwnUrl, Temperature, TimeoutMs
+from turncall_media.stages import web
+from turncall_media.stages.kinds import BuildContext, Capabilities
+from turncall_media.stages.web import MaxTokens, OwnUrl, Temperature, TimeoutMs
 
 CAPABILITIES = Capabilities(needs_secret=True, takes_base_url=True, secret_optional_with=("base_url",))
 GEMINI: Final = "https://generativelanguage.googleapis.com"

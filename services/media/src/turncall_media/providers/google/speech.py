@@ -10,11 +10,11 @@ from typing import Annotated, Any, Final
 from msgspec import Meta, Struct
 from pipecat.services.llm_service import LLMService
 
-from turncall_media import lines
-from turncall_media.kinds import BuildContext, Capabilities
-from turncall_media.lines import BaseUrl, TimeoutMs
-from turncall_media.locales import located
 from turncall_media.providers.google.live import LiveService
+from turncall_media.stages import lines
+from turncall_media.stages.kinds import BuildContext, Capabilities
+from turncall_media.stages.lines import BaseUrl, TimeoutMs
+from turncall_media.stages.locales import located
 
 CAPABILITIES = Capabilities(
     needs_secret=True,

@@ -9,11 +9,11 @@ from msgspec import Meta, Struct
 from pipecat.services.stt_latency import GOOGLE_TTFS_P99
 from pipecat.utils.errors import ErrorCategory
 
-from turncall_media import web
-from turncall_media.kinds import BuildContext, Capabilities
-from turncall_media.locales import located
-from turncall_media.utterances import UtteranceSTTService
-from turncall_media.web import OwnUrl, TimeoutMs
+from turncall_media.stages import web
+from turncall_media.stages.kinds import BuildContext, Capabilities
+from turncall_media.stages.locales import located
+from turncall_media.stages.utterances import UtteranceSTTService
+from turncall_media.stages.web import OwnUrl, TimeoutMs
 
 CAPABILITIES = Capabilities(needs_secret=True, takes_base_url=True, secret_optional_with=("base_url",))
 SPEECH: Final = "https://speech.googleapis.com"

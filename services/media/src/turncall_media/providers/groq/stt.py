@@ -4,11 +4,11 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from turncall_media import compatible
-from turncall_media.compatible import CompatibleSTTService, GatewayUrl
-from turncall_media.kinds import BuildContext, Capabilities
 from turncall_media.providers.groq.server import GROQ
-from turncall_media.web import TimeoutMs
+from turncall_media.stages import compatible
+from turncall_media.stages.compatible import CompatibleSTTService, GatewayUrl
+from turncall_media.stages.kinds import BuildContext, Capabilities
+from turncall_media.stages.web import TimeoutMs
 
 CAPABILITIES = Capabilities(needs_secret=True, takes_base_url=True, secret_optional_with=("base_url",))
 

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Final
 import numpy as np
 from msgspec import Meta, Struct
 
-from turncall_media import models
 from turncall_media.errors import VendorUnusable
-from turncall_media.kinds import BuildContext, Capabilities
-from turncall_media.onboard import OnboardTTSService
-from turncall_media.voices import SentenceTTSService
+from turncall_media.stages import models
+from turncall_media.stages.kinds import BuildContext, Capabilities
+from turncall_media.stages.onboard import OnboardTTSService
+from turncall_media.stages.voices import SentenceTTSService
 
 CAPABILITIES = Capabilities(needs_secret=False)
 RATE_HZ: Final = 24_000

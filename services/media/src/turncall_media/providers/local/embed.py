@@ -16,9 +16,9 @@ from msgspec import Struct
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
-from turncall_media.embedders import Vectors
 from turncall_media.errors import VendorUnusable
-from turncall_media.kinds import BuildContext, Capabilities
+from turncall_media.stages.embedders import Vectors
+from turncall_media.stages.kinds import BuildContext, Capabilities
 
 CAPABILITIES = Capabilities(needs_secret=False)
 

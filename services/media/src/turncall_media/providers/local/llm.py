@@ -21,11 +21,11 @@ from pipecat.services.llm_service import LLMService
 from pipecat.services.settings import LLMSettings
 
 from turncall_media.errors import VendorUnusable
-from turncall_media.kinds import BuildContext, Capabilities
 from turncall_media.providers.local.dialogue import Reply, reply, unknown_places
 from turncall_media.providers.local.grammar import KEPT
 from turncall_media.providers.local.script import Script, expected_phrases
 from turncall_media.providers.local.words import words
+from turncall_media.stages.kinds import BuildContext, Capabilities
 
 CAPABILITIES = Capabilities(needs_secret=False)
 

@@ -26,8 +26,7 @@ from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameDirection
 from pipecat.services.llm_service import LLMService
 
-from turncall_media.exchange import AnswerFrame, CallerTurn, CallerWordsFrame, HeardUntilFrame, SaidFrame, SayFrame
-from turncall_media.kinds import BuildContext, Capabilities
+from turncall_media.audio.sound import Sound
 from turncall_media.providers.local import llm, stt, tts
 from turncall_media.providers.local.dialogue import reply
 from turncall_media.providers.local.espeak import Voice
@@ -36,7 +35,15 @@ from turncall_media.providers.local.llm import DelayMs
 from turncall_media.providers.local.script import Script
 from turncall_media.providers.local.stt import LeastScore
 from turncall_media.providers.local.tts import VoiceName, WordsPerMinute
-from turncall_media.sound import Sound
+from turncall_media.stages.exchange import (
+    AnswerFrame,
+    CallerTurn,
+    CallerWordsFrame,
+    HeardUntilFrame,
+    SaidFrame,
+    SayFrame,
+)
+from turncall_media.stages.kinds import BuildContext, Capabilities
 
 CAPABILITIES = Capabilities(needs_secret=False, rates_hz=(8000, 16_000))
 

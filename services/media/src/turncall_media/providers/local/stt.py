@@ -13,9 +13,9 @@ from pipecat.services.stt_service import SegmentedSTTService
 from pipecat.utils.time import time_now_iso8601
 
 from turncall_media.errors import VendorUnusable
-from turncall_media.kinds import BuildContext, Capabilities
 from turncall_media.providers.local.grammar import Grammar, grammar
 from turncall_media.providers.local.recogniser import MODEL_RATE_HZ, recogniser
+from turncall_media.stages.kinds import BuildContext, Capabilities
 
 CAPABILITIES = Capabilities(needs_secret=False, rates_hz=(8000, 16_000))
 

@@ -12,8 +12,8 @@ from pipecat.services.settings import TTSSettings
 from pipecat.services.tts_service import TTSService
 
 from turncall_media.errors import VendorUnusable
-from turncall_media.kinds import BuildContext, Capabilities
 from turncall_media.providers.local.espeak import Voice, espeak
+from turncall_media.stages.kinds import BuildContext, Capabilities
 
 CAPABILITIES = Capabilities(needs_secret=False)
 

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from turncall_media import compatible
-from turncall_media.compatible import CompatibleLLMService
-from turncall_media.kinds import BuildContext, Capabilities
-from turncall_media.web import MaxTokens, Temperature, TimeoutMs
+from turncall_media.stages import compatible
+from turncall_media.stages.compatible import CompatibleLLMService
+from turncall_media.stages.kinds import BuildContext, Capabilities
+from turncall_media.stages.web import MaxTokens, Temperature, TimeoutMs
 
 CAPABILITIES = Capabilities(needs_secret=False, takes_base_url=True)
 

@@ -9,12 +9,12 @@ from msgspec import Meta, Struct
 from openai import AsyncOpenAI, OpenAIError
 from pipecat.utils.errors import ErrorCategory
 
-from turncall_media import compatible, web
-from turncall_media.embedders import MOST_DIMENSIONS, EmbedderFailed, Vectors
-from turncall_media.kinds import BuildContext, Capabilities
 from turncall_media.providers.openai import server
 from turncall_media.providers.openai.server import BaseUrl, Model
-from turncall_media.web import TimeoutMs
+from turncall_media.stages import compatible, web
+from turncall_media.stages.embedders import MOST_DIMENSIONS, EmbedderFailed, Vectors
+from turncall_media.stages.kinds import BuildContext, Capabilities
+from turncall_media.stages.web import TimeoutMs
 
 CAPABILITIES = Capabilities(needs_secret=True, takes_base_url=True, secret_optional_with=("base_url",))
 OPTIONS_RULES = server.NAMED_IF_COMPATIBLE

@@ -12,13 +12,13 @@ from pipecat.metrics.metrics import LLMTokenUsage
 from pipecat.utils.errors import ErrorCategory
 from websockets.asyncio.client import ClientConnection
 
-from turncall_media import mulaw
-from turncall_media.conversing import VERBATIM, ConversingService, Lost
-from turncall_media.kinds import BuildContext
-from turncall_media.lines import Line
-from turncall_media.replying import Reply, Wish
-from turncall_media.resampling import Resampler
-from turncall_media.told import Answered, Called, News, Told, instructions
+from turncall_media.audio import mulaw
+from turncall_media.audio.resampling import Resampler
+from turncall_media.stages.conversing import VERBATIM, ConversingService, Lost
+from turncall_media.stages.kinds import BuildContext
+from turncall_media.stages.lines import Line
+from turncall_media.stages.replying import Reply, Wish
+from turncall_media.stages.told import Answered, Called, News, Told, instructions
 from turncall_runtime import logs
 
 RATE_HZ: Final = 24_000

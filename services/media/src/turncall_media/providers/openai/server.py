@@ -5,8 +5,8 @@ from typing import Annotated, Any, Final
 from msgspec import Meta
 from openai import AsyncOpenAI
 
-from turncall_media import compatible, web
-from turncall_media.kinds import BuildContext
+from turncall_media.stages import compatible, web
+from turncall_media.stages.kinds import BuildContext
 
 OPENAI: Final = "https://api.openai.com/v1"
 

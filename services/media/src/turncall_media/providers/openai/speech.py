@@ -9,13 +9,13 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta, Struct
 from pipecat.services.llm_service import LLMService
 
-from turncall_media import lines
-from turncall_media.kinds import BuildContext, Capabilities
-from turncall_media.lines import TimeoutMs
+from turncall_media.audio.sound import TELEPHONE
 from turncall_media.providers.openai import server
 from turncall_media.providers.openai.realtime import RealtimeService
 from turncall_media.providers.openai.server import OPENAI, BaseUrl, Model
-from turncall_media.sound import TELEPHONE
+from turncall_media.stages import lines
+from turncall_media.stages.kinds import BuildContext, Capabilities
+from turncall_media.stages.lines import TimeoutMs
 
 CAPABILITIES = Capabilities(
     needs_secret=True,

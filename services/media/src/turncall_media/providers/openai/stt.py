@@ -4,12 +4,12 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from turncall_media import compatible
-from turncall_media.compatible import CompatibleSTTService
-from turncall_media.kinds import BuildContext, Capabilities
 from turncall_media.providers.openai import server
 from turncall_media.providers.openai.server import BaseUrl, Model
-from turncall_media.web import TimeoutMs
+from turncall_media.stages import compatible
+from turncall_media.stages.compatible import CompatibleSTTService
+from turncall_media.stages.kinds import BuildContext, Capabilities
+from turncall_media.stages.web import TimeoutMs
 
 CAPABILITIES = Capabilities(needs_secret=True, takes_base_url=True, secret_optional_with=("base_url",))
 OPTIONS_RULES = server.NAMED_IF_COMPATIBLE

@@ -10,12 +10,12 @@ from pipecat.services.openai.tts import VALID_VOICES, OpenAITTSSettings
 from pipecat.services.tts_service import TTSService
 from pipecat.utils.errors import ErrorCategory
 
-from turncall_media import compatible
-from turncall_media.kinds import BuildContext, Capabilities
 from turncall_media.providers.openai import server
 from turncall_media.providers.openai.server import BaseUrl, Model
-from turncall_media.voices import SentenceTTSService
-from turncall_media.web import TimeoutMs
+from turncall_media.stages import compatible
+from turncall_media.stages.kinds import BuildContext, Capabilities
+from turncall_media.stages.voices import SentenceTTSService
+from turncall_media.stages.web import TimeoutMs
 
 CAPABILITIES = Capabilities(needs_secret=True, takes_base_url=True, secret_optional_with=("base_url",))
 

@@ -13,12 +13,12 @@ import httpx2
 from pipecat.adapters.llm.schemas.function_schema import FunctionSchema
 from websockets.asyncio.client import ClientConnection
 
-from turncall_media import conversing, web
-from turncall_media.conversing import ConversingService, Lost
-from turncall_media.kinds import BuildContext
-from turncall_media.lines import Line
-from turncall_media.replying import Reply, Wish
-from turncall_media.told import Answered, Called, News, Said, Told, instructions
+from turncall_media.stages import conversing, web
+from turncall_media.stages.conversing import ConversingService, Lost
+from turncall_media.stages.kinds import BuildContext
+from turncall_media.stages.lines import Line
+from turncall_media.stages.replying import Reply, Wish
+from turncall_media.stages.told import Answered, Called, News, Said, Told, instructions
 
 ENDPOINT_MS: Final = 384
 """Silence after which a turn is over; the shortest that Ultravox recommends. Ours are longer, or as long as said."""

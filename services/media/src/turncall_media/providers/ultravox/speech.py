@@ -8,10 +8,10 @@ from typing import Annotated, Any, Final
 from msgspec import Meta, Struct
 from pipecat.services.llm_service import LLMService
 
-from turncall_media import lines, web
-from turncall_media.kinds import BuildContext, Capabilities
-from turncall_media.lines import BaseUrl, TimeoutMs
 from turncall_media.providers.ultravox.joined import UltravoxService
+from turncall_media.stages import lines, web
+from turncall_media.stages.kinds import BuildContext, Capabilities
+from turncall_media.stages.lines import BaseUrl, TimeoutMs
 
 CAPABILITIES = Capabilities(
     needs_secret=True,

@@ -11,9 +11,9 @@ from msgspec import Meta, Struct
 from pipecat.processors.frame_processor import FrameProcessorSetup
 from pipecat.services.stt_latency import WHISPER_TTFS_P99
 
-from turncall_media import models
-from turncall_media.kinds import BuildContext, Capabilities
-from turncall_media.utterances import UtteranceSTTService
+from turncall_media.stages import models
+from turncall_media.stages.kinds import BuildContext, Capabilities
+from turncall_media.stages.utterances import UtteranceSTTService
 
 CAPABILITIES = Capabilities(needs_secret=False)
 MODEL_HZ = 16_000

@@ -1,7 +1,7 @@
 """Models that hear and speak over a session of their vendor: what every one of them has in common.
 
 A session knows the conversation by itself, and is lost with its connection. A new one is told what was said so far and
-does over what the old one left undone, once. See `turncall_media.exchange` for what such a service is asked and owes.
+does over what the old one left undone, once. `stages.exchange` says what such a service is asked and owes.
 """
 
 import asyncio
@@ -32,12 +32,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from turncall_egress import EgressError
-from turncall_media import lines
-from turncall_media.exchange import AnswerFrame, CallerTurn, CallerWordsFrame, HeardUntilFrame, SayFrame
-from turncall_media.kinds import BuildContext
-from turncall_media.lines import CLOSE_WITHIN_S, Line
-from turncall_media.replying import Reply, Wish
-from turncall_media.sound import Sound
+from turncall_media.audio.sound import Sound
+from turncall_media.stages import lines
+from turncall_media.stages.exchange import AnswerFrame, CallerTurn, CallerWordsFrame, HeardUntilFrame, SayFrame
+from turncall_media.stages.kinds import BuildContext
+from turncall_media.stages.lines import CLOSE_WITHIN_S, Line
+from turncall_media.stages.replying import Reply, Wish
 from turncall_runtime import logs
 
 LARGEST_MESSAGE: Final = 16 * 1024 * 1024

@@ -11,7 +11,7 @@ from pipecat.utils.errors import ErrorCategory
 from turncall_egress import EgressError, Refused, Wall, checked_url
 from turncall_egress.httpx2_transport import trusted, walled_client
 from turncall_media.errors import VendorUnusable
-from turncall_media.kinds import BuildContext
+from turncall_media.stages.kinds import BuildContext
 
 CONNECT_WITHIN_S: Final = 5.0
 URL: Final = r"^(https?://.+)?$(?!\n)"

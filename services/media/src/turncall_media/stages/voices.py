@@ -9,7 +9,7 @@ from pipecat.services.settings import TTSSettings
 from pipecat.services.tts_service import TTSService
 from pipecat.utils.errors import ErrorCategory
 
-from turncall_media.resampling import Resampler
+from turncall_media.audio.resampling import Resampler
 
 CHUNK_MS: Final = 100
 """Audio in one frame at most: short, so that an interruption leaves little behind."""

@@ -16,8 +16,8 @@ from onnxruntime.capi.onnxruntime_pybind11_state import (
 from pipecat.processors.frame_processor import FrameProcessorSetup
 from pipecat.services.settings import TTSSettings
 
-from turncall_media import models
-from turncall_media.voices import SentenceTTSService
+from turncall_media.stages import models
+from turncall_media.stages.voices import SentenceTTSService
 
 
 class OnboardTTSService(SentenceTTSService):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from turncall_media.resampling import LONGEST_HOLD_MS, Resampler
+from turncall_media.audio.resampling import LONGEST_HOLD_MS, Resampler
 from turncall_testkit.vendors import pitch_hz, tone
 
 

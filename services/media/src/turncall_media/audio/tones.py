@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from turncall_media.sound import TELEPHONE
+from turncall_media.audio.sound import TELEPHONE
 
 KEYS: Final = ("123A", "456B", "789C", "*0#D")
 ROWS_HZ: Final = (697, 770, 852, 941)

@@ -25,9 +25,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from turncall_egress import EgressError
-from turncall_media import lines
-from turncall_media.kinds import BuildContext
-from turncall_media.lines import CLOSE_WITHIN_S, Line
+from turncall_media.stages import lines
+from turncall_media.stages.kinds import BuildContext
+from turncall_media.stages.lines import CLOSE_WITHIN_S, Line
 
 KEEP_ALIVE_S: Final = 5.0
 """Deepgram closes a socket after 10 s without a message (its NET-0001), others later."""

@@ -15,8 +15,8 @@ from pipecat.frames.frames import (
     TTSStoppedFrame,
 )
 
-from turncall_media.exchange import SaidFrame
-from turncall_media.resampling import Resampler
+from turncall_media.audio.resampling import Resampler
+from turncall_media.stages.exchange import SaidFrame
 
 _SENTENCE: Final = re.compile(r"(.+?[.!?…。！？]+)\s+", re.DOTALL)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from turncall_media.errors import VendorUnusable
-from turncall_media.kinds import BuildContext
+from turncall_media.stages.kinds import BuildContext
 
 LOAD_WITHIN_S: Final = 60.0
 

@@ -15,7 +15,7 @@ from turncall_egress import EgressError, Refused, Wall, checked_url
 from turncall_egress.dialling import dial
 from turncall_egress.httpx2_transport import trusted
 from turncall_media.errors import VendorUnusable
-from turncall_media.kinds import BuildContext
+from turncall_media.stages.kinds import BuildContext
 
 CLOSE_WITHIN_S: Final = 1.0
 """A peer that does not say goodbye holds up no end of a call."""

@@ -14,11 +14,11 @@ from pipecat.services.openai.llm import OpenAILLMService
 from pipecat.services.stt_latency import WHISPER_TTFS_P99
 from pipecat.utils.errors import ErrorCategory
 
-from turncall_media import web
 from turncall_media.answers import Arguments
-from turncall_media.kinds import BuildContext
-from turncall_media.utterances import UtteranceSTTService, wav
-from turncall_media.web import URL
+from turncall_media.stages import web
+from turncall_media.stages.kinds import BuildContext
+from turncall_media.stages.utterances import UtteranceSTTService, wav
+from turncall_media.stages.web import URL
 
 GatewayUrl = Annotated[
     str,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from turncall_media import models
 from turncall_media.errors import VendorUnusable
-from turncall_media.kinds import BuildContext
+from turncall_media.stages import models
+from turncall_media.stages.kinds import BuildContext
 
 
 def context(models_dir: str) -> BuildContext:

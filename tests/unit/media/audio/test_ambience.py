@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from turncall_media.ambience import LOOP, Ambience, Room, loop
+from turncall_media.audio.ambience import LOOP, Ambience, Room, loop
 from turncall_testkit.audio import level_dbfs
 
 ROOMS = pytest.mark.parametrize("room", ["office", "cafe"])

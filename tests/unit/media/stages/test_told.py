@@ -5,7 +5,7 @@ from typing import Any
 from pipecat.processors.aggregators import async_tool_messages
 
 from turncall_media.providers.openai.realtime import item
-from turncall_media.told import Answered, Called, Said, Told, instructions
+from turncall_media.stages.told import Answered, Called, Said, Told, instructions
 
 SYSTEM = {"role": "system", "content": "You sell tea."}
 

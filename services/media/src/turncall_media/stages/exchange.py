@@ -14,7 +14,7 @@ from typing import Final
 
 from pipecat.frames.frames import ControlFrame, DataFrame, SystemFrame
 
-from turncall_media.sound import TELEPHONE, Sound
+from turncall_media.audio.sound import TELEPHONE, Sound
 
 BEFORE_SPEECH_MS: Final = 600
 """Of audio before the voice was noticed; its beginning lies in it."""

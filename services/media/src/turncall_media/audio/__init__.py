@@ -1,0 +1,1 @@
+"""Sound: rates, codecs, tones, and the room behind an agent."""
