@@ -4,11 +4,9 @@ import asyncio
 import io
 import shutil
 import signal
-import subprocess
 import wave
 from collections.abc import AsyncIterator
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,8 +22,6 @@ from turncall_proto.ids import CallId
 from turncall_testkit.house import House
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-CLIENT = Path(__file__).with_name("pipecat_client")
-NPM = shutil.which("npm")
 WAIT_MS = 60_000
 MICROPHONE_HZ = 48_000
 WHISTLE_HZ = 1000
@@ -175,48 +171,3 @@ async def serving(house: House, worker: str) -> Process:
         if process.is_running and worker in await asyncio.to_thread(log.read_text):
             return process
     raise AssertionError(f"no live process is {worker}")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Pipecat's client, its versions as the lock file says, as one script for a page."""
-    if NPM is None:
-        pytest.skip("needs npm, which brings Pipecat's own client: apt-get install npm")
-    folder = tmp_path_factory.mktemp("client") / "package"
-    await asyncio.to_thread(shutil.copytree, CLIENT, folder, ignore=shutil.ignore_patterns("node_modules"))
-    for command in (
-        (NPM, "ci", "--no-audit", "--no-fund", "--ignore-scripts"),
-        (NPM, "exec", "--no", "--", "esbuild", "entry.js", "--bundle", "--format=iife", "--outfile=bundle.js"),
-    ):
-        ran = await asyncio.to_thread(subprocess.run, command, cwd=folder, capture_output=True, text=True, timeout=180)
-        if "ENOTFOUND" in ran.stderr or "EAI_AGAIN" in ran.stderr or "ECONNREFUSED" in ran.stderr:
-            pytest.skip("npm reaches no registry")
-        assert ran.returncode == 0, ran.stderr
-    return await asyncio.to_thread((folder / "bundle.js").read_text)
-
-
-async def test_pipecats_own_client_talks_with_an_agent(
-    house: House, browser: Browser, agent: AgentSpec, bundle: str
-) -> None:
-    """Its published packages connect, exchange RTVI, hear and are heard, and its goodbye is one."""
-    made = await house.api.create_agent("called by Pipecat's client", agent)
-    await house.api.publish_agent(made.id)
-    token = await house.api.create_client_token(agent_id=made.id)
-    page = await browser.new_page()
-    page.set_default_timeout(WAIT_MS)
-    url = house.installation.control_url
-    await page.route(f"{url}/its-page", lambda route: route.fulfill(body="<!doctype html>", content_type="text/html"))
-    await page.goto(f"{url}/its-page")
-    await page.add_script_tag(content=bundle)
-    headers = f"new Headers({{ Authorization: 'Bearer {token.token}' }})"
-    asked = f"{{ endpoint: '{url}/v1/webrtc/connect', headers: {headers} }}"
-    await page.evaluate(f"client.connect({{ webrtcRequestParams: {asked} }}).then(() => true)")
-    for event in ("botReady", "botStartedSpeaking", "botTranscript", "userStartedSpeaking"):
-        await page.wait_for_function("(name) => heard.some(([event]) => event === name)", arg=event)
-    spoke = "([event, text]) => event === 'userTranscript' && text === 'what are your opening hours'"
-    await page.wait_for_function(f"() => heard.some({spoke})")
-    assert await page.evaluate("botTrack.readyState") == "live"
-    await page.evaluate("client.disconnect()")
-    view = await ended(house, token.call_id)
-    assert view.ended_reason == EndedReason.CUSTOMER_ENDED_CALL
-    await page.close()

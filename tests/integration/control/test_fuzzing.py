@@ -22,6 +22,8 @@ UNSAYABLE = {
     "^create_session$": "an agent of the project that is published",
     "^create_message$": "a number and an agent of the project",
     "^connect_browser$": "an offer with sound",
+    "^create_client_token$": "an agent or a version, and not both",
+    "^open_session$": "a link that was made here",
     "^get_(experiment|usage|variants)$": "a span of a year at most that begins before it ends, a variant that was met",
     "^put_test_suite$": "a scenario can fail, phrases hold words, names are distinct, options are their vendor's own",
     "^create_test_run$": "a version of the project, scenarios of the suite",

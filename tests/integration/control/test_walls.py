@@ -19,7 +19,7 @@ from turncall_proto import ids
 
 OF_ROLES = frozenset().union(*GRANTS.values())
 UNGRANTED = frozenset({Permission.OPEN, Permission.SIGNED, Permission.PLATFORM})
-UNPAGED = {"/v1/numbers/available", "/v1/usage"}
+UNPAGED = {"/v1/numbers/available", "/v1/usage", "/v1/webrtc/ice-servers"}
 INBOUND = "/webhooks/twilio/voice/inbound"
 
 

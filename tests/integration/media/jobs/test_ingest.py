@@ -254,7 +254,7 @@ async def test_a_page_is_read_over_redirects_but_never_inside() -> None:
 
 async def test_reading_that_is_called_off_leaves_no_process_behind() -> None:
     """As at the end of a worker: whoever takes the job next begins anew."""
-    task = asyncio.create_task(Reader().read("bomb.pdf", swelling_pdf(300_000_000)))
+    task = asyncio.create_task(Reader().read("bomb.yaml", BOMBS["too_large yaml"][1]()))
     await asyncio.sleep(0.3)
     task.cancel()
     began_s = time.monotonic()

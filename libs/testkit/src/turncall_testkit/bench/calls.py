@@ -14,7 +14,7 @@ from msgspec import Struct
 from turncall import procfs
 from turncall.capacity.cores import CORES, pin
 from turncall.capacity.knee import Subject, climb, idle, join, knee, sampled
-from turncall.capacity.sample import Sample
+from turncall.capacity.sample import GIVEN_UP_S, Sample
 from turncall.process import Process, free_port
 from turncall_phone import mulaw
 from turncall_phone.crowd import Crowd, CrowdCaller, words
@@ -109,7 +109,14 @@ async def calls(studio: Studio, size: Size, folder: Path) -> Measured:
                 10,
                 is_upward=False,
             ),
-            figure("calls", "added to a reply, p50", "ms", [sample.added(0.5) for sample in last], 40, is_upward=False),
+            figure(
+                "calls",
+                "added to a reply, p50",
+                "ms",
+                [min(sample.added(0.5), 1000 * GIVEN_UP_S) for sample in last],
+                40,
+                is_upward=False,
+            ),
             figure(
                 "calls",
                 "memory of a call",
