@@ -45,6 +45,6 @@ async def test_the_command_measures_prints_and_writes(tmp_path: Path) -> None:
     for row in told.rows[1:]:
         own = {"worker"} if row in (answer, turns, barge_in, calls, memory) else set()
         assert set(row.capacity) == {"control", "Postgres", "NATS"} | own
-        assert all(row.capacity.values())
+        assert all(row.capacity.values()) or row is calls, "a worker that serves one call mostly waits"
     for row in (inbound, projection):
         assert all(figure.measured > 0 for figure in row.figures)
