@@ -25,7 +25,7 @@ from turncall_testkit.chaos.scene import Scene
 SLUG: Final = "dials-unknown"
 FIGURE: Final = "1,000 calls of which the carrier's answer is lost: nobody is rung twice, each ends as it was"
 MANY: Final = 1_000
-SLOTS: Final = 2_000
+SLOTS: Final = 1_000
 """A call of which nothing is known keeps room for its answer."""
 CREATE: Final = "/Calls.json"
 OPEN_S: Final = 2.0
