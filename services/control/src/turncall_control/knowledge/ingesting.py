@@ -22,6 +22,7 @@ from turncall_control.knowledge.model import DICTIONARIES, DocumentRow, Document
 from turncall_control.knowledge.views import document_view
 from turncall_control.plane import Plane
 from turncall_control.webhooks.sessions import DOCUMENT_FAILED, DOCUMENT_READY
+from turncall_control.webhooks.telling import tell
 from turncall_proto import ids
 from turncall_proto.ids import DocumentId
 from turncall_proto.job import IngestDone, IngestJob, JobFailed
@@ -102,7 +103,11 @@ async def _read(session: AsyncSession, plane: Plane, row: DocumentRow, answer: I
         row.characters, row.passages, row.dimensions = answer.characters, answer.passages, answer.dimensions
         row.embedder, row.size_bytes, row.content_type = answer.embedder, answer.size_bytes, answer.content_type
     await session.flush()
-    await tell(session, row, DOCUMENT_FAILED if isinstance(answer, JobFailed) else DOCUMENT_READY)
+    await _tell(session, row, DOCUMENT_FAILED if isinstance(answer, JobFailed) else DOCUMENT_READY)
+
+
+async def _tell(session: AsyncSession, row: DocumentRow, kind: str) -> None:
+    await tell(session, row.project_id, None, kind, document_view(row))
 
 
 async def _others(session: AsyncSession, row: DocumentRow) -> int:
@@ -162,23 +167,6 @@ def floats(vector: bytes) -> array[float]:
     return parts
 
 
-async def tell(session: AsyncSession, row: DocumentRow, kind: str) -> None:
-    """Queues an event for the subscriptions that want it, in the transaction in which it happens."""
-    await session.execute(
-        text(
-            "insert into webhook_deliveries (project_id, webhook_id, type, at, data)"
-            " select project_id, id, cast(:kind as text), now(), cast(:data as jsonb) from webhooks"
-            " where project_id = :project and is_enabled and (event_types = '{}' or :kind = any(event_types))"
-            " and agent_id is null"
-        ),
-        {
-            "kind": kind,
-            "data": msgspec.json.encode(document_view(row)).decode(),
-            "project": ids.parsed(ids.PROJECT, row.project_id),
-        },
-    )
-
-
 async def _forget(plane: Plane, key: str) -> None:
     """What was handed over is in the database. Should this fail, it goes with the document."""
     if key:
@@ -205,7 +193,7 @@ async def give_up(session: AsyncSession) -> None:
             row.state = DocumentState.FAILED
         row.reason, row.failure = "given_up", "Nobody has read it"
         await session.flush()
-        await tell(session, row, DOCUMENT_FAILED)
+        await _tell(session, row, DOCUMENT_FAILED)
 
 
 KIND: Final = Kind(name=INGEST, answer=IngestDone, plan=plan, take=take)
