@@ -1,10 +1,6 @@
 """Asks carriers for the calls that are due, each once."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Final
 
 from turncall_control.calls import identity, ledger, news
 from turncall_control.carriers.base import (
@@ -16,6 +12,7 @@ from turncall_control.carriers.base import (
     NotReached,
     Unavailable,
 )
+from turncall_control.carriers.questions import LOOK_AFTER_S, MOST_REFUSALS, STATUS_RETRIES, Questions, pause_s
 from turncall_control.dials import queue
 from turncall_control.dials.queue import Dial
 from turncall_control.plane import Plane
@@ -23,50 +20,22 @@ from turncall_proto import ids
 from turncall_proto.call import EndedReason
 from turncall_runtime import logs
 
-LOOK_AFTER_S: Final = 2.0
-"""How long after an answer was lost the carrier is first asked about the call: its list lags behind."""
-AGAIN_AFTER_S: Final = (2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
-"""Between two tries of a call that the carrier refused for the moment, or could not be reached for."""
-MOST_REFUSALS: Final = 8
-"""Times that a carrier's limit may refuse a call before it fails; an unreachable carrier is waited for."""
-AT_ONCE: Final = 32
-"""Questions to carriers that one process has open."""
-STATUS_RETRIES: Final = "rc=3&rp=ct,rt,5xx"
-
 log = logs.logger(__name__)
 
 
 class Dialler:
-    """One process's share of dialling. ``asking`` is entered while it works; it owns the questions that are open."""
+    """One process's share of dialling. Its ``questions`` are entered while it works."""
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
-        self._open: set[asyncio.Task[None]] = set()
-
-    @asynccontextmanager
-    async def asking(self) -> AsyncIterator[None]:
-        """At the end, open questions are given up: the next process finds out what became of them."""
-        try:
-            yield
-        finally:
-            for task in self._open:
-                task.cancel()
-            await asyncio.gather(*self._open, return_exceptions=True)
+        self.questions = Questions("dial.broke")
 
     async def attend(self) -> None:
         """Takes up calls that are due, and asks for them. Returns without waiting for the carriers."""
-        if len(self._open) >= AT_ONCE:
+        if not self.questions.has_room:
             return
         for dial in await queue.claim(self._plane, self._plane.config.dial_rate_per_s):
-            task = asyncio.create_task(self._ask(dial), name=f"dial {dial.call.call_id}")
-            self._open.add(task)
-            task.add_done_callback(self._asked)
-
-    def _asked(self, task: asyncio.Task[None]) -> None:
-        self._open.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            # The row says `asked`: the sweep finds out what became of it.
-            log.error("dial.broke", exc_info=error)
+            self.questions.put(self._ask(dial), f"dial {dial.call.call_id}")
 
     async def _ask(self, dial: Dial) -> None:
         plane, call = self._plane, dial.call
@@ -104,9 +73,9 @@ class Dialler:
                 await self._failed(dial, EndedReason.TELEPHONY_FAILED, str(error), error)
 
     async def _put_off(self, dial: Dial) -> None:
-        pause_s = AGAIN_AFTER_S[min(dial.tries, len(AGAIN_AFTER_S)) - 1]
+        due_at = datetime.now(UTC) + timedelta(seconds=pause_s(dial.tries))
         async with self._plane.database.pool.connection() as connection:
-            await queue.put_off(connection, dial.call.call_id, datetime.now(UTC) + timedelta(seconds=pause_s))
+            await queue.put_off(connection, dial.call.call_id, due_at)
 
     async def _look_soon(self, dial: Dial) -> None:
         """Nobody knows whether the carrier placed the call: it is not asked again, but about it."""

@@ -50,7 +50,7 @@ async def create_outbound_call(
 async def dial_calls(plane: Plane) -> AsyncIterator[None]:
     """Asks carriers for calls that are due."""
     dialler = Dialler(plane)
-    async with dialler.asking(), repeated("dialling", dialler.attend, CLAIM_EVERY_S):
+    async with dialler.questions.asking(), repeated("dialling", dialler.attend, CLAIM_EVERY_S):
         yield
 
 

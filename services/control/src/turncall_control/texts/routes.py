@@ -14,7 +14,7 @@ from turncall_control.texts.sending import SEND_EVERY_S, SWEEP_EVERY_S, Sender, 
 async def send_texts(plane: Plane) -> AsyncIterator[None]:
     """Asks carriers to send what is due."""
     sender = Sender(plane)
-    async with sender.asking(), repeated("sending_texts", sender.attend, SEND_EVERY_S):
+    async with sender.questions.asking(), repeated("sending_texts", sender.attend, SEND_EVERY_S):
         yield
 
 

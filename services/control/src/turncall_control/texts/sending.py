@@ -1,8 +1,5 @@
 """Asks carriers to send the texts that are due, each once, and finds out about those whose answer was lost."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -21,6 +18,7 @@ from turncall_control.carriers.base import (
     Unavailable,
     WindowClosed,
 )
+from turncall_control.carriers.questions import LOOK_AFTER_S, MOST_REFUSALS, STATUS_RETRIES, Questions, pause_s
 from turncall_control.plane import Plane
 from turncall_control.texts import optouts, queue
 from turncall_control.texts.model import TextFailure
@@ -29,57 +27,31 @@ from turncall_runtime import logs
 
 SEND_EVERY_S: Final = 0.25
 SWEEP_EVERY_S: Final = 1.0
-LOOK_AFTER_S: Final = 2.0
-"""How long after an answer was lost the carrier is first asked about the text: its list lags behind."""
 LOOK_AGAIN_S: Final = 5.0
 LOST_AFTER_S: Final = 60.0
 """A text that the carrier does not list by then was never taken; it is asked for once more, and then given up."""
 CLOCKS_APART_S: Final = 5.0
 """How far the carrier's clock may be behind ours, and how coarse its times are."""
-AGAIN_AFTER_S: Final = (2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
-"""Between two tries of a text that the carrier refused for the moment, or could not be reached for."""
-MOST_REFUSALS: Final = 8
 MOST_TRIES_WHEN_LOST: Final = 2
-AT_ONCE: Final = 32
-"""Questions to carriers that one process has open."""
-STATUS_RETRIES: Final = "rc=3&rp=ct,rt,5xx"
 
 log = logs.logger(__name__)
 
 
 class Sender:
-    """One process's share of sending. ``asking`` is entered while it works; it owns the questions that are open."""
+    """One process's share of sending. Its ``questions`` are entered while it works."""
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
-        self._open: set[asyncio.Task[None]] = set()
-
-    @asynccontextmanager
-    async def asking(self) -> AsyncIterator[None]:
-        """At the end, open questions are given up: the next process finds out what became of them."""
-        try:
-            yield
-        finally:
-            for task in self._open:
-                task.cancel()
-            await asyncio.gather(*self._open, return_exceptions=True)
+        self.questions = Questions("text.broke")
 
     async def attend(self) -> None:
         """Takes up texts that are due, and asks for them. Returns without waiting for the carriers."""
-        if len(self._open) >= AT_ONCE:
+        if not self.questions.has_room:
             return
         async with self._plane.database.pool.connection() as connection, connection.transaction():
             letters = await queue.claim(connection)
         for letter in letters:
-            task = asyncio.create_task(self._ask(letter), name=f"text {letter.text_id}")
-            self._open.add(task)
-            task.add_done_callback(self._asked)
-
-    def _asked(self, task: asyncio.Task[None]) -> None:
-        self._open.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            # The row says `asked`: the sweep finds out what became of it.
-            log.error("text.broke", exc_info=error)
+            self.questions.put(self._ask(letter), f"text {letter.text_id}")
 
     async def _ask(self, letter: Letter) -> None:
         if letter.is_out or letter.is_shut:
@@ -123,7 +95,7 @@ class Sender:
 
     async def _put_off(self, letter: Letter) -> None:
         async with self._plane.database.pool.connection() as connection:
-            await queue.put_off(connection, letter, AGAIN_AFTER_S[min(letter.tries, len(AGAIN_AFTER_S)) - 1])
+            await queue.put_off(connection, letter, pause_s(letter.tries))
 
     async def _fail(self, letter: Letter, failure: TextFailure, code: int | None = None) -> None:
         async with self._plane.database.pool.connection() as connection, connection.transaction():
