@@ -8,7 +8,7 @@ import msgspec
 from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.analysis.kind import KIND
@@ -25,7 +25,7 @@ from turncall_control.jobs.model import JobRow
 from turncall_control.plane import Plane, Slice
 from turncall_proto import ids
 from turncall_proto.call import FINAL
-from turncall_proto.ids import CallId, SessionId
+from turncall_proto.ids import CallId, ProjectId, SessionId
 from turncall_proto.job import AnalysisDone, JobFailed
 
 SHOWN: Final = 20
@@ -45,13 +45,7 @@ async def get_call_analysis(
 ) -> CallAnalyses:
     """What was made of a call after its end, each time that it was read; the newest reading first."""
     call = await calls.get(session, caller.project_id, CallId(call_id))
-    rows = await session.scalars(
-        select(JobRow)
-        .where(JobRow.call_id == call.id, JobRow.kind == orders.ANALYSIS, JobRow.project_id == caller.project_id)
-        .order_by(JobRow.created_at.desc(), JobRow.id.desc())
-        .limit(SHOWN)
-    )
-    return CallAnalyses(analyses=tuple(view(row) for row in rows))
+    return CallAnalyses(analyses=await _readings(session, caller.project_id, JobRow.call_id == call.id))
 
 
 @post(
@@ -82,13 +76,7 @@ async def get_session_analysis(
 ) -> SessionAnalyses:
     """What was made of a conversation in writing after its end, each time that it was read; the newest first."""
     row = await sessions.get(session, caller.project_id, SessionId(session_id))
-    rows = await session.scalars(
-        select(JobRow)
-        .where(JobRow.session_id == row.id, JobRow.kind == orders.ANALYSIS, JobRow.project_id == caller.project_id)
-        .order_by(JobRow.created_at.desc(), JobRow.id.desc())
-        .limit(SHOWN)
-    )
-    return SessionAnalyses(analyses=tuple(view(row) for row in rows))
+    return SessionAnalyses(analyses=await _readings(session, caller.project_id, JobRow.session_id == row.id))
 
 
 @post(
@@ -108,6 +96,16 @@ async def analyse_session(
     if job_id is None:
         raise NotAnalysable("Nobody wrote in it, or its agent's config has no `analysis`")
     return view(await session.get_one(JobRow, job_id))
+
+
+async def _readings(session: AsyncSession, project_id: ProjectId, of: ColumnElement[bool]) -> tuple[AnalysisView, ...]:
+    rows = await session.scalars(
+        select(JobRow)
+        .where(of, JobRow.kind == orders.ANALYSIS, JobRow.project_id == project_id)
+        .order_by(JobRow.created_at.desc(), JobRow.id.desc())
+        .limit(SHOWN)
+    )
+    return tuple(view(row) for row in rows)
 
 
 def view(row: JobRow) -> AnalysisView:

@@ -1,5 +1,8 @@
 """Ordering a job, in the transaction of whatever causes it."""
 
+from typing import LiteralString
+from uuid import UUID
+
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
@@ -15,26 +18,13 @@ async def analysis(connection: AsyncConnection[TupleRow], call_id: CallId) -> Jo
 
     One that is under way already is the answer for whoever asks again.
     """
-    cursor = await connection.execute(
-        """
-        with made as (
-            insert into jobs (id, project_id, kind, call_id)
-            select %(job)s, c.project_id, 'analysis', c.id
-            from calls c left join agent_versions v on v.id = c.version_id
-            where c.id = %(call)s and jsonb_typeof(coalesce(c.inline_agent, v.config) -> 'analysis') = 'object'
-                and exists (select from call_events e where e.call_id = c.id and e.type = 'transcript.final')
-            on conflict (kind, call_id) where state in ('due', 'sent') do nothing
-            returning id
-        )
-        select id from made
-        union all
-        select id from jobs where kind = 'analysis' and call_id = %(call)s and state in ('due', 'sent')
-        limit 1
-        """,
-        {"job": ids.parsed(ids.JOB, ids.mint(ids.JOB)), "call": ids.parsed(ids.CALL, call_id)},
+    return await _analysis(
+        connection,
+        "call_id",
+        ids.parsed(ids.CALL, call_id),
+        table="calls",
+        spoken="select from call_events e where e.call_id = o.id and e.type = 'transcript.final'",
     )
-    row = await cursor.fetchone()
-    return None if row is None else JobId(ids.written(ids.JOB, row[0]))
 
 
 async def ingest(connection: AsyncConnection[TupleRow], document_id: DocumentId) -> None:
@@ -49,23 +39,41 @@ async def ingest(connection: AsyncConnection[TupleRow], document_id: DocumentId)
 
 async def session_analysis(connection: AsyncConnection[TupleRow], session_id: SessionId) -> JobId | None:
     """Orders the analysis of a session, as `analysis` does of a call: one in which the contact wrote something."""
+    return await _analysis(
+        connection,
+        "session_id",
+        ids.parsed(ids.SESSION, session_id),
+        table="sessions",
+        spoken="select from messages m where m.session_id = o.id and m.author = 'contact'",
+    )
+
+
+async def _analysis(
+    connection: AsyncConnection[TupleRow],
+    column: LiteralString,
+    row_id: UUID,
+    *,
+    table: LiteralString,
+    spoken: LiteralString,
+) -> JobId | None:
+    """``table`` is read as ``o``; ``spoken`` selects what must be there to be analysed."""
     cursor = await connection.execute(
-        """
+        f"""
         with made as (
-            insert into jobs (id, project_id, kind, session_id)
-            select %(job)s, s.project_id, 'analysis', s.id
-            from sessions s left join agent_versions v on v.id = s.version_id
-            where s.id = %(session)s and jsonb_typeof(coalesce(s.inline_agent, v.config) -> 'analysis') = 'object'
-                and exists (select from messages m where m.session_id = s.id and m.author = 'contact')
-            on conflict (kind, session_id) where state in ('due', 'sent') do nothing
+            insert into jobs (id, project_id, kind, {column})
+            select %(job)s, o.project_id, 'analysis', o.id
+            from {table} o left join agent_versions v on v.id = o.version_id
+            where o.id = %(of)s and jsonb_typeof(coalesce(o.inline_agent, v.config) -> 'analysis') = 'object'
+                and exists ({spoken})
+            on conflict (kind, {column}) where state in ('due', 'sent') do nothing
             returning id
         )
         select id from made
         union all
-        select id from jobs where kind = 'analysis' and session_id = %(session)s and state in ('due', 'sent')
+        select id from jobs where kind = 'analysis' and {column} = %(of)s and state in ('due', 'sent')
         limit 1
         """,
-        {"job": ids.parsed(ids.JOB, ids.mint(ids.JOB)), "session": ids.parsed(ids.SESSION, session_id)},
+        {"job": ids.parsed(ids.JOB, ids.mint(ids.JOB)), "of": row_id},
     )
     row = await cursor.fetchone()
     return None if row is None else JobId(ids.written(ids.JOB, row[0]))
