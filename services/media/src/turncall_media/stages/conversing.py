@@ -26,7 +26,6 @@ from pipecat.frames.frames import (
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessorSetup
 from pipecat.services.llm_service import LLMService
-from pipecat.services.settings import LLMSettings
 from pipecat.utils.errors import ErrorCategory
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
@@ -38,6 +37,7 @@ from turncall_media.stages.exchange import AnswerFrame, CallerTurn, CallerWordsF
 from turncall_media.stages.kinds import BuildContext
 from turncall_media.stages.lines import CLOSE_WITHIN_S, Line
 from turncall_media.stages.replying import Reply, Wish
+from turncall_media.stages.settings import name_alone
 from turncall_runtime import logs
 
 LARGEST_MESSAGE: Final = 16 * 1024 * 1024
@@ -60,7 +60,7 @@ class ConversingService(LLMService[Any]):
     waited for at a time; ``_active`` is the one."""
 
     def __init__(self, model: str, line: Line, context: BuildContext) -> None:
-        super().__init__(settings=_settings(model))
+        super().__init__(settings=name_alone(model))
         self._line = line
         self._rate_hz = context.rate_hz
         self._conversation = context.conversation or LLMContext()
@@ -405,19 +405,3 @@ def category(error: Exception) -> ErrorCategory | None:
     if status is not None and 400 <= status < 500:
         return ErrorCategory.INVALID_REQUEST
     return lines.category(error) or ErrorCategory.CONNECTIVITY
-
-
-def _settings(model: str) -> LLMSettings:
-    return LLMSettings(
-        model=model,
-        system_instruction=None,
-        temperature=None,
-        max_tokens=None,
-        top_p=None,
-        top_k=None,
-        frequency_penalty=None,
-        presence_penalty=None,
-        seed=None,
-        filter_incomplete_user_turns=False,
-        user_turn_completion_config=None,
-    )

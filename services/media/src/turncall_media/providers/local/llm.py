@@ -18,7 +18,6 @@ from pipecat.metrics.metrics import LLMTokenUsage
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameDirection
 from pipecat.services.llm_service import LLMService
-from pipecat.services.settings import LLMSettings
 
 from turncall_media.errors import VendorUnusable
 from turncall_media.providers.local.dialogue import Reply, reply, unknown_places
@@ -26,6 +25,7 @@ from turncall_media.providers.local.grammar import KEPT
 from turncall_media.providers.local.script import Script, expected_phrases
 from turncall_media.providers.local.words import words
 from turncall_media.stages.kinds import BuildContext, Capabilities
+from turncall_media.stages.settings import name_alone
 
 CAPABILITIES = Capabilities(needs_secret=False)
 
@@ -68,7 +68,7 @@ class ScriptedLLMService(LLMService[Any]):
     """Answers from the messages alone, so a conversation can go on in another process. The prompt changes nothing."""
 
     def __init__(self, options: Options) -> None:
-        super().__init__(settings=settings())
+        super().__init__(settings=name_alone("script"))
         self._options = options
 
     def can_generate_metrics(self) -> bool:
@@ -102,23 +102,6 @@ class ScriptedLLMService(LLMService[Any]):
                 await asyncio.sleep(pause_s)
         await self.start_llm_usage_metrics(usage(messages, answer))
         await self.run_function_calls(function_calls(answer, context))
-
-
-def settings() -> LLMSettings:
-    """Those of a script: it has none but its name."""
-    return LLMSettings(
-        model="script",
-        system_instruction=None,
-        temperature=None,
-        max_tokens=None,
-        top_p=None,
-        top_k=None,
-        frequency_penalty=None,
-        presence_penalty=None,
-        seed=None,
-        filter_incomplete_user_turns=False,
-        user_turn_completion_config=None,
-    )
 
 
 def check(script: Script) -> None:

@@ -44,6 +44,7 @@ from turncall_media.stages.exchange import (
     SayFrame,
 )
 from turncall_media.stages.kinds import BuildContext, Capabilities
+from turncall_media.stages.settings import name_alone
 
 CAPABILITIES = Capabilities(needs_secret=False, rates_hz=(8000, 16_000))
 
@@ -84,7 +85,7 @@ class ScriptedSpeechService(LLMService[Any]):
     answered with silence; the prompt changes nothing."""
 
     def __init__(self, options: Options, expected: Grammar, voice: Voice, context: BuildContext) -> None:
-        super().__init__(settings=llm.settings())
+        super().__init__(settings=name_alone("script"))
         self._options = options
         self._expected = expected
         self._voice = voice
