@@ -109,53 +109,66 @@ async def think(model: Model, messages: Sequence[Any], within_s: float) -> Thoug
         try:
             async with asyncio.timeout(within_s):
                 await worker.queue_frame(LLMContextFrame(LLMContext(list(messages))))
-                return await answer.whole
+                return await answer.done
         except TimeoutError as error:
             raise ModelFailed(model.ref.vendor, f"no answer within {within_s:g} s", is_final=False) from error
 
 
-class _Answer:
-    """Gathers the answer as it streams."""
+class Awaited[T]:
+    """An answer that a model is to give: ``done`` has it, or a `ModelFailed`."""
 
-    def __init__(self, vendor: str, model: str) -> None:
-        self.whole: asyncio.Future[Thought] = asyncio.get_running_loop().create_future()
+    def __init__(self, vendor: str) -> None:
+        self.done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._vendor = vendor
-        self._model = model
-        self._text: list[str] = []
         self._read = self._written = 0
-        self.notice = by_class(
-            {
-                LLMTextFrame: lambda frame: self._text.append(frame.text),
-                MetricsFrame: self._measured,
-                LLMFullResponseEndFrame: self._ended,
-            }
-        )
 
-    def _measured(self, frame: MetricsFrame) -> None:
+    def used(self, model: str) -> ModelUse:
+        """What it took so far."""
+        return ModelUse(vendor=self._vendor, model=model, input_tokens=self._read, output_tokens=self._written)
+
+    def measured(self, frame: MetricsFrame) -> None:
+        """The model tells its tokens."""
         for data in frame.data:
             if isinstance(data, LLMUsageMetricsData):
                 self._read += data.value.prompt_tokens
                 self._written += data.value.completion_tokens
-
-    def _ended(self, _: LLMFullResponseEndFrame) -> None:
-        if not self.whole.done():
-            used = ModelUse(
-                vendor=self._vendor, model=self._model, input_tokens=self._read, output_tokens=self._written
-            )
-            self.whole.set_result(Thought(text="".join(self._text), used=used))
 
     async def failed(self, _: PipelineWorker, error: ErrorFrame) -> None:
         """Something else in the pipeline failed."""
         self.refused(error)
 
     def refused(self, error: ErrorFrame) -> None:
-        if not self.whole.done():
-            is_final = error.category is not None and error.category.is_permanent
-            self.whole.set_exception(ModelFailed(self._vendor, error.error, is_final=is_final))
+        """The model did not answer. Told before the end of its reply, which otherwise looks like an empty one."""
+        is_final = error.category is not None and error.category.is_permanent
+        self._give_up(error.error, is_final=is_final)
 
     async def blocked(self, *_: object) -> None:
-        if not self.whole.done():
-            self.whole.set_exception(ModelFailed(self._vendor, "did not connect", is_final=False))
+        """The model did not connect."""
+        self._give_up("did not connect", is_final=False)
+
+    def _give_up(self, why: str, *, is_final: bool) -> None:
+        if not self.done.done():
+            self.done.set_exception(ModelFailed(self._vendor, why, is_final=is_final))
+
+
+class _Answer(Awaited[Thought]):
+    """Gathers the answer as it streams."""
+
+    def __init__(self, vendor: str, model: str) -> None:
+        super().__init__(vendor)
+        self._model = model
+        self._text: list[str] = []
+        self.notice = by_class(
+            {
+                LLMTextFrame: lambda frame: self._text.append(frame.text),
+                MetricsFrame: self.measured,
+                LLMFullResponseEndFrame: self._ended,
+            }
+        )
+
+    def _ended(self, _: LLMFullResponseEndFrame) -> None:
+        if not self.done.done():
+            self.done.set_result(Thought(text="".join(self._text), used=self.used(self._model)))
 
 
 async def _run(worker: PipelineWorker, manager: TaskManager) -> None:

@@ -19,8 +19,6 @@ from pipecat.frames.frames import (
     LLMTextFrame,
     MetricsFrame,
 )
-from pipecat.metrics.metrics import LLMUsageMetricsData
-from pipecat.pipeline.worker import PipelineWorker
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.aggregators.llm_response_universal import LLMAssistantAggregator
 
@@ -28,7 +26,7 @@ from turncall_media.pipelines.kit import Kit, KitGate
 from turncall_media.pipelines.succession import model_of
 from turncall_media.pipelines.tap import Tap, by_class
 from turncall_media.report.events import Told
-from turncall_media.text.thinking import Model, ModelFailed, running, service_of
+from turncall_media.text.thinking import Awaited, Model, ModelFailed, running, service_of
 from turncall_media.tools.shape import Function, Invocation, ToolFailed
 from turncall_proto.events import LeftOut
 from turncall_proto.ids import AgentId
@@ -101,20 +99,18 @@ class Scribe:
         """Nobody waits on a line for it: the log of the servers says it."""
 
 
-class Writer:
+class Writer(Awaited[None]):
     """Gathers the answer as it is written; ``tell`` gets its pieces. Ends when nothing of it is awaited any more."""
 
     def __init__(self, vendor: str, tell: Callable[[str], Awaitable[None]]) -> None:
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        super().__init__(vendor)
         self.has_model_spoken = False
-        self._vendor = vendor
         self._tell = tell
         self._text: list[str] = []
         self._told: list[str] = []
         self._is_writing = True
         self._pending: set[str] = set()
         self._goes_on = False
-        self.tokens = [0, 0]
         self.notice = by_class(
             {
                 LLMFullResponseStartFrame: self._began,
@@ -122,7 +118,7 @@ class Writer:
                 FunctionCallsStartedFrame: self._called,
                 FunctionCallResultFrame: self._returned,
                 LLMFullResponseEndFrame: self._ended,
-                MetricsFrame: self._measured,
+                MetricsFrame: self.measured,
             }
         )
 
@@ -177,27 +173,6 @@ class Writer:
         if not (self._is_writing or self._pending or self._goes_on or self.done.done()):
             self.done.set_result(None)
 
-    def _measured(self, frame: MetricsFrame) -> None:
-        for data in frame.data:
-            if isinstance(data, LLMUsageMetricsData):
-                self.tokens[0] += data.value.prompt_tokens
-                self.tokens[1] += data.value.completion_tokens
-
-    async def failed(self, _: PipelineWorker, error: ErrorFrame) -> None:
-        """Something else in the pipeline failed."""
-        self.refused(error)
-
-    def refused(self, error: ErrorFrame) -> None:
-        """The model did not answer. Told before the end of its reply, which otherwise looks like an empty one."""
-        if not self.done.done():
-            is_final = error.category is not None and error.category.is_permanent
-            self.done.set_exception(ModelFailed(self._vendor, error.error, is_final=is_final))
-
-    async def blocked(self, *_: object) -> None:
-        """The model did not connect."""
-        if not self.done.done():
-            self.done.set_exception(ModelFailed(self._vendor, "did not connect", is_final=False))
-
 
 async def written(model: Model, context: LLMContext, kit: Kit, writer: Writer, within_s: float) -> ModelUse:
     """Has the model answer ``context``, with its tools. What it used. Raises `ModelFailed`, also for silence.
@@ -224,8 +199,7 @@ async def written(model: Model, context: LLMContext, kit: Kit, writer: Writer, w
                 await writer.flush()
         except TimeoutError as error:
             raise ModelFailed(model.ref.vendor, f"no answer within {within_s:g} s", is_final=False) from error
-    read, wrote = writer.tokens
-    return ModelUse(vendor=model.ref.vendor, model=model_of(service), input_tokens=read, output_tokens=wrote)
+    return writer.used(model_of(service))
 
 
 def once(function: Function, job_id: str, *, is_repeat: bool) -> Function:
