@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -79,8 +79,10 @@ def unfit(plan: CallStart, ready: Ready) -> str | None:
 def rehearsal(ready: Ready) -> AgentSpec | None:
     """An agent of vendors that need neither an account nor a server; None when a kind has no such vendor here."""
     chosen: dict[Kind, VendorRef] = {}
+    known = json.decode(_VENDORS.read_bytes())  # what the contract's package says, for which no vendor is imported
     for kind in _REHEARSED:
-        vendor = next((vendor for vendor in sorted(ready[kind]) if _stands_alone(kind, vendor)), None)
+        alone = (vendor for vendor in sorted(ready[kind]) if _stands_alone(known[kind][vendor]["capabilities"]))
+        vendor = next(alone, None)
         if vendor is not None:
             options = getattr(registry.load(kind, vendor), "REHEARSAL", {})
             chosen[kind] = VendorRef(vendor=vendor, options=options)
@@ -90,10 +92,8 @@ def rehearsal(ready: Ready) -> AgentSpec | None:
     return AgentSpec(pipeline=cascade, first_message="Hello.", recording="off")
 
 
-def _stands_alone(kind: Kind, vendor: str) -> bool:
-    """By what the contract's package says, for which no vendor is imported."""
-    known = json.decode(_VENDORS.read_bytes())[kind][vendor]["capabilities"]
-    return not known["needs_secret"] and not known["takes_base_url"]
+def _stands_alone(capabilities: Mapping[str, bool]) -> bool:
+    return not capabilities["needs_secret"] and not capabilities["takes_base_url"]
 
 
 def schema() -> int:
