@@ -126,6 +126,12 @@ async def test_a_regression_fails_in_ci_by_its_name_and_the_old_version_passes(
     assert next(used.output for turn in trials[0].talk.turns for used in turn.tools) == {"number": 4711}
     assert len(house.desk.booked) == booked, "a mocked tool is not used"
 
+    weekly = ("schedule", "Reception", "--agent", "Tested", "--cron", "0 7 * * MON", "--time-zone", "Europe/Berlin")
+    code, printed = await turncall(house, tmp_path, *weekly)
+    assert code == 0, printed
+    assert printed.startswith(f"{receptionist.id}  0 7 * * MON Europe/Berlin, next 2")
+    assert await turncall(house, tmp_path, *weekly[:4]) == (0, ""), "it ended"
+
 
 async def test_a_run_outlives_its_worker_and_ends_once(house: House, agent: AgentSpec) -> None:
     """The only worker is killed in the middle of the conversations; another has them anew, and each counts once."""

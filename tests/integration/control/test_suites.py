@@ -126,8 +126,8 @@ async def test_a_job_that_nobody_answers_is_an_error_of_its_trial(control, tenan
 
 async def test_a_project_has_so_many_runs_at_a_time(control, tenant, a_config, monkeypatch):
     """One more is refused, as is a run of more conversations than one may have."""
-    monkeypatch.setattr("turncall_control.suites.routes.MOST_RUNNING", 1)
-    monkeypatch.setattr("turncall_control.suites.routes.MOST_TRIALS", 2)
+    monkeypatch.setattr("turncall_control.suites.starting.MOST_RUNNING", 1)
+    monkeypatch.setattr("turncall_control.suites.starting.MOST_TRIALS", 2)
     agent = await tenant.done("POST", "/v1/agents", {"name": "Tested", "config": a_config()})
     made = await tenant.done("PUT", "/v1/test-suites", suite())
     runs, asked = f"/v1/test-suites/{made['id']}/runs", {"version_id": agent["draft"]["id"]}
@@ -137,3 +137,68 @@ async def test_a_project_has_so_many_runs_at_a_time(control, tenant, a_config, m
     assert problem["type"].endswith("too-many-test-runs")
     await tenant.done("POST", f"/v1/test-runs/{first['id']}/cancel")
     await tenant.done("POST", runs, asked)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"cron": "61 * * * *"}, "cron"),
+        ({"cron": "0 0 30 2 *"}, "cron"),
+        ({"cron": "every morning"}, "cron"),
+        ({"time_zone": "Mars/Olympus"}, "time_zone"),
+        ({"scenarios": ["Nobody"]}, "scenarios[0]"),
+        ({"repeats": 51}, "repeats"),
+    ],
+)
+async def test_a_schedule_that_could_not_be_kept_is_refused(tenant, a_config, changes, field):
+    """The fault is named by its field, when it is written rather than when it is due."""
+    agent = await tenant.done("POST", "/v1/agents", {"name": "Tested", "config": a_config()})
+    made = await tenant.done("PUT", "/v1/test-suites", suite())
+    path = f"/v1/test-suites/{made['id']}/schedules/{agent['id']}"
+    problem = await tenant.refused(422, "PUT", path, {"cron": "0 7 * * *"} | changes)
+    assert field in [fault["field"] for fault in problem["errors"]]
+
+
+async def test_a_schedule_that_is_due_begins_one_run_and_says_why_it_could_not(control, tenant, a_config, comes_true):
+    """Of many times that passed unseen, one is made up for; without a published version the schedule tells; a paused
+    one begins nothing; deleted with its suite."""
+    agent = await tenant.done("POST", "/v1/agents", {"name": "Tested", "config": a_config()})
+    made = await tenant.done("PUT", "/v1/test-suites", suite())
+    schedules = f"/v1/test-suites/{made['id']}/schedules"
+    asked = {"cron": "0 7 * * *", "time_zone": "Asia/Tokyo", "repeats": 2}
+    kept = await tenant.done("PUT", f"{schedules}/{agent['id']}", asked)
+    assert (kept["next_at"][11:16], kept["last_run_id"], kept["problem"]) == ("22:00", None, "")
+
+    async def standing():
+        (one,) = (await tenant.done("GET", schedules))["items"]
+        return one
+
+    async def fall_due():
+        await control.sql(
+            "update test_schedules set next_at = now() - interval '3 days' where suite_id = %s returning 1",
+            ids.parsed(ids.SUITE, made["id"]),
+        )
+
+    async def has_told():
+        seen = await standing()
+        return "no published version" in seen["problem"] and seen["next_at"] == kept["next_at"]
+
+    await fall_due()
+    await comes_true(has_told)
+    await tenant.done("POST", f"/v1/agents/{agent['id']}/publish")
+
+    async def has_begun():
+        return (await standing())["last_run_id"]
+
+    await fall_due()
+    await comes_true(has_begun)
+    seen = await standing()
+    assert (seen["problem"], seen["next_at"]) == ("", kept["next_at"])
+    (run,) = (await tenant.done("GET", f"/v1/test-runs?suite_id={made['id']}"))["items"]
+    assert (run["id"], run["agent_id"]) == (seen["last_run_id"], agent["id"])
+    await tenant.done("POST", f"/v1/test-runs/{run['id']}/cancel")
+    paused = await tenant.done("PUT", f"{schedules}/{agent['id']}", asked | {"is_paused": True})
+    assert (paused["next_at"], paused["is_paused"], paused["last_run_id"]) == (None, True, run["id"])
+    await tenant.refused(404, "DELETE", f"{schedules}/agt_{'0' * 32}")
+    await tenant.done("DELETE", f"{schedules}/{agent['id']}")
+    assert (await tenant.done("GET", schedules))["items"] == []

@@ -93,6 +93,7 @@ def bodies(a_config, agent_id):
         "put_test_suite": a_suite(),
         "create_test_run": {"agent_id": agent_id},
         "draft_scenario": {"name": "Again"},
+        "put_test_schedule": {"cron": "0 7 * * *"},
     }
 
 
@@ -127,6 +128,7 @@ async def objects(control, carrier, a_config):
         "POST", f"/v1/knowledge-bases/{base['id']}/documents", files={"file": ("hours.txt", b"We open at nine.")}
     )
     suite = await owner.done("PUT", "/v1/test-suites", a_suite())
+    await owner.done("PUT", f"/v1/test-suites/{suite['id']}/schedules/{agent['id']}", {"cron": "0 7 * * *"})
     run = await owner.done("POST", f"/v1/test-suites/{suite['id']}/runs", {"version_id": agent["draft"]["id"]})
     await owner.done("POST", f"/v1/test-runs/{run['id']}/cancel")
     await owner.done("PUT", "/v1/do-not-call", bodies(a_config, "")["add_do_not_call"])

@@ -37,13 +37,25 @@ def declare(parser: argparse.ArgumentParser) -> None:
     whom = run.add_mutually_exclusive_group(required=True)
     whom.add_argument("--agent", help="a name or an id: its published version is tried")
     whom.add_argument("--version", help="a version's id; or NAME:draft, NAME:published, NAME:3")
-    run.add_argument("--environment", default="development", help="of an agent that is named by its name")
-    run.add_argument("--scenario", action="append", default=[], help="only this one; may be given again")
-    run.add_argument("--repeats", type=int, default=1, help="how often each conversation is had")
-    run.add_argument("--at-once", type=int, default=4, help="conversations side by side")
+    _declare_tries(run)
     run.add_argument("--junit", type=Path, metavar="FILE", help="write the results as JUnit's XML")
     run.add_argument("--against", metavar="RUN", help="also say what has changed from this earlier run")
     run.add_argument("--within", type=float, default=900.0, metavar="SECONDS", help="wait so long at most")
+    schedule = verbs.add_parser("schedule", help="when a suite is run by itself")
+    schedule.add_argument("suite", help="a suite's name")
+    schedule.add_argument("--agent", help="a name or an id: its published version is tried; left out: list")
+    schedule.add_argument(
+        "--cron", metavar="'0 7 * * MON-FRI'", help="minute, hour, day, month, weekday; left out: never"
+    )
+    schedule.add_argument("--time-zone", default="UTC", metavar="NAME", help="whose clock that is: Europe/Berlin")
+    _declare_tries(schedule)
+
+
+def _declare_tries(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--environment", default="development", help="of an agent that is named by its name")
+    verb.add_argument("--scenario", action="append", default=[], help="only this one; may be given again")
+    verb.add_argument("--repeats", type=int, default=1, help="how often each conversation is had")
+    verb.add_argument("--at-once", type=int, default=4, help="conversations side by side")
 
 
 async def run(options: argparse.Namespace, api: TurnCall, tell: Tell) -> int:
@@ -53,6 +65,8 @@ async def run(options: argparse.Namespace, api: TurnCall, tell: Tell) -> int:
             return await listed(api, tell)
         case "apply":
             return await applied(api, options.files, tell)
+        case "schedule":
+            return await scheduled(api, options, tell)
         case _:
             return await tried(api, options, tell)
 
@@ -85,6 +99,34 @@ async def applied(api: TurnCall, paths: Iterable[Path], tell: Tell) -> int:
         else:
             tell(f"{path}: {suite.name} has {len(suite.scenarios)} scenarios")
     return code
+
+
+async def scheduled(api: TurnCall, options: argparse.Namespace, tell: Tell) -> int:
+    """Says when a suite is run by itself, having changed that for one agent if one is named."""
+    suite_id = await _suite(api, options.suite)
+    if options.agent is not None:
+        agent_id = await _agent(api, options.agent, options.environment)
+        if options.cron is None:
+            await api.delete_test_schedule(suite_id, agent_id)
+        else:
+            await api.schedule_tests(
+                suite_id,
+                agent_id,
+                cron=options.cron,
+                time_zone=options.time_zone,
+                scenarios=options.scenario,
+                repeats=options.repeats,
+                at_once=options.at_once,
+            )
+    cursor: str | None = None
+    while True:
+        page = await api.test_schedules(suite_id, cursor=cursor)
+        for one in page.items:
+            due = "paused" if one.next_at is None else f"next {one.next_at:%Y-%m-%d %H:%M} UTC"
+            tell(f"{one.agent_id}  {one.cron} {one.time_zone}, {due}{f': {one.problem}' if one.problem else ''}")
+        cursor = page.next_cursor
+        if cursor is None:
+            return PASSED
 
 
 async def tried(api: TurnCall, options: argparse.Namespace, tell: Tell) -> int:

@@ -36,6 +36,22 @@ class SuiteSummary(Struct, frozen=True, kw_only=True):
     changed_at: datetime
 
 
+class ScheduleView(Struct, frozen=True, kw_only=True):
+    """A schedule, and what came of it last."""
+
+    suite_id: SuiteId
+    agent_id: AgentId
+    cron: str
+    time_zone: str
+    scenarios: tuple[str, ...]
+    repeats: int
+    at_once: int
+    is_paused: bool
+    next_at: datetime | None
+    last_run_id: RunId | None
+    problem: str
+
+
 class ScenarioResult(Struct, frozen=True, kw_only=True):
     """What came of one scenario's conversations."""
 

@@ -4,7 +4,15 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from turncall.client.shapes import Page
-from turncall.client.suite_shapes import Comparison, RunSummary, RunView, SuiteSummary, SuiteView, TrialView
+from turncall.client.suite_shapes import (
+    Comparison,
+    RunSummary,
+    RunView,
+    ScheduleView,
+    SuiteSummary,
+    SuiteView,
+    TrialView,
+)
 from turncall.client.transport import Transport
 from turncall_proto.ids import AgentId, CallId, RunId, SuiteId, VersionId
 from turncall_proto.scenario import Scenario
@@ -44,6 +52,38 @@ class Suites(Transport):
         body: dict[str, Any] = {"scenarios": list(scenarios), "repeats": repeats, "at_once": at_once}
         body |= {name: value for name, value in (("agent_id", agent_id), ("version_id", version_id)) if value}
         return await self.request("POST", f"/v1/test-suites/{suite_id}/runs", RunView, body=body, key=key)
+
+    async def schedule_tests(
+        self,
+        suite_id: SuiteId,
+        agent_id: AgentId,
+        *,
+        cron: str,
+        time_zone: str = "UTC",
+        is_paused: bool = False,
+        scenarios: Sequence[str] = (),
+        repeats: int = 1,
+        at_once: int = 4,
+    ) -> ScheduleView:
+        """Runs a suite against an agent's published version whenever ``cron`` says, on the clock of ``time_zone``."""
+        body = {
+            "cron": cron,
+            "time_zone": time_zone,
+            "is_paused": is_paused,
+            "scenarios": list(scenarios),
+            "repeats": repeats,
+            "at_once": at_once,
+        }
+        return await self.request("PUT", f"/v1/test-suites/{suite_id}/schedules/{agent_id}", ScheduleView, body=body)
+
+    async def test_schedules(self, suite_id: SuiteId, *, cursor: str | None = None) -> Page[ScheduleView]:
+        """When a suite is run by itself, agent by agent."""
+        query = {"cursor": cursor}
+        return await self.request("GET", f"/v1/test-suites/{suite_id}/schedules", Page[ScheduleView], query=query)
+
+    async def delete_test_schedule(self, suite_id: SuiteId, agent_id: AgentId) -> None:
+        """Runs the suite against the agent by itself no more."""
+        await self.perform("DELETE", f"/v1/test-suites/{suite_id}/schedules/{agent_id}")
 
     async def draft_scenario(self, call_id: CallId, name: str) -> Scenario:
         """A scenario made of a call that is over; nothing is stored."""

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from turncall_control.db.base import Id, Row, StructJson, Word, created_at
-from turncall_control.suites.spec import SuiteSpec
+from turncall_control.suites.spec import SuiteSpec, Tries
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec
 from turncall_proto.ids import AgentId, JobId, ProjectId, RunId, SuiteId, TrialId, VersionId
@@ -111,3 +111,28 @@ class TrialRow(Row):
     used: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=sql("'[]'"))
     began_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+
+
+class ScheduleRow(Row):
+    """When a suite is run by itself against an agent. ``next_at`` is null while it is paused."""
+
+    __tablename__ = "test_schedules"
+    __table_args__ = (
+        Index("ix_test_schedules_next_at", "next_at", postgresql_where=sql("next_at is not null")),
+        Index("ix_test_schedules_project_id", "project_id"),
+    )
+
+    suite_id: Mapped[SuiteId] = mapped_column(
+        Id(ids.SUITE), ForeignKey("test_suites.id", ondelete="cascade"), primary_key=True
+    )
+    agent_id: Mapped[AgentId] = mapped_column(
+        Id(ids.AGENT), ForeignKey("agents.id", ondelete="cascade"), primary_key=True
+    )
+    project_id: Mapped[ProjectId] = mapped_column(Id(ids.PROJECT), ForeignKey("projects.id"))
+    cron: Mapped[str]
+    time_zone: Mapped[str]
+    tries: Mapped[Tries] = mapped_column(StructJson(Tries))
+    next_at: Mapped[datetime | None]
+    last_run_id: Mapped[RunId | None] = mapped_column(Id(ids.RUN))
+    problem: Mapped[str] = mapped_column(server_default=sql("''"))
+    created_at: Mapped[datetime] = created_at()

@@ -13,7 +13,6 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from turncall_control.agents.model import VersionRow
 from turncall_control.auth import IN_PROJECT, Caller, Permission, in_path, needs
 from turncall_control.calls import repository as calls
 from turncall_control.calls.model import CallEventRow
@@ -23,9 +22,10 @@ from turncall_control.errors import Conflict, Fault, Invalid
 from turncall_control.http.paging import Page, PageAsked, number_after, paged
 from turncall_control.jobs.lane import Lane
 from turncall_control.plane import Plane, Slice
-from turncall_control.suites import drafting, progress, repository, summary
+from turncall_control.suites import drafting, progress, repository, schedules, starting, summary
 from turncall_control.suites.jobs import JUDGEMENT_KIND, TRIAL_KIND
-from turncall_control.suites.model import RunRow, RunState, SuiteRow
+from turncall_control.suites.model import RunState, SuiteRow
+from turncall_control.suites.schedule_routes import delete_test_schedule, list_test_schedules, put_test_schedule
 from turncall_control.suites.schemas import (
     Comparison,
     RunNew,
@@ -38,29 +38,19 @@ from turncall_control.suites.schemas import (
     TrialView,
 )
 from turncall_control.suites.spec import SuiteSpec
+from turncall_control.suites.starting import TooManyRuns
 from turncall_control.suites.views import run_summary, run_view, suite_summary, suite_view, trial_view
 from turncall_control.vendors import catalogue
 from turncall_control.vendors.catalogue import Catalogue
 from turncall_proto import ids
-from turncall_proto.agent import Cascade
 from turncall_proto.call import FINAL
 from turncall_proto.ids import AgentId, CallId, RunId, SuiteId
 from turncall_proto.scenario import Persona, Scenario
 
-MOST_TRIALS: Final = 500
-"""Of one run."""
-MOST_RUNNING: Final = 10
-"""Runs of one project at a time."""
 _SUITE: Final = in_path("suite_id", ids.SUITE)
 _RUN: Final = in_path("run_id", ids.RUN)
 _CALL: Final = in_path("call_id", ids.CALL)
 _READ, _WRITE = Permission.TESTS_READ, Permission.TESTS_WRITE
-
-
-class TooManyRuns(Conflict):
-    """So many of the project's runs are under way that no more are begun."""
-
-    name, title = "too-many-test-runs", "Too many test runs are under way"
 
 
 class RunOver(Conflict):
@@ -151,56 +141,9 @@ async def create_test_run(
     Tools of the agent are never used: each use is answered by a mock, or is an error of that trial.
     """
     suite = await repository.suite(session, caller.project_id, SuiteId(suite_id))
-    version = await _version(session, caller, data)
-    spec = _chosen(suite.spec, data)
-    _require_models(spec, version)
-    if await repository.running(session, caller.project_id) >= MOST_RUNNING:
-        raise TooManyRuns(f"{MOST_RUNNING} are under way; wait for one, or cancel it")
-    row = RunRow(
-        id=RunId(ids.mint(ids.RUN)),
-        project_id=caller.project_id,
-        suite_id=suite.id,
-        suite_name=suite.name,
-        agent_id=version.agent_id,
-        version_id=version.id,
-        version_number=version.number,
-        spec=spec,
-        agent=version.config,
-        mode="text",
-        repeats=data.repeats,
-        at_once=data.at_once,
-        state=RunState.RUNNING,
-    )
-    await repository.add_run(session, row)
+    version = await starting.named(session, caller.project_id, data.agent_id, data.version_id)
+    row = await starting.begin(session, suite, version, data)
     return run_view(row, await repository.tried(session, row))
-
-
-async def _version(session: AsyncSession, caller: Caller, data: RunNew) -> VersionRow:
-    if (data.agent_id is None) == (data.version_id is None):
-        raise Invalid.at("agent_id", "Give either agent_id or version_id")
-    found = await repository.tested(session, caller.project_id, data.agent_id, data.version_id)
-    if found is None and data.version_id is not None:
-        raise Invalid.at("version_id", "There is no such version in this project")
-    if found is None:
-        raise Invalid.at("agent_id", "There is no such agent in this project, or it is not published")
-    return found
-
-
-def _chosen(spec: SuiteSpec, data: RunNew) -> SuiteSpec:
-    known = {scenario.name for scenario in spec.scenarios}
-    for index, name in enumerate(data.scenarios):
-        if name not in known:
-            raise Invalid.at(f"scenarios[{index}]", "The suite has no scenario of this name")
-    chosen = tuple(one for one in spec.scenarios if not data.scenarios or one.name in data.scenarios)
-    if len(chosen) * data.repeats > MOST_TRIALS:
-        raise Invalid.at("repeats", f"A run has {MOST_TRIALS} conversations at most, and this would be more")
-    return SuiteSpec(judge=spec.judge, scenarios=chosen)
-
-
-def _require_models(spec: SuiteSpec, version: VersionRow) -> None:
-    """An agent without a language model cannot write, and lends none to play the caller or to judge."""
-    if not isinstance(version.config.pipeline, Cascade):
-        raise Invalid.at("version_id", "Its pipeline has no model that writes")
 
 
 @post(
@@ -317,11 +260,12 @@ async def cancel_test_run(
 
 @asynccontextmanager
 async def try_versions(plane: Plane) -> AsyncIterator[None]:
-    """Begins trials as there is room, sends their jobs and takes what came of them."""
+    """Begins runs as they fall due, trials as there is room; sends their jobs and takes what came of them."""
     async with (
         Lane(plane, TRIAL_KIND).open(),
         Lane(plane, JUDGEMENT_KIND).open(),
         repeated("test_runs", partial(progress.attend, plane), progress.LOOK_EVERY_S),
+        repeated("test_schedules", partial(schedules.attend, plane), schedules.LOOK_EVERY_S),
     ):
         yield
 
@@ -340,6 +284,9 @@ SUITES: Final = Slice(
         list_test_trials,
         compare_test_runs,
         cancel_test_run,
+        put_test_schedule,
+        list_test_schedules,
+        delete_test_schedule,
     ),
     tasks=(try_versions,),
 )

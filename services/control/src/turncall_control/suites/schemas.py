@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 from turncall_control.http.fields import Label, Moment
 from turncall_control.routing import AgentRef
 from turncall_control.suites.model import RunState, TrialState
-from turncall_control.suites.spec import SuiteSpec
+from turncall_control.suites.spec import SuiteSpec, Tries
 from turncall_proto.agent import VendorRef
 from turncall_proto.ids import AgentId, RunId, SuiteId, TrialId, VersionId
 from turncall_proto.job import ModelUse
@@ -55,18 +55,47 @@ class SuiteSummary(Struct, frozen=True, kw_only=True):
     changed_at: Moment
 
 
-class RunNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RunNew(Tries, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A run to be begun; ``agent_id`` or ``version_id`` says who is tested."""
 
     agent_id: Annotated[AgentRef | None, Meta(description="Tested in its published version.")] = None
     version_id: Annotated[
         VersionRef | None, Meta(description="A version by name, also a draft, or an archived one to compare with.")
     ] = None
-    scenarios: Annotated[
-        tuple[str, ...], Meta(max_length=100, description="Only those of these names; empty: all.", examples=[[]])
-    ] = ()
-    repeats: Annotated[int, Meta(ge=1, le=50, description="How often each scenario's conversation is had.")] = 1
-    at_once: Annotated[int, Meta(ge=1, le=20, description="Conversations side by side.")] = 4
+
+
+class ScheduleFile(Tries, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When a suite is run by itself against an agent's published version."""
+
+    cron: Annotated[
+        str,
+        Meta(
+            min_length=9,
+            max_length=120,
+            description="Minute, hour, day, month, weekday, as cron reads them.",
+            examples=["0 7 * * MON-FRI"],
+        ),
+    ]
+    time_zone: Annotated[
+        str, Meta(max_length=64, description="Whose clock that is; an IANA name.", examples=["Europe/Berlin"])
+    ] = "UTC"
+    is_paused: Annotated[bool, Meta(description="Kept, and not run.")] = False
+
+
+class ScheduleView(Struct, frozen=True, kw_only=True):
+    """A schedule, and what came of it last."""
+
+    suite_id: SuiteId
+    agent_id: AgentId
+    cron: str
+    time_zone: str
+    scenarios: tuple[str, ...]
+    repeats: int
+    at_once: int
+    is_paused: bool
+    next_at: Annotated[Moment | None, Meta(description="When it is run next; null while it is paused.")]
+    last_run_id: Annotated[RunId | None, Meta(description="The run that it began last.")]
+    problem: Annotated[str, Meta(description="Why it began none when it was due last; empty when it did.")]
 
 
 class ScenarioAsked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
