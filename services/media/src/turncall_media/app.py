@@ -83,8 +83,12 @@ class Worker:
         self._build = build
         self._agent = rehearsal
         self._chore = chore
+        self._is_loaded = chore is None
         self._version = version("turncall-media")
         self._registry = metrics.new_registry("media", self._version)
+        metrics.watch(
+            self._registry, "turncall_media_is_loaded", "Whether all vendors' code is.", lambda: float(self._is_loaded)
+        )
         self._counters = Counters(self._registry)
         self._lag = LagProbe(self._stood_still)
         self._cpu: CpuShare | None = None
@@ -162,7 +166,7 @@ class Worker:
         self._keep(stack, "beats", self._beats.run())
         garbage.spare_the_lasting()
         if self._chore is not None:
-            self._keep(stack, "chore", self._chore(lambda: not self._capacity.used))
+            self._keep(stack, "chore", self._finish(self._chore))
         _log.info("worker.started", worker=self.id, pools=config.pools, media_url=config.media_url)
 
     async def drain(self) -> None:
@@ -277,6 +281,10 @@ class Worker:
         calls = self._reception.leave_all() if self._reception is not None else 0
         if calls:
             _log.error("worker.stood_still", for_s=round(for_s, 1), calls=calls)
+
+    async def _finish(self, chore: Chore) -> None:
+        await chore(lambda: not self._capacity.used)
+        self._is_loaded = True
 
     def _keep(self, stack: AsyncExitStack, name: str, work: Coroutine[None, None, None]) -> None:
         keep_running(stack, name, work, self._life.drain)

@@ -42,7 +42,7 @@ class Subject(Struct, frozen=True, kw_only=True):
 
 
 async def idle(pid: procfs.Pid) -> None:
-    """Returns when the process has nothing to do: a worker that has just started still loads vendors' code."""
+    """Returns when the process has nothing to do, after a minute at the latest."""
     until_s = asyncio.get_running_loop().time() + IDLE_WITHIN_S
     while asyncio.get_running_loop().time() < until_s:
         used_s = procfs.used_s(pid)

@@ -1,5 +1,6 @@
 """An installation whose one worker has a core to itself, and an agent that is reached without a carrier's wire."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,6 +25,9 @@ from turncall_proto.agent import AgentSpec
 
 CALLER: Final = "+15550191000"
 ANSWERED_WITHIN_S: Final = 20.0
+LOADED_WITHIN_S: Final = 300.0
+AGAIN_S: Final = 0.5
+_LOADED: Final = "turncall_media_is_loaded 1.0"
 _PATH: Final = "/webhooks/twilio/voice/inbound"
 _STREAM: Final = re.compile(r'<Stream [^>]*url="(ws://[^"]+)"')
 
@@ -51,6 +55,17 @@ class Rig(Struct, frozen=True, kw_only=True):
         document = (await self.client.post(url, data=form, headers=signed)).raise_for_status().text
         found = _STREAM.search(document)
         return unescape(found[1]) if found else None
+
+    async def loaded(self) -> None:
+        """Returns once the worker has loaded the code of every vendor, which takes its CPU and memory once.
+
+        Raises `TimeoutError` after 5 minutes.
+        """
+        (worker,) = self.installation.workers
+        url = f"http://127.0.0.1:{self.installation.ports[worker]}/metrics"
+        async with asyncio.timeout(LOADED_WITHIN_S):
+            while _LOADED not in (await self.client.get(url)).raise_for_status().text:  # noqa: ASYNC110 - asked over HTTP
+                await asyncio.sleep(AGAIN_S)
 
 
 @asynccontextmanager

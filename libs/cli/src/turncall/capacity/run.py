@@ -129,6 +129,7 @@ async def _climbed(agent: AgentSpec, folder: Path, most: int, tell: Tell) -> Sam
     async with rig(folder, agent, account) as running, Crowd(account.sid, words(said, every_s)) as crowd:
         subject = Subject(place=running.place, pid=running.installation.workers[0].pid, takes_ms=takes_ms)
         if most >= FIRST:
+            await running.loaded()
             await idle(subject.pid)
         samples = await climb(subject, crowd, max(WINDOW_S, every_s), lambda sample: tell(line(sample)), most)
     found = knee(samples)

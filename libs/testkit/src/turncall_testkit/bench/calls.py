@@ -152,6 +152,7 @@ async def _contest(studio: Studio, size: Size, pace: Pace, folder: Path) -> list
     climbs = (_ramp(_ours(studio), size, pace, _sound()), plain(0), plain(8000))
     if size.share < TINY:
         return list(await asyncio.gather(*climbs))
+    await studio.rig.loaded()
     return [await climbing for climbing in climbs]
 
 

@@ -19,8 +19,9 @@ from turncall_testkit.chaos.machine import watching
 SERVED: Final = 1_000
 TURNED_AWAY: Final = 500
 AT_ONCE: Final = 10
-WARM: Final = 0.1
-"""Of as many calls as are measured, before the first look."""
+WARM: Final = 0.3
+"""Of as many calls as are measured, before the first look: pools, arenas and the collector's rhythm have found their
+level by then."""
 GREETED_WITHIN_S: Final = 30.0
 AGAIN_S: Final = 0.2
 
@@ -59,6 +60,8 @@ async def memory(studio: Studio, size: Size, folder: Path) -> Measured:
 
     async with watching() as watch:
         slow = loop_ms()
+        if size.share >= TINY:
+            await studio.rig.loaded()
         await _repeated(serve, round(served * WARM))
         await settled()
         first_bytes, used = procfs.resident_bytes(pid), spent(studio.pids)
