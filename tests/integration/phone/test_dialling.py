@@ -117,3 +117,55 @@ async def test_keys_are_gathered_while_the_prompt_is_heard(carrier: Carrier, cus
     await silent.settled(timeout_s=20)
     assert [asked["Digits"] for asked in customer.requests("/key")] == ["7"]
     assert silent.heard_texts == ("Press a key please", "Nothing came")
+
+
+@pytest.mark.filterwarnings("ignore:BasicAuth is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The 'auth' parameter is deprecated:DeprecationWarning")
+async def test_a_participant_is_held_muted_and_told_of(carrier: Carrier, customer: Any, official: Any) -> None:
+    """By REST, with the vendor's client; who came first says what is told, numbered, signed and in full."""
+    told = f'statusCallback="{customer.on("/told", (204, ""))}" statusCallbackEvent="start end join leave mute hold"'
+    room = '<Conference startConferenceOnEnter="{0}" endConferenceOnExit="true" {1}>room</Conference>'
+    customer.on("/voice", dialling(room.format("false", told), customer), dialling(room.format("true", ""), customer))
+    customer.on("/after", "<Response><Hangup/></Response>")
+    carrier.configure(NUMBER, voice_url=customer.url("/voice"))
+    waiting = await carrier.dial(to=NUMBER, from_=PERSON, script=[WaitForHangUp(timeout_s=60)])
+    await customer.asked_for("/told")
+    host = await carrier.dial(to=NUMBER, from_=OPERATOR, script=[WaitForHangUp(timeout_s=60)])
+    await customer.asked_for("/told", times=3)
+    async with official(ACCOUNT, carrier) as client:
+        (conference,) = await client.conferences.list_async(friendly_name="room", status="in-progress")
+        there = client.conferences(conference.sid).participants
+        assert {one.call_sid for one in await there.list_async()} == {waiting.sid, host.sid}
+        held = await there(waiting.sid).update_async(hold=True)
+        assert (held.hold, held.muted) == (True, False)
+        before = loudness(waiting.heard, MUSIC_HZ[0])
+        await waiting.line.wait_ms(1000)
+        assert loudness(waiting.heard, MUSIC_HZ[0]) > before + 200
+        await there(waiting.sid).update_async(hold=False)
+        await there(host.sid).update_async(muted=True)
+        host.say(np.frombuffer(hum(HIGH).pcm, dtype=np.int16))
+        waiting.say(np.frombuffer(hum(LOW).pcm, dtype=np.int16))
+        await host.line.wait_ms(1000)
+        await there(host.sid).delete_async()
+        await waiting.settled(timeout_s=20)
+        assert [one.status for one in await client.conferences.list_async(friendly_name="room")] == ["completed"]
+    assert loudness(waiting.heard, HIGH) < 100
+    assert loudness(host.heard, LOW) > 800
+    await customer.asked_for("/told", times=9)
+    asked = sorted(customer.requests("/told"), key=lambda one: int(one["SequenceNumber"]))
+    whose = {waiting.sid: "first", host.sid: "host"}
+    assert [(one["StatusCallbackEvent"], whose.get(dict(one.params).get("CallSid", ""))) for one in asked] == [
+        ("participant-join", "first"),
+        ("participant-join", "host"),
+        ("conference-start", None),
+        ("participant-hold", "first"),
+        ("participant-unhold", "first"),
+        ("participant-mute", "host"),
+        ("participant-leave", "host"),
+        ("participant-leave", "first"),
+        ("conference-end", None),
+    ]
+    assert [asked[at]["ReasonParticipantLeft"] for at in (6, 7)] == [
+        "participant_updated_via_api",
+        "moderator_ended_conference",
+    ]

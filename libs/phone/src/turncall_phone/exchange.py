@@ -10,7 +10,7 @@ import aiohttp
 from aiohttp import CookieJar
 
 from turncall_phone.accounts import Account
-from turncall_phone.calls import Call, CallPlan
+from turncall_phone.calls import Call, CallPlan, Subscription
 from turncall_phone.clock import Clock, sleep
 from turncall_phone.conference import Conferences
 from turncall_phone.faults import CallbackFault, FaultPlan
@@ -57,7 +57,7 @@ class Exchange:
         self.speak = speak
         self.handshake_timeout_s = handshake_timeout_s
         self.branch = branch
-        self.conferences = Conferences(ticker)
+        self.conferences = Conferences(ticker, clock, self._tell_of_conference)
         self._reports: dict[str, set[asyncio.Task[None]]] = {}
         self._held: dict[str, list[asyncio.Event]] = {}
 
@@ -109,6 +109,9 @@ class Exchange:
             self.journal.add(WebhookDropped(purpose=hook.purpose, url=hook.url, params=hook.params), call.sid)
             return
         self._run(call, self._deliver(call, hook, fault, send or partial(self._send, call)))
+
+    def _tell_of_conference(self, call: Call, told: Subscription, event: str, params: Pairs) -> None:
+        self.report(call, self.webhook(call, "conference", told.url, params, method=told.method), event)
 
     async def reported(self, call: Subject) -> None:
         """Wait until every report of `call` is delivered or given up (15 s each at most)."""

@@ -15,7 +15,17 @@ KEPT_ENTRIES = 200_000
 FOLLOWER_ENTRIES = 10_000
 
 type WebhookPurpose = Literal[
-    "voice", "action", "redirect", "fallback", "status", "stream-status", "media", "amd", "text", "text-status"
+    "voice",
+    "action",
+    "redirect",
+    "fallback",
+    "status",
+    "stream-status",
+    "media",
+    "amd",
+    "conference",
+    "text",
+    "text-status",
 ]
 
 

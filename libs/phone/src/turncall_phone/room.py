@@ -17,14 +17,15 @@ class Seat:
         self._line = line
         self.ear = Playout()
         self.said: Samples | None = None
+        self.is_muted = False
         line.connect(self, self.ear)
 
     def return_marks(self, names: tuple[str, ...]) -> None:
         """Nobody sets marks here."""
 
     def send_audio(self, codes: bytes) -> None:
-        """What this line says during the next 20 ms of the room."""
-        self.said = mulaw.decode(codes)
+        """What this line says during the next 20 ms of the room; nothing while it is muted."""
+        self.said = None if self.is_muted else mulaw.decode(codes)
 
     def leave(self) -> None:
         """Takes the line out of the room; harmless when it has left."""

@@ -14,7 +14,7 @@ from turncall_phone.clock import sleep
 from turncall_phone.faults import RestFault
 from turncall_phone.journal import RestAnswered
 from turncall_phone.notices import API_VERSION
-from turncall_phone.rest import calls, numbers, texts
+from turncall_phone.rest import calls, conferences, numbers, texts
 from turncall_phone.rest.errors import RestError, not_found, suspended, unauthorized
 from turncall_phone.switchboard import Switchboard
 
@@ -22,10 +22,12 @@ type Pairs = list[tuple[str, str]]
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """One authenticated request: who asks, which resource, and the parameters of query or body."""
+    """One authenticated request: who asks, which resource (and whose call within it), and the parameters of query or
+    body."""
 
     account: Account
     sid: str
+    call_sid: str
     path: str
     pairs: Pairs
 
@@ -93,7 +95,44 @@ def add_rest_face(app: web.Application, board: Switchboard, *, is_strict: bool) 
         lambda ask: Reply(body=numbers.fetch(board, ask.account, ask.sid, ask.path)),
     )
     route("POST", "/IncomingPhoneNumbers/{sid}.json", update_number)
+    _add_conferences(route, board, is_strict=is_strict)
     app.router.add_route("*", f"/{API_VERSION}/{{rest:.*}}", face.guard(_nothing))
+
+
+def _add_conferences(route: Callable[[str, str, Handle], None], board: Switchboard, *, is_strict: bool) -> None:
+    def index(ask: Ask) -> Reply:
+        return Reply(body=conferences.index(board, ask.account, ask.pairs, ask.path, is_strict=is_strict))
+
+    def fetch(ask: Ask) -> Reply:
+        return Reply(body=conferences.fetch(board, ask.account, ask.sid, ask.path))
+
+    def update(ask: Ask) -> Reply:
+        return Reply(body=conferences.update(board, ask.account, ask.sid, ask.pairs, ask.path, is_strict=is_strict))
+
+    def participants(ask: Ask) -> Reply:
+        shown = conferences.participants(board, ask.account, ask.sid, ask.pairs, ask.path, is_strict=is_strict)
+        return Reply(body=shown)
+
+    def participant(ask: Ask) -> Reply:
+        return Reply(body=conferences.participant(board, ask.account, ask.sid, ask.call_sid, ask.path))
+
+    def update_participant(ask: Ask) -> Reply:
+        shown = conferences.update_participant(
+            board, ask.account, ask.sid, ask.call_sid, ask.pairs, ask.path, is_strict=is_strict
+        )
+        return Reply(body=shown)
+
+    def kick(ask: Ask) -> Reply:
+        conferences.kick(board, ask.account, ask.sid, ask.call_sid, ask.path)
+        return Reply(status=204)
+
+    route("GET", "/Conferences.json", index)
+    route("GET", "/Conferences/{sid}.json", fetch)
+    route("POST", "/Conferences/{sid}.json", update)
+    route("GET", "/Conferences/{sid}/Participants.json", participants)
+    route("GET", "/Conferences/{sid}/Participants/{call_sid}.json", participant)
+    route("POST", "/Conferences/{sid}/Participants/{call_sid}.json", update_participant)
+    route("DELETE", "/Conferences/{sid}/Participants/{call_sid}.json", kick)
 
 
 def _nothing(ask: Ask) -> Reply:
@@ -143,8 +182,8 @@ class _Face:
     def _reply(self, handle: Handle, request: web.Request, pairs: Pairs) -> tuple[Reply, int | None]:
         try:
             account = self._authenticated(request)
-            sid = request.match_info.get("sid", "")
-            return handle(Ask(account=account, sid=sid, path=request.path, pairs=pairs)), None
+            sid, call_sid = (request.match_info.get(name, "") for name in ("sid", "call_sid"))
+            return handle(Ask(account=account, sid=sid, call_sid=call_sid, path=request.path, pairs=pairs)), None
         except RestError as error:
             return Reply(status=error.status, body=error.body()), error.code
 

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from turncall_phone.calls import CallPlan, CallStatus, EndOrder, Instruction, Subscription
+from turncall_phone.conference import Conference, Participant
 from turncall_phone.playout import RATE_HZ
 from turncall_phone.room import Room
 from turncall_phone.tones import tone
@@ -19,8 +20,15 @@ _CALLBACKS = frozenset({"statusCallback", "statusCallbackEvent", "statusCallback
 _WHETHER = frozenset({"true", "false"})
 _PHONE = Grammar(attributes=_CALLBACKS, values={"statusCallbackMethod": METHODS})
 _CONFERENCE = Grammar(
-    attributes=frozenset({"startConferenceOnEnter", "endConferenceOnExit", "waitUrl", "waitMethod", "beep"}),
-    values={"startConferenceOnEnter": _WHETHER, "endConferenceOnExit": _WHETHER, "waitMethod": METHODS},
+    attributes=frozenset({"startConferenceOnEnter", "endConferenceOnExit", "waitUrl", "waitMethod", "beep", "muted"})
+    | _CALLBACKS,
+    values={
+        "startConferenceOnEnter": _WHETHER,
+        "endConferenceOnExit": _WHETHER,
+        "muted": _WHETHER,
+        "waitMethod": METHODS,
+        "statusCallbackMethod": METHODS,
+    },
 )
 # What a conference plays to those who wait, without a waitUrl: a low tone that comes and goes, unlike any voice.
 MUSIC_HZ = (262, 330)
@@ -88,33 +96,48 @@ def _plan(noun: Element, verb: Element, leg: Leg) -> CallPlan:
 
 
 async def _confer(noun: Element, leg: Leg) -> Outcome:
-    call = leg.call
-    conference = leg.exchange.conferences.named(call.account.sid, noun.text.strip())
-    conference.enter(
-        call,
+    conference = leg.exchange.conferences.named(leg.call.account, noun.text.strip())
+    url = noun.get("statusCallback")
+    participant = conference.enter(
+        leg.call,
         starts=noun.get("startConferenceOnEnter", "true") == "true",
         ends=noun.get("endConferenceOnExit", "false") == "true",
+        told=Subscription(
+            url=leg.resolve(url),
+            method=noun.get("statusCallbackMethod", "POST"),
+            events=frozenset(noun.get("statusCallbackEvent", "").split()),
+        )
+        if url
+        else None,
     )
-    waiting = asyncio.create_task(_wait(noun, leg))
-    seat = None
+    conference.mute(participant, is_muted=noun.get("muted") == "true")
     try:
-        over = asyncio.create_task(conference.is_over.wait())
-        begun = asyncio.create_task(conference.has_begun.wait())
-        try:
-            await asyncio.wait({over, begun}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            over.cancel()
-            begun.cancel()
-        await _stopped(waiting, leg)
-        if not conference.is_over.is_set():
-            seat = conference.room.seat(call.line)
-            await conference.is_over.wait()
+        while not (conference.is_over or participant.is_kicked):
+            await _take_part(conference, participant, noun, leg)
     finally:
-        await _stopped(waiting, leg)
+        conference.leave(participant)
+    return (("DialCallStatus", "answered"),)
+
+
+async def _take_part(conference: Conference, participant: Participant, noun: Element, leg: Leg) -> None:
+    """Hears the others, or what is played to who waits, until something changes for this participant."""
+
+    def place() -> tuple[bool, ...]:
+        has_left = conference.is_over or participant.is_kicked
+        return has_left, conference.hears(participant), participant.is_muted, participant.is_held
+
+    here = place()
+    seat = conference.room.seat(leg.call.line) if conference.hears(participant) else None
+    if seat is not None:
+        seat.is_muted = participant.is_muted
+    waiting = None if seat else asyncio.create_task(_repeated(_MUSIC, leg) if participant.is_held else _wait(noun, leg))
+    try:
+        await conference.until(lambda: place() != here)
+    finally:
+        if waiting is not None:
+            await _stopped(waiting, leg)
         if seat is not None:
             seat.leave()
-        conference.leave(call)
-    return (("DialCallStatus", "answered"),)
 
 
 async def _wait(noun: Element, leg: Leg) -> None:
