@@ -4,6 +4,7 @@ carrier, several calls at a time."""
 import asyncio
 from typing import Any
 
+import httpx
 import numpy as np
 
 from turncall.client.shapes import CallView, StoredFact
@@ -13,6 +14,7 @@ from turncall_phone.caller import (
     AnyPhone,
     Busy,
     HangUp,
+    Machine,
     Pause,
     Press,
     Say,
@@ -21,10 +23,12 @@ from turncall_phone.caller import (
     samples_of,
 )
 from turncall_phone.calls import Call
+from turncall_phone.journal import WebhookSent
 from turncall_phone.tones import tone
+from turncall_phone.twiml.verbs.dial import MUSIC_HZ
 from turncall_proto.agent import TransferDestination, TransferTool
 from turncall_proto.call import EndedReason
-from turncall_testkit.house import House, said
+from turncall_testkit.house import ACCOUNT, House, reached, said
 
 from .scripted import hears_hours, scripted
 
@@ -51,7 +55,7 @@ async def transferred(
     tool = TransferTool(destinations=(TransferDestination(name="desk", to=to),), **how)
     agent = scripted("Reception.", hears_hours("transfer_call", {"destination": "desk"}), tools=(tool,))
     _, number = await house.answering(agent, name=f"transfers to {to}, {how}")
-    is_taken = isinstance(phone, Answers) and how.get("accept_key", "1") in ("1", "")
+    is_taken = isinstance(phone, Answers) and how.get("accept_key", "1") == "1"
     goes_on = [*[step for _ in range(5) for step in (Pause(length_s=1.5), hum(CALLER_HZ))], WaitForHangUp()]
     comes_back = [WaitForHangUp(timeout_s=60)]
     takes = [WaitForAgent(), said("hours"), *(goes_on if is_taken else comes_back)]
@@ -77,17 +81,47 @@ def types(facts: list[StoredFact]) -> list[str]:
     return [fact.type for fact in facts if fact.type in ("transfer.answered", "call.transferred", "transfer.failed")]
 
 
+def changes(facts: list[StoredFact]) -> list[tuple[str, str]]:
+    """Who came, went, or was held in the room, in order."""
+    return [(fact.data["party"], fact.data["change"]) for fact in facts if fact.type == "participant.changed"]
+
+
+async def put_on_hold_for_a_second(house: House, to: str) -> None:
+    """Whoever talks to ``to`` in a conference is held there by somebody else who may use the carrier's REST."""
+    operator = await reached(house, to)
+    await house.carrier.journal.first(
+        lambda entry: (
+            entry.call_sid == operator.sid
+            and isinstance(entry.fact, WebhookSent)
+            and entry.fact.purpose == "conference"
+        ),
+        timeout_s=60,
+    )
+    rooms = [room for room in house.carrier.exchange.conferences if room.find(operator.sid)]
+    ((room, caller),) = [(room, one.call) for room in rooms for one in room if one.call is not operator]
+    there = f"/2010-04-01/Accounts/{ACCOUNT.sid}/Conferences/{room.sid}/Participants/{caller.sid}.json"
+    auth = (ACCOUNT.sid, ACCOUNT.auth_token)
+    async with httpx.AsyncClient(base_url=house.carrier.base_url, auth=auth) as rest:
+        assert (await rest.post(there, data={"Hold": "true"})).json()["hold"]
+        await caller.line.wait_ms(1000)
+        assert not (await rest.post(there, data={"Hold": "false"})).json()["hold"]
+
+
 async def test_persons_take_callers_over(house: House) -> None:
-    """Cold by number and by SIP address, warm by key and without: both hear each other, and the whole call is one."""
+    """Cold by number and by SIP address, warm by key and without: both hear each other, and the whole call is one.
+
+    Who waits hears music, and who comes, goes or is held in the room is in the record.
+    """
     talks = (hum(PERSON_HZ), Pause(length_s=4.0), HangUp())
     plain = Answers(script=(Pause(length_s=0.5), *talks))
-    by_key = Answers(script=(WaitForAgent(), Press(digits="1"), Pause(length_s=0.7), *talks))
+    by_key = Answers(script=(WaitForAgent(), Press(digits="1"), Pause(length_s=1.7), *talks))
     warm = {"mode": "warm", "briefing": BRIEFING}
-    results = await asyncio.gather(
+    *results, _ = await asyncio.gather(
         transferred(house, "+15550170001", plain),
         transferred(house, "sip:desk@example.com", plain),
         transferred(house, "+15550170002", by_key, accept_key="1", **warm),
         transferred(house, "+15550170003", Answers(script=(WaitForAgent(), *talks)), **warm),
+        put_on_hold_for_a_second(house, "+15550170002"),
     )
     for call, operator, view, facts, spoken in results:
         assert operator is not None
@@ -98,26 +132,44 @@ async def test_persons_take_callers_over(house: House) -> None:
         assert loudness(operator.heard, CALLER_HZ) > 500, operator.to
         assert view.duration_ms is not None
         assert view.duration_ms > 1000 * (operator.duration_s + 1)
-    for call, operator, *_ in results[2:]:
+    held: list[tuple[str, str]] = [("caller", "held"), ("caller", "unheld")]
+    for (call, operator, _, facts, _), meanwhile in zip(results[2:], (held, []), strict=True):
         assert operator is not None
         assert operator.heard_texts[0].startswith(BRIEFING)
         assert not call.heard_texts
+        assert loudness(call.heard, MUSIC_HZ[0]) > 300
+        *talking, last, other = changes(facts)
+        assert talking == [("caller", "joined"), ("person", "joined"), *meanwhile]
+        assert {last, other} == {("caller", "left"), ("person", "left")}
 
 
 async def test_callers_whom_nobody_takes_come_back(house: House) -> None:
-    """Busy, declined by key, nobody there: the agent has the caller again, knows why, and ends the call itself."""
+    """Busy, declined by key, a machine, with a key that it does not press or told by the carrier: the agent has the
+    caller again, knows why, and ends the call itself."""
     declines = Answers(script=(WaitForAgent(), Press(digits="2"), WaitForHangUp()))
+    machine = Machine(greeting=Say(pcm=tone((PERSON_HZ,), 3000).tobytes()), hangs_up_after_s=60.0)
+    warm = {"mode": "warm", "briefing": BRIEFING}
+    expected = {
+        "busy": ("busy", "The line was busy."),
+        "busy, warm": ("busy", "The line was busy."),
+        "declines": ("declined", "The person did not take the call."),
+        "machine": ("machine", "A machine answered."),
+        "machine, key": ("no_answer", "Nobody answered."),
+    }
     results = await asyncio.gather(
         transferred(house, "+15550170004", Busy()),
         transferred(house, "+15550170005", Busy(), mode="warm"),
-        transferred(house, "+15550170006", declines, mode="warm", briefing=BRIEFING, accept_key="3"),
+        transferred(house, "+15550170006", declines, accept_key="3", **warm),
+        transferred(house, "+15550170007", machine, **warm),
+        transferred(house, "+15550170008", machine, accept_key="1", **warm),
     )
-    for (_, _, view, facts, spoken), outcome in zip(results, ("busy", "busy", "declined"), strict=True):
-        assert (view.status, view.ended_reason) == ("completed", EndedReason.ASSISTANT_ENDED_CALL)
+    for (_, _, view, facts, spoken), (case, (outcome, why)) in zip(results, expected.items(), strict=True):
+        assert (view.status, view.ended_reason) == ("completed", EndedReason.ASSISTANT_ENDED_CALL), case
         (failed,) = [fact for fact in facts if fact.type == "transfer.failed"]
-        assert failed.data["outcome"] == outcome
+        assert failed.data["outcome"] == outcome, case
         (told,) = [fact for fact in facts if fact.type == "context.injected"]
         assert told.epoch == 2
         assert told.data["source"] == failed.data["transfer_id"]
+        assert told.data["text"].endswith(why)
         assert spoken[-1] == "Bye."
-        assert "call.resumed" not in [fact.type for fact in facts]
+        assert not {"call.resumed", "call.transferred"} & {fact.type for fact in facts}

@@ -212,6 +212,18 @@ class TransferHasFailed(CallEvent, frozen=True, kw_only=True, tag="transfer.fail
     outcome: Literal["busy", "no_answer", "declined", "machine", "failed"]
 
 
+class ParticipantChanged(CallEvent, frozen=True, kw_only=True, tag="participant.changed"):
+    """Somebody came into the room of a warm transfer, left it, or was held or muted there, as its carrier says.
+    Internal.
+
+    ``other``: neither the caller nor the person, such as somebody whom they brought in at the carrier.
+    """
+
+    transfer_id: str
+    party: Literal["caller", "person", "other"]
+    change: Literal["joined", "left", "held", "unheld", "muted", "unmuted"]
+
+
 class UtteranceBegun(CallEvent, frozen=True, kw_only=True, tag="utterance.begun"):
     """Somebody has begun to speak. Internal: it tells the next worker whom a lost one cut off.
 
@@ -436,6 +448,7 @@ Event = (
     | TransferAnswered
     | CallTransferred
     | TransferHasFailed
+    | ParticipantChanged
     | UtteranceBegun
     | TranscriptFinal
     | ToolCalled
@@ -465,6 +478,7 @@ INTERNAL_TAGS = frozenset(
         "forward.ended",
         "epoch.opened",
         "knowledge.retrieved",
+        "participant.changed",
         "recording.changed",
         "tools.discovered",
         "utterance.begun",

@@ -63,7 +63,10 @@ AGENT = AgentSpec(
 
 @dataclass
 class RestFace:
-    """Twilio's REST for calls: keeps what it was asked; ``answers`` are used up in turn, then it is content."""
+    """Twilio's REST for calls: keeps what it was asked; ``answers`` are used up in turn, then it is content.
+
+    A call that is placed has the SID ``Calls``.
+    """
 
     asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     answers: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
@@ -442,6 +445,7 @@ async def _rest_face() -> AsyncIterator[RestFace]:
     face = RestFace()
     app = web.Application()
     app.router.add_route("*", "/2010-04-01/Accounts/{account}/Calls/{call}", face.handle)
+    app.router.add_route("POST", "/2010-04-01/Accounts/{account}/Calls.json", face.handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:

@@ -12,7 +12,7 @@ import pytest
 
 from turncall_control.calls import admission, deciding, lookup
 from turncall_control.calls.ringing import Ringing
-from turncall_control.carriers import twilio
+from turncall_control.carriers import twiml
 from turncall_control.carriers.accounts import Proof
 from turncall_proto import ids, stream_token, subjects
 from turncall_proto.call import CallStart, CallState, EndedReason
@@ -80,7 +80,7 @@ async def test_two_processes_that_find_no_row_make_one(desk: Any, worker: Any, s
     assert found.call is None
     routed = await deciding.decide(desk.plane, found, ringing)
     admitted = await asyncio.gather(
-        *(admission.admit(desk.plane, twilio, ringing, found, routed) for _ in range(2)),
+        *(admission.admit(desk.plane, twiml, ringing, found, routed) for _ in range(2)),
     )
     assert len({one.answer for one in admitted}) == 1
     assert sorted(one.plan is None for one in admitted) == [False, True], "one call-start to announce"

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlencode
 
 import pytest
 
-from turncall_control.carriers import twilio
+from turncall_control.carriers import twilio, twiml
 from turncall_runtime.secret import Secret
 
 TOKEN = Secret("turncall-test-token")
@@ -130,7 +130,7 @@ def test_everything_else_is_a_forgery(url: str, body: bytes, signature: str) -> 
 
 def test_nothing_follows_connect() -> None:
     """The document hands the audio over and ends: with an action, later verbs would never run."""
-    document = twilio.connect_stream(
+    document = twiml.connect_stream(
         stream_url="wss://m.example/media/c/1/t", action_url="https://v.example/resume?a=1&b=2"
     )
     (connect,) = ET.fromstring(document)
@@ -141,9 +141,9 @@ def test_nothing_follows_connect() -> None:
 
 def test_a_sentence_is_text_and_not_markup() -> None:
     """What is spoken cannot add verbs."""
-    say, hang_up = ET.fromstring(twilio.say_and_hang_up("A <Dial>+1</Dial> & B"))
+    say, hang_up = ET.fromstring(twiml.say_and_hang_up("A <Dial>+1</Dial> & B"))
     assert (say.tag, say.text, hang_up.tag) == ("Say", "A <Dial>+1</Dial> & B", "Hangup")
-    assert [verb.tag for verb in ET.fromstring(twilio.hang_up())] == ["Hangup"]
+    assert [verb.tag for verb in ET.fromstring(twiml.hang_up())] == ["Hangup"]
 
 
 def _signed(body: bytes) -> str:

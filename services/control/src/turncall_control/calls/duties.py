@@ -15,7 +15,7 @@ from turncall_control.calls.reaper import REAP_EVERY_S, Reaper
 from turncall_control.calls.redirects import JUDGE_EVERY_S, Redirects
 from turncall_control.calls.spools import Spools
 from turncall_control.calls.strays import Strays
-from turncall_control.calls.transfers import Transfers
+from turncall_control.calls.transferring import Transfers
 from turncall_control.duty import repeated
 from turncall_control.plane import Plane
 from turncall_proto.subjects import CONTROL_QUEUE, act

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint, desc, func, text
+from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, Text, UniqueConstraint, desc, func, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import Integer, LargeBinary
@@ -172,7 +172,7 @@ class TransferRow(Row):
     """A caller who is being connected to a person: see `turncall_control.calls.transfers` for its states.
 
     ``due_at``: when to have the carrier do the next step, or to give up. ``operator_call`` is the carrier's id of the
-    leg to the person in a warm transfer, empty while it is asked for.
+    leg to the person in a warm transfer, empty while it is asked for. ``told``: which statements about their room came.
     """
 
     __tablename__ = "transfers"
@@ -194,6 +194,7 @@ class TransferRow(Row):
     operator_call: Mapped[str | None]
     tries: Mapped[int] = mapped_column(server_default=text("0"))
     due_at: Mapped[datetime | None]
+    told: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     created_at: Mapped[datetime] = created_at()
 
 

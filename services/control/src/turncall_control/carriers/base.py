@@ -262,6 +262,14 @@ class Carrier(Line, Messenger, Protocol):
         """
         ...
 
+    async def legs_of(self, provider_call_id: str) -> list[CarrierCall]:
+        """The calls that the carrier has made for a call which it connects to somebody."""
+        ...
+
+    async def those_in(self, room: str) -> list[str]:
+        """The carrier's ids of the calls in a room that is open; empty for one that is not."""
+        ...
+
     async def list_live_calls(self, limit: int = 1000) -> list[CarrierCall]:
         """The account's calls that are connected, ``limit`` at most, seconds late at times."""
         ...
@@ -296,15 +304,18 @@ class Documents(Protocol):
         """
         ...
 
-    def wait_in_room(self, *, room: str, action_url: str) -> str:
-        """Has the caller wait, with music, until somebody joins the room; ``action_url`` is asked when that is over."""
+    def wait_in_room(self, *, room: str, action_url: str, status_url: str) -> str:
+        """Has the caller wait, with music, until somebody joins the room; ``action_url`` is asked when that is over.
+
+        ``status_url`` is told of everybody who comes, goes, is held or muted there.
+        """
         ...
 
     def ask_for_key(self, *, sentence: str, key: str, action_url: str) -> str:
         """Speaks ``sentence`` and which key takes the call, then asks ``action_url`` with what was pressed, if any."""
         ...
 
-    def join_room(self, *, sentence: str, room: str) -> str:
+    def join_room(self, *, sentence: str, room: str, status_url: str) -> str:
         """Speaks ``sentence``, if any, and joins those who wait in the room, which ends with this call."""
         ...
 

@@ -1,4 +1,4 @@
-"""Twilio: its REST API, the signature on its webhooks, and the documents that answer them."""
+"""Twilio: its REST API and the signature on its webhooks; the documents that answer them are `twiml`'s."""
 
 import asyncio
 from base64 import b64encode
@@ -19,7 +19,6 @@ from twilio.request_validator import RequestValidator
 from twilio.rest import Client
 from twilio.rest.api.v2010.account.call import CallInstance
 from twilio.rest.api.v2010.account.incoming_phone_number import IncomingPhoneNumberInstance
-from twilio.twiml.voice_response import Connect, Dial, Gather, VoiceResponse
 
 from turncall_control.carriers.base import (
     CallOrder,
@@ -41,13 +40,9 @@ SIGNATURE_HEADER: Final = "x-twilio-signature"
 REQUEST_TIMEOUT_S: Final = 5.0
 """For one REST request, from connecting to the last byte of the answer."""
 
-_KEY_NAMES: Final = {"*": "star", "#": "hash"}
 _PLACED_AT_MOST: Final = 50
 _DETECTION: Final = {"at_once": "Enable", "after_greeting": "DetectMessageEnd"}
 
-
-NOTHING: Final = "<Response/>"
-"""The document that answers a message: what there is to say is sent by request."""
 
 # Webhooks.
 
@@ -70,108 +65,6 @@ def is_signed(form: FormMultiDict, *, url: str, signature: str, auth_tokens: Seq
         return any(RequestValidator(token.reveal()).validate(url, form, signature) for token in auth_tokens)
     except ValueError:  # a URL that urllib cannot take apart
         return False
-
-
-def connect_stream(*, stream_url: str, action_url: str) -> str:
-    """Hands the call's audio to ``stream_url``; when that ends, Twilio asks ``action_url`` what comes next.
-
-    Nothing follows ``<Connect>``: with an action, later verbs are unreachable.
-    """
-    response = VoiceResponse()
-    connect = Connect(action=action_url, method="POST")
-    connect.stream(url=stream_url)
-    response.append(connect)
-    return str(response)
-
-
-def hold(*, sentence: str | None, pause_s: int, ask_url: str) -> str:
-    """Speaks ``sentence``, if any, is silent for whole seconds, and has Twilio ask ``ask_url`` what comes next."""
-    response = VoiceResponse()
-    if sentence is not None:
-        response.say(sentence)
-    response.pause(length=pause_s)
-    response.redirect(ask_url, method="POST")
-    return str(response)
-
-
-def forward(*, sentence: str | None, number: str, caller_id: str, ring_s: int, action_url: str) -> str:
-    """Speaks ``sentence``, if any, rings ``number`` and joins the caller to it, then has Twilio ask ``action_url``."""
-    response = VoiceResponse()
-    if sentence is not None:
-        response.say(sentence)
-    dial = Dial(action=action_url, method="POST", timeout=ring_s, caller_id=caller_id, answer_on_bridge=True)
-    dial.number(number)
-    response.append(dial)
-    return str(response)
-
-
-def connect_to(*, to: str, caller_id: str, ring_s: int, action_url: str, status_url: str) -> str:
-    """Rings a number or a SIP address and joins the caller to it, then has Twilio ask ``action_url``."""
-    response = VoiceResponse()
-    dial = Dial(action=action_url, method="POST", timeout=ring_s, caller_id=caller_id)
-    told = {
-        "status_callback": status_url,
-        "status_callback_method": "POST",
-        "status_callback_event": "answered completed",
-    }
-    if to.startswith("+"):
-        dial.number(to, **told)
-    else:
-        dial.sip(to, **told)
-    response.append(dial)
-    return str(response)
-
-
-def wait_in_room(*, room: str, action_url: str) -> str:
-    """Has the caller wait in a conference, to Twilio's music, until somebody starts it."""
-    response = VoiceResponse()
-    dial = Dial(action=action_url, method="POST")
-    dial.conference(room, start_conference_on_enter=False, end_conference_on_exit=True, beep="false")
-    response.append(dial)
-    return str(response)
-
-
-def ask_for_key(*, sentence: str, key: str, action_url: str) -> str:
-    """Speaks ``sentence`` and which key takes the call; without a key ``action_url`` is asked too."""
-    response = VoiceResponse()
-    gather = Gather(num_digits=1, finish_on_key="", timeout=10, action=action_url, method="POST")
-    gather.say(" ".join(filter(None, (sentence, f"Press {_KEY_NAMES.get(key, key)} to take the call."))))
-    response.append(gather)
-    response.redirect(action_url, method="POST")
-    return str(response)
-
-
-def join_room(*, sentence: str, room: str) -> str:
-    """Speaks ``sentence``, if any, and joins a conference, which ends with this call."""
-    response = VoiceResponse()
-    if sentence:
-        response.say(sentence)
-    dial = Dial()
-    dial.conference(room, start_conference_on_enter=True, end_conference_on_exit=True, beep="false")
-    response.append(dial)
-    return str(response)
-
-
-def reject(*, is_busy: bool) -> str:
-    """Ends a ringing call unanswered; it has to be the document's first verb."""
-    response = VoiceResponse()
-    response.reject(reason="busy" if is_busy else "rejected")
-    return str(response)
-
-
-def say_and_hang_up(sentence: str) -> str:
-    """Speaks one sentence and ends the call."""
-    response = VoiceResponse()
-    response.say(sentence)
-    response.hangup()
-    return str(response)
-
-
-def hang_up() -> str:
-    """Ends the call."""
-    response = VoiceResponse()
-    response.hangup()
-    return str(response)
 
 
 # The REST API.
@@ -352,6 +245,21 @@ class Twilio:
         """The call as Twilio sees it; eventually consistent. Raises `Gone`."""
         with translated():
             return _call(await self._client.calls(provider_call_id).fetch_async())
+
+    async def legs_of(self, provider_call_id: str) -> list[CarrierCall]:
+        """The legs that `<Dial>` made for a call; eventually consistent."""
+        with translated():
+            found = await self._client.calls.list_async(parent_call_sid=provider_call_id, limit=_PLACED_AT_MOST)
+            return [_call(one) for one in found]
+
+    async def those_in(self, room: str) -> list[str]:
+        """The SIDs of the calls in the conference of that name, if one is in progress; eventually consistent."""
+        with translated():
+            conferences = self._client.conferences
+            for open_one in await conferences.list_async(friendly_name=room, status="in-progress", limit=1):
+                there = await conferences(open_one.sid).participants.list_async(limit=_PLACED_AT_MOST)
+                return [str(one.call_sid) for one in there]
+            return []
 
     async def list_live_calls(self, limit: int = 1000) -> list[CarrierCall]:
         """The account's calls that are in progress, ``limit`` at most; eventually consistent."""

@@ -17,6 +17,7 @@ from turncall_control.calls import (
     admission,
     callbacks,
     closing,
+    connecting,
     deciding,
     hangups,
     ledger,
@@ -24,7 +25,6 @@ from turncall_control.calls import (
     news,
     placement,
     resume,
-    transfers,
     unrecorded,
 )
 from turncall_control.calls.callbacks import Callback
@@ -33,7 +33,7 @@ from turncall_control.calls.lookup import Unrouted
 from turncall_control.calls.plans import REDIRECTED, resume_url
 from turncall_control.calls.ringing import Admitted, Ringing
 from turncall_control.calls.state import CARRIER_ENDS
-from turncall_control.carriers import twilio
+from turncall_control.carriers import twilio, twiml
 from turncall_control.db import failures
 from turncall_control.dials import answering
 from turncall_control.ingress.signed import OPT, Asked, asked_by, number_in
@@ -92,7 +92,7 @@ async def answer_forwarded(
 @post(
     [
         f"/webhooks/twilio/voice/{step}/{{transfer_id:str}}"
-        for step in ("transfer", "transferred", "operator", "accept", "operator-status")
+        for step in ("transfer", "transferred", "operator", "accept", "operator-status", "conference")
     ],
     status_code=200,
     opt=OPT,
@@ -156,11 +156,11 @@ async def _answer(plane: Plane, asked: Asked, since_s: float | None) -> Admitted
             return await _decided(plane, ringing)
     except Unrouted as reason:
         log.warning("call.unrouted", provider_call_id=ringing.provider_call_id, reason=str(reason))
-        return Admitted(answer=twilio.say_and_hang_up(closing.NOT_IN_SERVICE), plan=None)
+        return Admitted(answer=twiml.say_and_hang_up(closing.NOT_IN_SERVICE), plan=None)
     except failures.FAILURES as error:
         if not failures.is_away(error):
             raise
-        return await unrecorded.admit(plane, twilio, ringing, since_s)
+        return await unrecorded.admit(plane, twiml, ringing, since_s)
 
 
 async def _decided(plane: Plane, ringing: Ringing) -> Admitted:
@@ -168,7 +168,7 @@ async def _decided(plane: Plane, ringing: Ringing) -> Admitted:
     found = await lookup.find(plane, ringing)
     is_open = found.number.settings.channels.voice and found.call is None
     routed = await deciding.decide(plane, found, ringing) if is_open else None
-    return await admission.admit(plane, twilio, ringing, found, routed)
+    return await admission.admit(plane, twiml, ringing, found, routed)
 
 
 async def _continue(
@@ -177,41 +177,41 @@ async def _continue(
     ids.parsed(ids.CALL, call_id)
     if asked.form.get("CallStatus") in CARRIER_ENDS:
         await callbacks.take(plane, _callback(asked))
-        return Admitted(answer=twilio.hang_up(), plan=None)
+        return Admitted(answer=twiml.hang_up(), plan=None)
     url = resume_url(plane, twilio.PROVIDER, CallId(call_id), epoch)
     try:
-        admitted = await resume.advance(plane, twilio, asked.proof, CallId(call_id), epoch, is_redirected=is_redirected)
+        admitted = await resume.advance(plane, twiml, asked.proof, CallId(call_id), epoch, is_redirected=is_redirected)
     except failures.FAILURES as error:
-        held = unrecorded.hold(plane, twilio, url, since_s) if failures.is_away(error) else None
+        held = unrecorded.hold(plane, twiml, url, since_s) if failures.is_away(error) else None
         if held is None:
             raise
         known = plane.routing.recall(twilio.PROVIDER, asked.form.get("To", ""))
         if known is not None and await resume.is_over(plane, known.project_id, CallId(call_id), epoch):
-            return Admitted(answer=twilio.hang_up(), plan=None)
+            return Admitted(answer=twiml.hang_up(), plan=None)
         log.warning("call.held", call_id=call_id, epoch=epoch, reason="Postgres is away")
         return held
     if admitted is None and since_s is not None:
         # Postgres is back, and the facts of a call that was answered without it are still on their way.
-        admitted = unrecorded.hold(plane, twilio, url, since_s)
-    return admitted or Admitted(answer=twilio.hang_up(), plan=None)
+        admitted = unrecorded.hold(plane, twiml, url, since_s)
+    return admitted or Admitted(answer=twiml.hang_up(), plan=None)
 
 
 async def _connect(plane: Plane, asked: Asked, call_id: str, since_s: float | None) -> Admitted:
     ids.parsed(ids.CALL, call_id)
     if asked.form.get("CallStatus") in CARRIER_ENDS:
         await callbacks.take(plane, _callback(asked, call_id))
-        return Admitted(answer=twilio.hang_up(), plan=None)
+        return Admitted(answer=twiml.hang_up(), plan=None)
     answered_by = asked.form.get("AnsweredBy", "")[:MAX_PARTY_LENGTH]
     try:
         admitted = await answering.answer(
-            plane, twilio, asked.proof, CallId(call_id), asked.form["CallSid"], answered_by
+            plane, twiml, asked.proof, CallId(call_id), asked.form["CallSid"], answered_by
         )
     except failures.FAILURES as error:
         url = f"{plane.config.public_url}/webhooks/{twilio.PROVIDER}/voice/outbound/{call_id}"
-        admitted = unrecorded.hold(plane, twilio, url, since_s) if failures.is_away(error) else None
+        admitted = unrecorded.hold(plane, twiml, url, since_s) if failures.is_away(error) else None
         if admitted is None:
             raise
-    return admitted or Admitted(answer=twilio.hang_up(), plan=None)
+    return admitted or Admitted(answer=twiml.hang_up(), plan=None)
 
 
 async def _after_forward(plane: Plane, asked: Asked, call_id: str) -> Admitted:
@@ -223,36 +223,39 @@ async def _after_forward(plane: Plane, asked: Asked, call_id: str) -> Admitted:
         is_over=asked.form.get("CallStatus") in CARRIER_ENDS,
         duration_s=number_in(asked.form.get("DialCallDuration")),
     )
-    admitted = await closing.after_forward(plane, twilio, asked.proof, CallId(call_id), dialled)
-    return admitted or Admitted(answer=twilio.hang_up(), plan=None)
+    admitted = await closing.after_forward(plane, twiml, asked.proof, CallId(call_id), dialled)
+    return admitted or Admitted(answer=twiml.hang_up(), plan=None)
 
 
 async def _transfer(plane: Plane, asked: Asked, step: str, transfer: str) -> Admitted:
     transfer_id = UUID(hex=transfer)
-    found = await transfers.found(plane, asked.proof, transfer_id)
+    found = await connecting.found(plane, asked.proof, transfer_id)
     if found is None:
-        return Admitted(answer=twilio.hang_up(), plan=None)
+        return Admitted(answer=twiml.hang_up(), plan=None)
     call_id, epoch = found
-    form = asked.form
+    form, provider, leg = asked.form, twilio.PROVIDER, asked.form.get("CallSid", "")
+    answer: str | None = twiml.hang_up()
     match step:
         case "operator":
-            answer = await transfers.picked_up(plane, twilio, twilio.PROVIDER, transfer_id, form.get("AnsweredBy", ""))
+            answered_by = form.get("AnsweredBy", "")
+            answer = await connecting.picked_up(plane, twiml, provider, transfer_id, leg, answered_by)
         case "accept":
-            answer = await transfers.key_pressed(plane, twilio, transfer_id, form.get("Digits", ""))
+            answer = await connecting.key_pressed(plane, twiml, provider, transfer_id, leg, form.get("Digits", ""))
         case "operator-status":
             sip_code = number_in(form.get("SipResponseCode"))
-            await transfers.leg_said(plane, transfer_id, form.get("CallStatus", ""), sip_code)
-            answer = twilio.hang_up()
+            await connecting.leg_said(plane, transfer_id, leg, form.get("CallStatus", ""), sip_code)
+        case "conference":
+            number = f"{form.get('ConferenceSid', '')}.{form.get('SequenceNumber', '')}"[:MAX_PARTY_LENGTH]
+            await connecting.room_said(plane, transfer_id, form.get("StatusCallbackEvent", ""), leg, number)
         case "transferred" if form.get("CallStatus") in CARRIER_ENDS:
             await callbacks.take(plane, _callback(asked))
-            answer = twilio.hang_up()
-        case "transferred" if await transfers.connection_ended(plane, transfer_id, form.get("DialCallStatus", "")):
-            answer = twilio.hang_up()
+            await connecting.caller_gone(plane, transfer_id)
+        case "transferred" if await connecting.connection_ended(plane, transfer_id, form.get("DialCallStatus", "")):
+            pass
         case _:
-            waits = await transfers.document_for_caller(plane, twilio, twilio.PROVIDER, transfer_id)
-            if waits is None:
-                return await _continue(plane, asked, call_id, epoch, None, is_redirected=True)
-            answer = waits
+            answer = await connecting.document_for_caller(plane, twiml, provider, transfer_id)
+    if answer is None:
+        return await _continue(plane, asked, call_id, epoch, None, is_redirected=True)
     return Admitted(answer=answer, plan=None)
 
 
@@ -274,7 +277,7 @@ async def _give_up(plane: Plane, asked: Asked) -> Admitted:
         )
     if appended:
         await news.publish(plane.bus, appended)
-    return Admitted(answer=twilio.say_and_hang_up(OUT_OF_ORDER), plan=None)
+    return Admitted(answer=twiml.say_and_hang_up(OUT_OF_ORDER), plan=None)
 
 
 async def _document(plane: Plane, deciding: Awaitable[Admitted]) -> Response[str]:
@@ -283,7 +286,7 @@ async def _document(plane: Plane, deciding: Awaitable[Admitted]) -> Response[str
         admitted = await deciding
     except Exception as error:  # a request boundary: the sender understands documents alone
         log.error("twilio.unanswerable", exc_info=error)
-        admitted = Admitted(answer=twilio.say_and_hang_up(OUT_OF_ORDER), plan=None)
+        admitted = Admitted(answer=twiml.say_and_hang_up(OUT_OF_ORDER), plan=None)
     background = await _announcing(plane, admitted.plan) if admitted.plan else None
     return Response(admitted.answer, media_type="text/xml", background=background)
 

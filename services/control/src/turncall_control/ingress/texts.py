@@ -10,7 +10,7 @@ from litestar import Request, Response, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from turncall_control.carriers import twilio
+from turncall_control.carriers import twilio, twiml
 from turncall_control.ingress.signed import OPT, asked_by, number_in
 from turncall_control.messaging import arrivals
 from turncall_control.plane import Plane
@@ -44,13 +44,13 @@ async def take_text(request: Request[Any, Any, Any], plane: NamedDependency[Plan
     )
     if not arrived.provider_message_id or not arrived.from_number:
         log.warning("text.nobodys", account=arrived.account)
-        return Response(twilio.NOTHING, media_type="text/xml")
+        return Response(twiml.NOTHING, media_type="text/xml")
     try:
         await arrivals.bring(plane, arrived)
     except Exception as error:  # a request boundary: the sender reads nothing but the status
         log.error("text.not_taken", provider_message_id=arrived.provider_message_id, exc_info=error)
-        return Response(twilio.NOTHING, status_code=503, media_type="text/xml")
-    return Response(twilio.NOTHING, media_type="text/xml")
+        return Response(twiml.NOTHING, status_code=503, media_type="text/xml")
+    return Response(twiml.NOTHING, media_type="text/xml")
 
 
 @post("/webhooks/twilio/sms/status/{text_id:str}", status_code=200, opt=OPT, include_in_schema=False)
