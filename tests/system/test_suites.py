@@ -11,10 +11,10 @@ import msgspec
 import yaml
 from msgspec.structs import replace
 
-from turncall.client.shapes import AgentView
+from turncall.client.shapes import AgentView, AnalysisView
 from turncall.client.suites import all_trials
 from turncall_proto.agent import AgentSpec, Cascade
-from turncall_testkit.house import House
+from turncall_testkit.house import House, readable
 
 SUITE = """
 name: Reception
@@ -133,25 +133,44 @@ async def test_a_regression_fails_in_ci_by_its_name_and_the_old_version_passes(
     assert await turncall(house, tmp_path, *weekly[:4]) == (0, ""), "it ended"
 
 
-async def test_a_run_outlives_its_worker_and_ends_once(house: House, agent: AgentSpec) -> None:
-    """The only worker is killed in the middle of the conversations; another has them anew, and each counts once."""
-    slow = await made(house, later(agent, delay_ms=1500), "Slow")
+async def test_a_run_and_an_analysis_outlive_their_worker_and_end_once(house: House, agent: AgentSpec) -> None:
+    """The only worker is killed in the middle of the conversations, and of the reading of one that is over; another
+    does it all anew, and each counts once."""
+    slow = await made(house, later(readable(agent), delay_ms=1500), "Slow")
     suite = await house.api.put_test_suite(msgspec.convert(yaml.safe_load(SUITE), dict) | {"name": "Killed"})
-    hook = await house.api.create_webhook("http://127.0.0.1:65000/", event_types=["test_run.completed"])
+    hook = await house.api.create_webhook(
+        "http://127.0.0.1:65000/", event_types=["test_run.completed", "analysis.completed"]
+    )
+    session = await house.api.create_session(slow.id, "visitor-31")
+    await house.api.write(session.id, "When do you open?")
     run = await house.api.run_tests(suite.id, agent_id=slow.id)
     async with asyncio.timeout(60):
         while [trial.state async for trial in all_trials(house.api, run.id)] != ["talking"] * 2:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
+    await house.api.end_session(session.id)
+
+    async def reading() -> AnalysisView | None:
+        found = (await house.api.session_analyses(session.id)).analyses
+        return found[0] if found else None
+
+    async with asyncio.timeout(60):
+        while (begun := await reading()) is None or begun.state != "sent":  # noqa: ASYNC110 - a row's fact
+            await asyncio.sleep(0.05)
     await asyncio.sleep(0.5)  # into the first answers
     for worker in [worker for worker in house.installation.workers if worker.is_running]:
         worker.signal(signal.SIGKILL)
+    assert (await house.api.test_run(run.id)).state == "running"
     await house.installation.add_worker()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(90):
         while (over := await house.api.test_run(run.id)).state == "running":  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        while (read := await reading()) is None or read.state == "sent":  # noqa: ASYNC110 - a row's fact
             await asyncio.sleep(0.1)
     assert over.outcome == "passed", [trial async for trial in all_trials(house.api, run.id)]
     trials = [trial async for trial in all_trials(house.api, run.id)]
     assert [len(trial.talk.turns) for trial in trials if trial.talk] == [4, 2]
+    assert (read.id, read.state) == (begun.id, "done")
+    assert read.findings is not None
+    assert read.findings.summary == "An appointment was made."
     told = (await house.api.deliveries(webhook_id=hook.webhook.id)).items
-    assert [delivery.type for delivery in told] == ["test_run.completed"]
-    await house.api.delete_webhook(hook.webhook.id)
+    assert sorted(delivery.type for delivery in told) == ["analysis.completed", "test_run.completed"]

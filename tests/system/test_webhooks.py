@@ -12,11 +12,11 @@ from turncall.demo.run import UTTERANCES
 from turncall_control.calls.state import Standing, fold
 from turncall_control.webhooks.occurrences import OCCURRENCES
 from turncall_phone.caller import AnyStep, Press, WaitForAgent
-from turncall_proto.agent import AgentServer, AgentSpec, Analysis
+from turncall_proto.agent import AgentServer, AgentSpec
 from turncall_proto.call import CallState
 from turncall_proto.codec import decode_event
 from turncall_proto.events import PUBLIC_TAGS
-from turncall_testkit.house import House, conversation
+from turncall_testkit.house import House, conversation, readable
 from turncall_testkit.receiver import receiving
 
 ELSEWHERE = {
@@ -37,19 +37,6 @@ def states(facts: Sequence[StoredFact]) -> dict[int, CallState]:
         standing = fold(standing, decode_event(msgspec.json.encode(fact.data)))
         found[fact.call_seq] = standing.status
     return found
-
-
-def readable(agent: AgentSpec) -> AgentSpec:
-    """The agent, whose model reads its calls too: the script of the local one answers the question for an analysis."""
-    llm = agent.pipeline.llm
-    reading = {
-        "name": "analysis",
-        "hears": ["analyse this conversation now and answer with one json object that fits the schema"],
-        "says": '{"summary": "An appointment was made.", "sentiment": "positive"}',
-    }
-    script = {**llm.options["script"], "intents": [*llm.options["script"]["intents"], reading]}
-    read = replace(llm, options={**llm.options, "script": script})
-    return replace(agent, pipeline=replace(agent.pipeline, llm=read), analysis=Analysis())
 
 
 async def test_subscribers_of_a_phone_call_hear_exactly_what_the_table_says(house: House, agent: AgentSpec) -> None:

@@ -7,6 +7,7 @@ from importlib.resources import files
 import pytest
 import pytest_asyncio
 from msgspec import Struct
+from msgspec.structs import replace
 
 from turncall.client import TurnCall
 from turncall.client.shapes import AgentTarget, AgentView, CallView, NumberView
@@ -20,7 +21,7 @@ from turncall_phone.caller import AnyStep, Say, WaitForAgent, WaitForHangUp
 from turncall_phone.calls import Call
 from turncall_phone.carrier import Carrier
 from turncall_phone.journal import ScriptEnded
-from turncall_proto.agent import AgentSpec
+from turncall_proto.agent import AgentSpec, Analysis, Cascade
 
 ACCOUNT = Account(
     sid="AC" + "5" * 32,
@@ -135,3 +136,17 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
 def agent(house: House) -> AgentSpec:
     """The demonstration's receptionist."""
     return receptionist(house.tool_url)
+
+
+def readable(agent: AgentSpec) -> AgentSpec:
+    """The agent, whose model reads its calls too: the script of the local one answers the question for an analysis."""
+    assert isinstance(agent.pipeline, Cascade)
+    llm = agent.pipeline.llm
+    reading = {
+        "name": "analysis",
+        "hears": ["analyse this conversation now and answer with one json object that fits the schema"],
+        "says": '{"summary": "An appointment was made.", "sentiment": "positive"}',
+    }
+    script = {**llm.options["script"], "intents": [*llm.options["script"]["intents"], reading]}
+    read = replace(llm, options={**llm.options, "script": script})
+    return replace(agent, pipeline=replace(agent.pipeline, llm=read), analysis=Analysis())
