@@ -4,9 +4,11 @@ import asyncio
 import io
 import shutil
 import signal
+import subprocess
 import wave
 from collections.abc import AsyncIterator
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,8 @@ from turncall_proto.ids import CallId
 from turncall_testkit.house import House
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CLIENT = Path(__file__).with_name("pipecat_client")
+NPM = shutil.which("npm")
 WAIT_MS = 60_000
 MICROPHONE_HZ = 48_000
 WHISTLE_HZ = 1000
@@ -94,11 +98,11 @@ async def ended(house: House, call_id: CallId) -> Any:
     return await house.api.call(call_id)
 
 
-HEARS_KEY_ONE = """async () => {
+HEARS_KEY_ONE = """async (sound) => {
   const context = new AudioContext();
   const analyser = context.createAnalyser();
   analyser.fftSize = 4096;
-  context.createMediaStreamSource(call.audio.srcObject).connect(analyser);
+  context.createMediaStreamSource(sound).connect(analyser);
   const levels = new Float32Array(analyser.frequencyBinCount);
   const at = (hz) => levels[Math.round(hz * analyser.fftSize / context.sampleRate)];
   for (let tries = 0; tries < 1200; tries++) {
@@ -110,6 +114,14 @@ HEARS_KEY_ONE = """async () => {
 }"""
 
 
+async def hears_keys(house: House, call_id: CallId, page: Page, sound: str) -> None:
+    """The pitches of a key are in the page's ``sound``, and not what lies between them."""
+    hearing = asyncio.create_task(page.evaluate(HEARS_KEY_ONE, await page.evaluate_handle(sound)))
+    await house.api.send_dtmf(call_id, "111111111")
+    low, high, between = await hearing
+    assert min(low, high) > between + 20, f"697 Hz {low:.0f} dB, 1209 Hz {high:.0f} dB, 950 Hz {between:.0f} dB"
+
+
 async def test_a_visitor_talks_with_an_agent(house: House, browser: Browser, agent: AgentSpec) -> None:
     """Both hear each other, at the level and pitch of what was said; the visitor may interrupt, and hangs up by closing
     the tab."""
@@ -118,10 +130,7 @@ async def test_a_visitor_talks_with_an_agent(house: House, browser: Browser, age
     await page.locator("li.caller:not(.partial)", has_text="what are your opening hours").first.wait_for()
 
     await page.evaluate("call.mute(true)")  # whoever speaks would cut the tones
-    hearing = asyncio.create_task(page.evaluate(HEARS_KEY_ONE))
-    await house.api.send_dtmf(call_id, "111111111")
-    low, high, between = await hearing
-    assert min(low, high) > between + 20, f"697 Hz {low:.0f} dB, 1209 Hz {high:.0f} dB, 950 Hz {between:.0f} dB"
+    await hears_keys(house, call_id, page, "call.audio.srcObject")
 
     await page.evaluate("call.mute(false)")
     await house.api.say(call_id, "We are open every day of the week. " * 12)
@@ -171,3 +180,64 @@ async def serving(house: House, worker: str) -> Process:
         if process.is_running and worker in await asyncio.to_thread(log.read_text):
             return process
     raise AssertionError(f"no live process is {worker}")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Pipecat's client, its versions as the lock file says, as one script for a page."""
+    if NPM is None:
+        pytest.skip("needs npm, which brings Pipecat's own client: apt-get install npm")
+    folder = tmp_path_factory.mktemp("client") / "package"
+    await asyncio.to_thread(shutil.copytree, CLIENT, folder, ignore=shutil.ignore_patterns("node_modules"))
+    for command in (
+        (NPM, "ci", "--no-audit", "--no-fund", "--ignore-scripts"),
+        (NPM, "exec", "--no", "--", "esbuild", "entry.js", "--bundle", "--format=iife", "--outfile=bundle.js"),
+    ):
+        ran = await asyncio.to_thread(subprocess.run, command, cwd=folder, capture_output=True, text=True, timeout=180)
+        if "ENOTFOUND" in ran.stderr or "EAI_AGAIN" in ran.stderr or "ECONNREFUSED" in ran.stderr:
+            pytest.skip("npm reaches no registry")
+        assert ran.returncode == 0, ran.stderr
+    return await asyncio.to_thread((folder / "bundle.js").read_text)
+
+
+WRITTEN = ("botLlmStarted", "botLlmText", "botLlmStopped")
+SPOKEN = ("botTtsStarted", "botOutput", "botTtsText", "botTtsStopped", "botTranscript")
+
+
+async def test_pipecats_own_client_talks_with_an_agent(
+    house: House, browser: Browser, agent: AgentSpec, bundle: str
+) -> None:
+    """Its published packages connect, hear and are heard, write instead, are told all that happens, and say goodbye."""
+    made = await house.api.create_agent("called by Pipecat's client", agent)
+    await house.api.publish_agent(made.id)
+    url = house.installation.control_url
+    token = await house.api.create_client_token(agent_id=made.id, origins=[url])
+    page = await browser.new_page()
+    page.set_default_timeout(WAIT_MS)
+    await page.route(f"{url}/its-page", lambda route: route.fulfill(body="<!doctype html>", content_type="text/html"))
+    await page.goto(f"{url}/its-page")
+    await page.add_script_tag(content=bundle)
+    ready = await page.evaluate("([url, token]) => calls(url, token)", [url, token.token])
+    assert ready["version"].startswith("2.")
+
+    async def is_told(event: str, text: str = "") -> None:
+        told = "([name, part]) => heard.some(([event, text]) => event === name && `${text}`.includes(part))"
+        await page.wait_for_function(told, arg=[event, text])
+
+    question = "what are your opening hours"
+    for event in ("botStartedSpeaking", "userStartedSpeaking", "userStoppedSpeaking"):
+        await is_told(event)
+    await is_told("userTranscript", question)
+    await page.evaluate("client.enableMic(false)")
+    await page.evaluate("heard.length = 0")
+    await page.evaluate("question => client.sendText(question)", question)
+    await is_told("userLlmText", question)
+    await hears_keys(house, token.call_id, page, "loudspeaker.srcObject")
+    for event in (*WRITTEN, *SPOKEN):
+        await is_told(event)
+    assert await page.evaluate("heard.filter(([event]) => event === 'messageError' || event === 'error')") == []
+
+    await page.evaluate("client.disconnect()")
+    view = await ended(house, token.call_id)
+    assert (view.ended_reason, view.missing_events) == (EndedReason.CUSTOMER_ENDED_CALL, 0)
+    await page.close()

@@ -56,6 +56,7 @@ from turncall_media.stages.exchange import (
 )
 from turncall_media.stages.kinds import BuildContext, Capabilities
 from turncall_media.turns import silero
+from turncall_media.wire.stream import Page
 from turncall_media.wire.twilio import TwilioWire
 from turncall_proto.agent import AgentSpec, Cascade, SpeechToSpeech, Tool, TurnTaking, VendorRef
 from turncall_proto.call import CallStart, EndedReason
@@ -501,10 +502,12 @@ class Scene:
         self.opt_out_replies: list[ActReply] = []
         self.given_to: list[tuple[AgentId, str]] = []
         self.handoff_reply = HandoffReply(plan=None, detail="there is no such agent")
+        self.page: Page | None = None  # of a call that comes from one
 
     async def begin(self) -> None:
         """Answers the call."""
-        wire = TwilioWire(self.carrier)
+        wire: Any = TwilioWire(self.carrier)
+        wire.page = self.page
         await wire.open(1.0)
         self.opened_at_s = wire.opened_at_s
         resources = Resources(**{**self._defaults(), **self._resources})
@@ -649,15 +652,17 @@ class Stage:
         *,
         past: Past | None = None,
         plan: dict[str, Any] | None = None,
+        page: Page | None = None,
         **resources: Any,
     ) -> Scene:
         """Answers a call with ``agent``, of which ``past`` is known, and does ``act``; returns when that is done.
 
-        ``plan`` are fields of its plan.
+        ``plan`` are fields of its plan; ``page`` is where the call comes from.
         """
 
         async def perform() -> Scene:
             scene = Scene(agent, self.script, resources)
+            scene.page = page
             scene.plan = msgspec.structs.replace(scene.plan, **plan or {})
             scene.past = past
             if past is not None:

@@ -88,7 +88,7 @@ def build_conversation(
     built = build_all(plan, wire.sound, resources, narrator, context)
     if texts.missing and plan.resume is None:
         narrator.variables_missing(texts.missing)
-    ends = _ends(plan, wire, narrator, resources)
+    ends = _ends(plan, wire, narrator, resources, page)
     if not built.refused:
         answering = _answering(plan, ends, past)
         return _conversation(plan, ends, built, resources, story, context, answering, page)
@@ -116,8 +116,9 @@ class _Ends(Struct, frozen=True, kw_only=True):
     egress: EgressClient
 
 
-def _ends(plan: CallStart, wire: Wire, narrator: Narrator, resources: Resources) -> _Ends:
+def _ends(plan: CallStart, wire: Wire, narrator: Narrator, resources: Resources, page: Rtvi | None) -> _Ends:
     ending = Ending()
+    overhears = page.overhear if page is not None else None
     recorder = _recorder(plan, wire, resources) if plan.agent.recording != "off" else None
     room = plan.agent.background
     ambience = Ambience(room.sound, room.volume, wire.sound) if room is not None else None
@@ -145,7 +146,7 @@ def _ends(plan: CallStart, wire: Wire, narrator: Narrator, resources: Resources)
         ending=ending,
         mute=mute,
         recording=RecordingSwitch(recorder, narrator, narrator.now_ms),
-        speech=Speech(mute) if isinstance(plan.agent.pipeline, Cascade) else ModelSpeech(mute),
+        speech=(Speech if isinstance(plan.agent.pipeline, Cascade) else ModelSpeech)(mute, overhears),
         faults=Faults(),
         egress=EgressClient(Wall(resources.egress_allow)),
     )

@@ -82,6 +82,11 @@ class Orders(Struct, frozen=True, kw_only=True):
         self.narrator.obeyed(command)
         return _DONE
 
+    async def interrupt(self) -> None:
+        """Has the agent fall silent; returns when the conversation holds what was heard of it, and nothing more."""
+        await self.worker.queue_frames([InterruptionFrame()])
+        await self.speech.heard()
+
     async def _say(self, text: str) -> None:
         await self.speech.written()
         await self.speech.say(text, is_kept=True, is_ordered=True)

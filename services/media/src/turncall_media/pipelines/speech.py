@@ -1,6 +1,7 @@
 """What the agent says besides the model's replies, and when it has said it all."""
 
 import asyncio
+from collections.abc import Callable
 
 from pipecat.frames.frames import (
     Frame,
@@ -19,10 +20,14 @@ from turncall_media.stages.exchange import SaidFrame, SayFrame
 
 
 class Speech:
-    """Speaks through ``mouth``, the processor just before the voice. `notice` gets all that passes there."""
+    """Speaks through ``mouth``, the processor just before the voice. `notice` gets all that passes there.
 
-    def __init__(self, mute: Mute) -> None:
+    ``overhears`` is told of it, too.
+    """
+
+    def __init__(self, mute: Mute, overhears: Callable[[Frame], None] | None = None) -> None:
         self._mute = mute
+        self._overhears = overhears
         self.mouth: FrameProcessor | None = None
         self.lines = 0  # said so far, besides the model's replies
         self.has_model_spoken = False  # in its latest reply
@@ -36,6 +41,7 @@ class Speech:
 
     def notice(self, frame: Frame) -> None:
         """Follows the model's replies."""
+        self._overheard(frame)
         if isinstance(frame, LLMFullResponseStartFrame):
             self._no_reply_under_way.clear()
             self.has_model_spoken = False
@@ -79,6 +85,10 @@ class Speech:
         await self._push(behind)
         await behind.heard.wait()
 
+    def _overheard(self, frame: Frame) -> None:
+        if self._overhears is not None:
+            self._overhears(frame)
+
     async def _push(self, frame: Frame) -> None:
         assert self.mouth is not None  # set when the pipeline is put together
         await self.mouth.push_frame(frame)
@@ -90,8 +100,8 @@ class ModelSpeech(Speech):
     `notice` gets what comes out of the model, and interruptions as they go in.
     """
 
-    def __init__(self, mute: Mute) -> None:
-        super().__init__(mute)
+    def __init__(self, mute: Mute, overhears: Callable[[Frame], None] | None = None) -> None:
+        super().__init__(mute, overhears)
         self.prompter: FrameProcessor | None = None
         self._owed = 0  # replies that were asked for and are not complete
 
@@ -102,6 +112,7 @@ class ModelSpeech(Speech):
 
     def notice(self, frame: Frame) -> None:
         """Follows the model's replies; a model may also speak unasked."""
+        self._overheard(frame)
         if isinstance(frame, LLMFullResponseStartFrame):
             self._owed = max(1, self._owed)
             self._no_reply_under_way.clear()
