@@ -8,6 +8,7 @@ from msgspec import Meta, Struct, field
 from turncall_proto.agent import AgentSpec
 from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId, WorkerId
 from turncall_proto.marks import PERSONAL, Instant, PhoneNumber
+from turncall_proto.mock import ToolMock
 from turncall_proto.variables import Metadata, Variables
 
 Direction = Literal["inbound", "outbound"]
@@ -156,6 +157,13 @@ class CallStart(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.s
     memory: Annotated[
         str, Meta(description="What contact and agent said before, on any channel: it ends the prompt."), PERSONAL
     ] = ""
+    mocks: Annotated[
+        tuple[ToolMock, ...] | None,
+        Meta(
+            description="A call of a test: these answer for the agent's tools and MCP servers, none of which is asked. "
+            "Null: a call."
+        ),
+    ] = None
 
 
 class Claim(Struct, frozen=True, kw_only=True, tag_field="type", tag="call.claim"):

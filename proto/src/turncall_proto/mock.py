@@ -1,10 +1,13 @@
 """What a tool of an agent answers in a test, in its place: nothing of the user's is asked."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct, field
 
 from turncall_proto.marks import PERSONAL
+
+UNMOCKED: Final = "This function is not available in this test."
+"""What the model is told of a use that no mock fits, and by which the record of a call is known to hold one."""
 
 ToolName = Annotated[
     str,

@@ -50,11 +50,30 @@ class SayLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
     text: Annotated[str, Meta(min_length=1, max_length=2000, examples=["I would like to book a table."]), PERSONAL]
 
 
-Step = SayLine
+class InterruptAgent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="step", tag="interrupt"):
+    """By phone alone: the caller speaks over the agent once it has spoken for so long at a stretch."""
+
+    text: Annotated[str, Meta(min_length=1, max_length=2000, examples=["Sorry, one moment."]), PERSONAL]
+    after_ms: Annotated[int, Meta(ge=100, le=30_000)] = 1000
+
+
+class StaySilent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="step", tag="silence"):
+    """By phone alone: the caller says nothing for so long, once the agent has answered."""
+
+    length_ms: Annotated[int, Meta(ge=100, le=60_000)]
+
+
+class PressKeys(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="step", tag="press"):
+    """By phone alone: the caller presses keys, once the agent has answered."""
+
+    digits: Annotated[str, Meta(pattern=r"^[0-9A-D*#]{1,64}$(?!\n)", examples=["12#"]), PERSONAL]
+
+
+Step = SayLine | InterruptAgent | StaySilent | PressKeys
 
 
 class Scripted(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="script"):
-    """A caller who says one line after the other, whatever is answered, and hangs up behind the last answer."""
+    """A caller who does one step after the other, whatever is answered, and hangs up behind the last answer."""
 
     steps: Annotated[tuple[Step, ...], Meta(min_length=1, max_length=MOST_LINES)]
 
@@ -73,6 +92,30 @@ class Persona(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
 
 
 Caller = Scripted | Persona
+
+
+class Sound(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a caller sounds on the phone; in writing nobody hears it."""
+
+    voice: Annotated[
+        str,
+        Meta(
+            max_length=64,
+            pattern=r"^(?:[a-z]{2,3}(?:-[a-z0-9]+)*(?:\+[a-z0-9_]+)?)?$(?!\n)",
+            description="A voice of espeak-ng: its language gives the accent, what follows a + the speaker. Empty: the "
+            "test line's own, a clear American one.",
+            examples=["en-gb-scotland", "en-us+f3", "de"],
+        ),
+    ] = ""
+    noise_snr_db: Annotated[
+        Annotated[int, Meta(ge=-10, le=60)] | None,
+        Meta(description="Steady noise behind the caller, so far below speech; null: a quiet line."),
+    ] = None
+
+
+def speaks_only(caller: Caller) -> bool:
+    """Whether all that the caller does can be done in writing too."""
+    return not isinstance(caller, Scripted) or all(isinstance(step, SayLine) for step in caller.steps)
 
 
 class SaysOneOf(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="expect", tag="said"):
@@ -118,8 +161,8 @@ class Ends(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
     reason: Annotated[
         EndedReason,
         Meta(
-            description="In writing: assistant_ended_call, transferred for a handoff, customer_ended_call when the "
-            "caller was the one to hang up."
+            description="By phone as calls end. In writing: assistant_ended_call, transferred for a handoff, "
+            "customer_ended_call when the caller was the one to hang up."
         ),
     ]
 
@@ -168,6 +211,7 @@ class Scenario(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ]
     caller: Caller
+    sound: Sound = Sound()
     expects: Annotated[
         tuple[Expectation, ...],
         Meta(

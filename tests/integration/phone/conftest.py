@@ -160,7 +160,7 @@ async def customer() -> AsyncIterator[Customer]:
 @pytest.fixture
 async def carrier() -> AsyncIterator[Carrier]:
     """A running carrier with one account and one number, whose voice takes 40 ms a word."""
-    async with Carrier([ACCOUNT], speak=lambda text: WORD * len(text.split())) as running:
+    async with Carrier([ACCOUNT], speak=lambda text, _="": WORD * len(text.split())) as running:
         yield running
 
 

@@ -22,7 +22,7 @@ MIGRATED_S: Final = 120.0
 
 
 class Carrier(Struct, frozen=True, kw_only=True):
-    """The Twilio-compatible account that the installation uses; ``base_url`` has no path."""
+    """The emulated account that the installation uses; ``base_url`` has no path. The emulator plays tests' callers."""
 
     base_url: str
     account_sid: str
@@ -159,6 +159,7 @@ class Installation:
                 "TURNCALL_TWILIO_ACCOUNT_SID": self._carrier.account_sid,
                 "TURNCALL_TWILIO_AUTH_TOKEN": self._carrier.auth_token,
                 "TURNCALL_TWILIO_BASE_URL": self._carrier.base_url,
+                "TURNCALL_TEST_LINES": "emulator",
             }
         )
 

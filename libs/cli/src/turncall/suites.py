@@ -38,6 +38,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
     whom.add_argument("--agent", help="a name or an id: its published version is tried")
     whom.add_argument("--version", help="a version's id; or NAME:draft, NAME:published, NAME:3")
     _declare_tries(run)
+    run.add_argument("--mode", choices=("text", "phone"), default="text", help="phone: real calls, with sound")
+    run.add_argument("--from", dest="from_number", help="by phone: who calls; the project's first number if absent")
     run.add_argument("--junit", type=Path, metavar="FILE", help="write the results as JUnit's XML")
     run.add_argument("--against", metavar="RUN", help="also say what has changed from this earlier run")
     run.add_argument("--within", type=float, default=900.0, metavar="SECONDS", help="wait so long at most")
@@ -140,8 +142,11 @@ async def tried(api: TurnCall, options: argparse.Namespace, tell: Tell) -> int:
         scenarios=options.scenario,
         repeats=options.repeats,
         at_once=options.at_once,
+        mode=options.mode,
+        from_number=options.from_number,
     )
-    tell(f"{begun.id}: {begun.suite_name} against version {begun.version_number}")
+    by_phone = f", by phone from {begun.from_number} in {begun.account}" if begun.mode == "phone" else ""
+    tell(f"{begun.id}: {begun.suite_name} against version {begun.version_number}{by_phone}")
     over = await _over(api, begun, options.within)
     trials = [trial async for trial in all_trials(api, over.id)]
     _report(over, trials, tell)

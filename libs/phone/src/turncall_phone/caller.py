@@ -1,7 +1,7 @@
 """The far end of a call: a script that speaks, listens, presses keys and hangs up, and how a called phone behaves."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,8 +13,8 @@ from turncall_phone.journal import ScriptEnded
 from turncall_phone.line import LineClosed
 from turncall_phone.mulaw import Samples
 from turncall_phone.playout import RATE_HZ
-from turncall_phone.speech import Speak
-from turncall_phone.tones import GAP_MS, KEYS, TONE_MS, tone
+from turncall_phone.speech import SPOKEN_RMS, Speak
+from turncall_phone.tones import GAP_MS, KEYS, TONE_MS, noise, tone
 from turncall_phone.wav import read_wav
 
 # Less sound than this is a click, not an agent.
@@ -26,15 +26,25 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="step"):
 
 
 class Say(Step, frozen=True, kw_only=True, tag="say"):
-    """Say one of: `text` (spoken by the carrier's voice), the WAV file at `wav`, or `pcm` (mono s16le at 8 kHz)."""
+    """Say one of: `text` (in the carrier's voice, or an espeak-ng `voice`), the WAV file at `wav`, or `pcm` (mono s16le
+    at 8 kHz)."""
 
     text: str = ""
     wav: str = ""
     pcm: bytes = b""
+    voice: str = ""
 
     def __post_init__(self) -> None:
         if sum(map(bool, (self.text, self.wav, self.pcm))) != 1:
             raise ValueError("say exactly one of text, wav or pcm")
+        if self.voice and not self.text:
+            raise ValueError("a voice is for a text: sound has its own")
+
+
+class Noise(Step, frozen=True, kw_only=True, tag="noise"):
+    """From here on the line carries noise, `snr_db` below the carrier's voice."""
+
+    snr_db: float
 
 
 class WaitForAgent(Step, frozen=True, kw_only=True, tag="wait_for_agent"):
@@ -92,7 +102,7 @@ class Beep(Step, frozen=True, kw_only=True, tag="beep"):
     length_ms: int = 400
 
 
-type AnyStep = Beep | Say | WaitForAgent | WaitForSilence | Pause | Press | Interrupt | HangUp | WaitForHangUp
+type AnyStep = Beep | Say | Noise | WaitForAgent | WaitForSilence | Pause | Press | Interrupt | HangUp | WaitForHangUp
 
 
 type RefusalCode = Literal[10004, 13227, 20005, 21210, 21211, 21214, 21215, 21216, 21217, 21219]
@@ -178,10 +188,19 @@ async def follow(script: Sequence[AnyStep], call: Call, speak: Speak) -> None:
         call.journal_of_carrier.add(ScriptEnded(failure=None), call.sid)
 
 
+def spoken(script: Sequence[AnyStep]) -> Iterator[Say]:
+    """All that a script says."""
+    for step in script:
+        if isinstance(step, Say):
+            yield step
+        elif isinstance(step, Interrupt):
+            yield step.say
+
+
 async def samples_of(say: Say, speak: Speak) -> Samples:
     """What `say` sounds like: int16 at 8 kHz; raises OSError or ValueError for a file that cannot be read."""
     if say.text:
-        return np.frombuffer(await asyncio.to_thread(speak, say.text), dtype=np.int16)
+        return np.frombuffer(await asyncio.to_thread(speak, say.text, say.voice), dtype=np.int16)
     if say.wav:
         return read_wav(await asyncio.to_thread(Path(say.wav).read_bytes))
     return np.frombuffer(say.pcm, dtype=np.int16)
@@ -201,6 +220,8 @@ class _Listener:
         match step:
             case Say():
                 await self._say(step)
+            case Noise():
+                self._line.surround(noise(SPOKEN_RMS * 10 ** (-step.snr_db / 20)))
             case Beep():
                 await self._line.speak(tone((step.hz,), step.length_ms, amplitude=9000.0))
                 self._call.note_beep()

@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from turncall_phone.accounts import NumberTaken
-from turncall_phone.caller import Press, Say, samples_of
+from turncall_phone.caller import Answers, Press, Say, samples_of, spoken
 from turncall_phone.calls import Call, CallOver
 from turncall_phone.control_shapes import (
     ArmedFault,
@@ -121,6 +121,9 @@ class _Face:
 
     async def set_phone(self, request: web.Request) -> web.Response:
         wanted = await _body(request, PhoneSetting)
+        if isinstance(wanted.phone, Answers):
+            for voice in {step.voice for step in spoken(wanted.phone.script)}:
+                await asyncio.to_thread(self._board.speak, "", voice)
         self._board.expect(wanted.phone_number, wanted.phone)
         return _json(wanted)
 

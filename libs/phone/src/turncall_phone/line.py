@@ -88,6 +88,7 @@ class Line:
         self.on_key: Callable[[str], None] | None = None
         self.on_delivery: Callable[[int], None] | None = None
         """Told how many samples of the agent's audio came, as each message of it comes."""
+        self._surroundings: Samples | None = None
         self._heard = Recording()
         self._said = Recording()
         self._waiters: dict[asyncio.Future[None], Callable[[], bool]] = {}
@@ -133,12 +134,26 @@ class Line:
         self.mouth.due_marks()
         said = self.mouth.take()
         self.person.hear(said)
+        said = self._noisy(said)
         if said is not None:
             self._said.write(self.position, said)
         if self.peer is not None:
             self.peer.send_audio(_SILENT_FRAME if said is None else mulaw.encode(said))
         self.position += FRAME_SAMPLES
         self._wake()
+
+    def surround(self, noise: Samples) -> None:
+        """Mix `noise`, over and over, into all that the caller says from here on."""
+        self._surroundings = noise
+
+    def _noisy(self, said: Samples | None) -> Samples | None:
+        if self._surroundings is None:
+            return said
+        start = self.position % (len(self._surroundings) - FRAME_SAMPLES)
+        mixed = self._surroundings[start : start + FRAME_SAMPLES].astype(np.int32)
+        if said is not None:
+            mixed[: len(said)] += said
+        return np.asarray(np.clip(mixed, -32768, 32767), dtype=np.int16)
 
     def press(self, digit: str) -> bool:
         """Send one key to whatever listens; False when nothing does."""

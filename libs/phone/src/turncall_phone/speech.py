@@ -6,16 +6,24 @@ import importlib
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from turncall_phone.tones import tone
 from turncall_phone.wav import to_8khz
 
-# Mono s16le at 8 kHz for a text; called off the event loop.
-type Speak = Callable[[str], bytes]
+
+class Speak(Protocol):
+    """A voice. Called off the event loop."""
+
+    def __call__(self, text: str, voice: str = "", /) -> bytes:
+        """Mono s16le at 8 kHz for a text; in another `voice` than its own, ValueError when there is no such one."""
+        ...
+
+
+# Of the loud frames of what the own voice says: what noise is measured against.
+SPOKEN_RMS = 4000.0
 
 _WORD_MS = 320
 _GAP_MS = 80
@@ -24,7 +32,7 @@ _UTF8 = 1
 _RATE = 1
 # Of six espeak-ng callers over a telephone path, the one that a recogniser understood best: 216 of 220 short phrases,
 # where the library's own choice (British, 175 words a minute) had 36 of 72.
-_VOICE = b"en-us+klatt4"
+_VOICE = "en-us+klatt4"
 _WORDS_PER_MINUTE = 150
 # The library keeps one state for the whole process, so one text is spoken at a time whoever asks.
 _LIBRARY_LOCK = threading.Lock()
@@ -43,8 +51,6 @@ def _started(library_path: str, data_path: str) -> tuple[ctypes.CDLL, int]:
     rate_hz: int = library.espeak_Initialize(_SYNCHRONOUS, 0, data_path.encode(), 0)
     if rate_hz <= 0:
         raise RuntimeError(f"espeak-ng did not start: no voice data under {data_path}")
-    library.espeak_SetVoiceByName(_VOICE)
-    library.espeak_SetParameter(_RATE, _WORDS_PER_MINUTE, 0)
     return library, rate_hz
 
 
@@ -58,11 +64,14 @@ class EspeakVoice:
         # Held for as long as the library may call it.
         self._callback = _CHUNK_CALLBACK(self._keep)
 
-    def __call__(self, text: str) -> bytes:
-        """Mono s16le at 8 kHz; empty for a text without words."""
+    def __call__(self, text: str, voice: str = "", /) -> bytes:
+        """Mono s16le at 8 kHz; empty for a text without words. Raises ValueError for a voice that there is not."""
         raw = text.encode()
         with _LIBRARY_LOCK:
             self._chunks = []
+            if self._library.espeak_SetVoiceByName((voice or _VOICE).encode()):
+                raise ValueError(f"espeak-ng has no voice {voice!r}")
+            self._library.espeak_SetParameter(_RATE, _WORDS_PER_MINUTE, 0)
             self._library.espeak_SetSynthCallback(self._callback)
             self._library.espeak_Synth(raw, len(raw) + 1, 0, 0, 0, _UTF8, None, None)
             self._library.espeak_Synchronize()
@@ -75,7 +84,7 @@ class EspeakVoice:
         return 0
 
 
-def hum(text: str) -> bytes:
+def hum(text: str, _voice: str = "", /) -> bytes:
     """A tone burst for each word, 320 ms with a gap of 80 ms: loud where speech would be loud."""
     word = np.concatenate([tone((220, 440), _WORD_MS, amplitude=4000), np.zeros(8 * _GAP_MS, dtype=np.int16)])
     return bytes(word.tobytes() * len(text.split()))

@@ -35,3 +35,9 @@ def dial_tones(digits: str) -> Samples:
 
 def _silence(length_ms: int) -> Samples:
     return np.zeros(RATE_HZ * length_ms // 1000, dtype=np.int16)
+
+
+def noise(rms: float, length_s: int = 10) -> Samples:
+    """White noise, int16 at 8 kHz, the same each time: what is tried twice is heard twice."""
+    made = np.random.default_rng(1).normal(0.0, rms, RATE_HZ * length_s)
+    return np.asarray(np.clip(made, -32000, 32000), dtype=np.int16)

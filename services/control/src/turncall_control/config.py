@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
@@ -15,6 +16,7 @@ from turncall_runtime.secret import Secret
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 _DEVELOPMENT_STREAM_KEYS: Final = "dev:development-stream-key"
+_VENDORS_OWN: Final = "api.twilio.com"
 _DEVELOPMENT_MASTER_KEYS: Final = "dev:ZGV2ZWxvcG1lbnQtbWFzdGVyLWtleS0zMi1ieXRlcyE="
 
 
@@ -126,10 +128,17 @@ class ControlConfig(Struct, frozen=True, kw_only=True):
     ] = Secret("")
     twilio_base_url: Annotated[
         str, Meta(pattern=r"^https?://\S+$(?!\n)", description="Where the carrier's REST API is reached.")
-    ] = "https://api.twilio.com"
+    ] = f"https://{_VENDORS_OWN}"
     whatsapp_base_url: Annotated[
         str, Meta(description="Where the Graph API is; another address for a stand-in of WhatsApp.")
     ] = "https://graph.facebook.com"
+    test_lines: Annotated[
+        Literal["none", "emulator"],
+        Meta(
+            description="Who answers the phone in tests of agents: with emulator the carrier at "
+            "TURNCALL_TWILIO_BASE_URL is the emulator, which plays callers; with none there are no tests by phone."
+        ),
+    ] = "none"
     stun_urls: Annotated[
         tuple[Annotated[str, Meta(pattern=r"^stuns?:\S+$(?!\n)")], ...],
         Meta(description="STUN servers of browser calls, separated by commas: stun:stun.example.com:3478."),
@@ -208,7 +217,7 @@ class MigrateConfig(Struct, frozen=True, kw_only=True):
 def read(environ: Mapping[str, str] = os.environ) -> ControlConfig:
     """The configuration of a serving process. Raises `ConfigRefused` with every problem in it."""
     config = load(ControlConfig, environ)
-    checks = (_bad_stream_keys, _bad_master_keys, _bad_networks, _bad_proxies, _half_account)
+    checks = (_bad_stream_keys, _bad_master_keys, _bad_networks, _bad_proxies, _half_account, _no_emulator)
     problems = [problem for check in checks if (problem := check(config))]
     if problems:
         raise ConfigRefused(problems)
@@ -264,4 +273,10 @@ def _bad_proxies(config: ControlConfig) -> str:
 def _half_account(config: ControlConfig) -> str:
     if bool(config.twilio_account_sid) != bool(config.twilio_auth_token):
         return "TURNCALL_TWILIO_ACCOUNT_SID and TURNCALL_TWILIO_AUTH_TOKEN belong together: set both or neither"
+    return ""
+
+
+def _no_emulator(config: ControlConfig) -> str:
+    if config.test_lines == "emulator" and urlsplit(config.twilio_base_url).hostname == _VENDORS_OWN:
+        return "TURNCALL_TEST_LINES is emulator, but TURNCALL_TWILIO_BASE_URL is Twilio's own: people would be called"
     return ""

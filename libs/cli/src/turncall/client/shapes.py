@@ -525,6 +525,7 @@ class CallView(Struct, frozen=True, kw_only=True):
     number_id: NumberId | None
     channel: Channel
     direction: Direction
+    is_test: bool
     from_number: str
     to_number: str
     status: CallState

@@ -6,10 +6,11 @@ from typing import Literal
 from msgspec import Struct
 
 from turncall_proto.agent import VendorRef
-from turncall_proto.ids import AgentId, RunId, SuiteId, TrialId, VersionId
+from turncall_proto.ids import AgentId, CallId, RunId, SuiteId, TrialId, VersionId
 from turncall_proto.job import ModelUse
 from turncall_proto.scenario import Expectation, Scenario, Talk
 
+Mode = Literal["text", "phone"]
 Outcome = Literal["pending", "passed", "failed", "error", "canceled"]
 
 
@@ -72,7 +73,9 @@ class RunView(Struct, frozen=True, kw_only=True):
     agent_id: AgentId
     version_id: VersionId
     version_number: int
-    mode: str
+    mode: Mode
+    account: str
+    from_number: str
     repeats: int
     at_once: int
     state: Literal["running", "completed", "canceled"]
@@ -92,7 +95,9 @@ class RunSummary(Struct, frozen=True, kw_only=True):
     agent_id: AgentId
     version_id: VersionId
     version_number: int
-    mode: str
+    mode: Mode
+    account: str
+    from_number: str
     state: Literal["running", "completed", "canceled"]
     created_at: datetime
     ended_at: datetime | None
@@ -115,6 +120,7 @@ class TrialView(Struct, frozen=True, kw_only=True):
     scenario: str
     repeat: int
     state: Literal["queued", "talking", "judging", "passed", "failed", "error", "canceled"]
+    call_id: CallId | None
     detail: str
     judged: tuple[Judged, ...]
     talk: Talk | None

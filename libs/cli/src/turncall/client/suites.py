@@ -6,6 +6,7 @@ from typing import Any
 from turncall.client.shapes import Page
 from turncall.client.suite_shapes import (
     Comparison,
+    Mode,
     RunSummary,
     RunView,
     ScheduleView,
@@ -46,11 +47,14 @@ class Suites(Transport):
         scenarios: Sequence[str] = (),
         repeats: int = 1,
         at_once: int = 4,
+        mode: Mode = "text",
+        from_number: str | None = None,
         key: str = "",
     ) -> RunView:
         """Begins to try a version, or the published one of an agent; ``key`` is an Idempotency-Key."""
-        body: dict[str, Any] = {"scenarios": list(scenarios), "repeats": repeats, "at_once": at_once}
-        body |= {name: value for name, value in (("agent_id", agent_id), ("version_id", version_id)) if value}
+        body: dict[str, Any] = {"scenarios": list(scenarios), "repeats": repeats, "at_once": at_once, "mode": mode}
+        named = {"agent_id": agent_id, "version_id": version_id, "from_number": from_number}
+        body |= {name: value for name, value in named.items() if value}
         return await self.request("POST", f"/v1/test-suites/{suite_id}/runs", RunView, body=body, key=key)
 
     async def schedule_tests(

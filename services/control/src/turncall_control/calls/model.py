@@ -16,6 +16,7 @@ from turncall_proto import ids
 from turncall_proto.agent import AgentSpec
 from turncall_proto.call import CallState, EndedReason
 from turncall_proto.ids import AgentId, CallId, NumberId, ProjectId, VersionId
+from turncall_proto.mock import ToolMock
 
 
 class CallRow(Row):
@@ -31,6 +32,7 @@ class CallRow(Row):
     ``routing``: how it was decided who answers, where that was not plain.
     ``answered_by``: who answered a call of ours, in the carrier's words, empty unless it was to find out.
     ``forwarded_because``: why a person was given the call.
+    ``mocks``: a call of a test, whose agent's tools these answer for; null for every other call.
     """
 
     __tablename__ = "calls"
@@ -109,6 +111,7 @@ class CallRow(Row):
     recording_deleted_at: Mapped[datetime | None]
     forwarded_because: Mapped[str | None]
     answered_by: Mapped[str] = mapped_column(server_default=text("''"))
+    mocks: Mapped[tuple[ToolMock, ...] | None] = mapped_column(StructJson(tuple[ToolMock, ...]), info=PRIVATE)
 
 
 class CallEventRow(Row):

@@ -25,6 +25,7 @@ from turncall_proto.agent import AgentSpec, VendorRef, WebhookTool
 from turncall_proto.call import CallStart, Handoff, TransferFailed
 from turncall_proto.ids import CallId, ProjectId
 from turncall_proto.mcp import McpStdio
+from turncall_proto.mock import ToolMock
 
 REDIRECTED: Final = "redirected"
 """The query parameter by which a question is known that we made the carrier ask; its signature covers it."""
@@ -39,7 +40,7 @@ async def plan(connection: Connection, plane: Plane, call_id: CallId, epoch: int
         await cursor.execute(
             "select c.project_id, c.agent_id, c.version_id, c.channel, c.direction, c.from_number, c.to_number,"
             " c.provider, c.provider_call_id, c.answered_by, c.created_at as called_at, c.variables, c.metadata,"
-            " c.knowledge_context, coalesce(c.inline_agent, v.config) as config,"
+            " c.knowledge_context, c.mocks, coalesce(c.inline_agent, v.config) as config,"
             " (select handoff from epochs e where e.call_id = c.id and handoff is not null"
             " order by epoch desc limit 1),"
             " (select json_build_object('transfer_id', replace(t.id::text, '-', ''), 'to', t.wanted ->> 'to',"
@@ -58,6 +59,7 @@ async def plan(connection: Connection, plane: Plane, call_id: CallId, epoch: int
     if lasts_s is not None:
         agent = replace(agent, max_duration_s=min(lasts_s, agent.max_duration_s))
     row["transfer_failed"] = row["transfer_failed"] and msgspec.convert(row["transfer_failed"], TransferFailed)
+    row["mocks"] = msgspec.convert(row["mocks"], tuple[ToolMock, ...] | None)
     row["handoff"] = row["handoff"] and msgspec.convert(row["handoff"], Handoff)
     for name, prefix in (("project_id", ids.PROJECT), ("agent_id", ids.AGENT), ("version_id", ids.VERSION)):
         row[name] = row[name] and ids.written(prefix, row[name])

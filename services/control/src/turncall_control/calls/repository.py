@@ -30,6 +30,7 @@ class CallsWanted(Struct, frozen=True, kw_only=True):
     ended_reason: EndedReason | None
     direction: Direction | None
     channel: Channel | None
+    is_test: bool | None
     agent_id: AgentId | None
     version_id: VersionId | None
     variant: str | None
@@ -60,6 +61,8 @@ async def page(
     ):
         if value is not None:
             statement = statement.where(column == value)
+    if wanted.is_test is not None:
+        statement = statement.where(CallRow.mocks.is_not(None) if wanted.is_test else CallRow.mocks.is_(None))
     if wanted.metadata:
         statement = statement.where(CallRow.metadata_.contains(wanted.metadata))
     if wanted.created_from is not None:

@@ -30,6 +30,13 @@ class CallView(Struct, frozen=True, kw_only=True):
     number_id: NumberId | None
     channel: Channel
     direction: Direction
+    is_test: Annotated[
+        bool,
+        Meta(
+            description="A call of a test: its caller is played, its tools are mocked, nobody's server hears of it, "
+            "and it counts in no usage and no analysis."
+        ),
+    ]
     from_number: Annotated[str, Meta(description="E.164, or whatever the carrier gives for a withheld caller.")]
     to_number: str
     status: CallState

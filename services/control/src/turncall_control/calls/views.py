@@ -39,6 +39,7 @@ def call_view(row: CallRow) -> CallView:
         number_id=row.number_id,
         channel=convert(row.channel, Channel),
         direction=convert(row.direction, Direction),
+        is_test=row.mocks is not None,
         from_number=row.from_number,
         to_number=row.to_number,
         status=row.status,

@@ -74,8 +74,8 @@ class Box(types.TypeDecorator[bytes]):
     cache_ok = True
 
 
-class StructJson[T: msgspec.Struct](types.TypeDecorator[T]):
-    """A struct of the contract as ``jsonb``; reading one back checks it against the struct again."""
+class StructJson[T: msgspec.Struct | tuple[msgspec.Struct, ...]](types.TypeDecorator[T]):
+    """A struct of the contract, or several, as ``jsonb``; reading one back checks it against the struct again."""
 
     impl = postgresql.JSONB
     cache_ok = True

@@ -87,8 +87,6 @@ async def take_on(
         variables=wanted.variables,
         metadata_=wanted.metadata,
     )
-    session.add(call)
-    await session.flush()
     dial = DialRow(
         call_id=call.id,
         project_id=project_id,
@@ -100,11 +98,18 @@ async def take_on(
         zone=wanted.timezone,
         is_detecting=wanted.answering_machine_detection == "carrier",
     )
+    await put(session, call, dial)
+    return call, dial
+
+
+async def put(session: AsyncSession, call: CallRow, dial: DialRow) -> None:
+    """Stores a new call and the intent to dial it, and states that there is one."""
+    session.add(call)
+    await session.flush()
     session.add(dial)
     await session.flush()
     await record(await bare(session), [own(_initializing(call))])
     await session.refresh(call)
-    return call, dial
 
 
 def _initializing(call: CallRow) -> CallInitializing:

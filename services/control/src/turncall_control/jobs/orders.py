@@ -14,7 +14,8 @@ INGEST = "ingest"
 
 
 async def analysis(connection: AsyncConnection[TupleRow], call_id: CallId) -> JobId | None:
-    """Orders the analysis of a call whose agent asks for one and on which somebody spoke; None for any other.
+    """Orders the analysis of a call whose agent asks for one and on which somebody spoke; None for any other, and for
+    calls of tests.
 
     One that is under way already is the answer for whoever asks again.
     """
@@ -23,7 +24,7 @@ async def analysis(connection: AsyncConnection[TupleRow], call_id: CallId) -> Jo
         "call_id",
         ids.parsed(ids.CALL, call_id),
         table="calls",
-        spoken="select from call_events e where e.call_id = o.id and e.type = 'transcript.final'",
+        spoken="select from call_events e where e.call_id = o.id and e.type = 'transcript.final' and o.mocks is null",
     )
 
 

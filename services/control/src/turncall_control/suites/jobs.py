@@ -1,7 +1,7 @@
 """The jobs of a trial: its conversation, and what a model judges of it; what is sent, and what the answers become."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from turncall_control.suites.schemas import Judged
 from turncall_proto.agent import Cascade, VendorRef
 from turncall_proto.call import CallStart
 from turncall_proto.ids import CallId
-from turncall_proto.job import JobAnswer, JobFailed, JudgementDone, JudgementJob, ModelUse, TrialDone, TrialJob
+from turncall_proto.job import JobFailed, JudgementDone, JudgementJob, ModelUse, TrialDone, TrialJob
 from turncall_proto.scenario import Persona, Scenario, Talk
 
 
@@ -82,9 +82,9 @@ async def take_trial(
         found = await _of(session, due, is_locked=True)
         if found is not None:
             trial, run = found
-            _count(trial, answer)
+            count(trial, answer.used)
             if isinstance(answer, JobFailed):
-                _end(trial, TrialState.ERROR, answer.detail)
+                end(trial, TrialState.ERROR, answer.detail)
             else:
                 await judge(session, run, trial, answer.talk)
     return _nothing_more
@@ -94,7 +94,7 @@ async def judge(session: AsyncSession, run: RunRow, trial: TrialRow, talk: Talk)
     """What a conversation that was had means for its trial."""
     trial.talk = talk
     if talk.unmocked:
-        _end(trial, TrialState.ERROR, f"The agent used what the scenario has no mock for: {talk.unmocked}")
+        end(trial, TrialState.ERROR, f"The agent used what the scenario has no mock for: {talk.unmocked}")
         return
     found = judging.judged(talk, scenario_of(run, trial).expects)
     if judging.rubrics(found):
@@ -136,12 +136,12 @@ async def take_judgement(
         found = await _of(session, due, is_locked=True)
         if found is not None:
             trial, _ = found
-            _count(trial, answer)
+            count(trial, answer.used)
             open_rubrics = judging.rubrics(_judged(trial))
             if isinstance(answer, JobFailed):
-                _end(trial, TrialState.ERROR, f"The judge: {answer.detail}")
+                end(trial, TrialState.ERROR, f"The judge: {answer.detail}")
             elif len(answer.findings) != len(open_rubrics):
-                _end(trial, TrialState.ERROR, "The judge answered something else than what was asked")
+                end(trial, TrialState.ERROR, "The judge answered something else than what was asked")
             else:
                 _conclude(trial, judging.settled(_judged(trial), answer.findings))
     return _nothing_more
@@ -158,16 +158,18 @@ def _keep(trial: TrialRow, found: tuple[Judged, ...]) -> None:
 def _conclude(trial: TrialRow, found: tuple[Judged, ...]) -> None:
     _keep(trial, found)
     why = judging.complaint(found)
-    _end(trial, TrialState.FAILED if why else TrialState.PASSED, why)
+    end(trial, TrialState.FAILED if why else TrialState.PASSED, why)
 
 
-def _end(trial: TrialRow, state: TrialState, detail: str) -> None:
+def end(trial: TrialRow, state: TrialState, detail: str) -> None:
+    """A locked trial is over, for this reason."""
     trial.state, trial.detail, trial.ended_at, trial.job_id = state, detail, datetime.now(UTC), None
 
 
-def _count(trial: TrialRow, answer: JobAnswer) -> None:
+def count(trial: TrialRow, used: Sequence[ModelUse]) -> None:
+    """Adds to what a trial took of models."""
     before = msgspec.convert(trial.used, tuple[ModelUse, ...])
-    trial.used = json.loads(msgspec.json.encode((*before, *answer.used)))
+    trial.used = json.loads(msgspec.json.encode((*before, *used)))
 
 
 def _writers(run: RunRow) -> tuple[VendorRef, ...]:

@@ -13,7 +13,7 @@ from turncall_control.db.base import Id, Row, StructJson, Word, created_at
 from turncall_control.suites.spec import SuiteSpec, Tries
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec
-from turncall_proto.ids import AgentId, JobId, ProjectId, RunId, SuiteId, TrialId, VersionId
+from turncall_proto.ids import AgentId, CallId, JobId, ProjectId, RunId, SuiteId, TrialId, VersionId
 from turncall_proto.scenario import Talk
 
 
@@ -60,7 +60,7 @@ class SuiteRow(Row):
 
 class RunRow(Row):
     """One run of a suite against one version. ``spec`` and ``agent`` are what they were when it began: what is changed
-    or deleted meanwhile changes nothing of it."""
+    or deleted meanwhile changes nothing of it. ``account`` is the carrier's, ``from_number`` who calls, if by phone."""
 
     __tablename__ = "test_runs"
     __table_args__ = (
@@ -78,6 +78,8 @@ class RunRow(Row):
     spec: Mapped[SuiteSpec] = mapped_column(StructJson(SuiteSpec))
     agent: Mapped[AgentSpec] = mapped_column(StructJson(AgentSpec))
     mode: Mapped[str]
+    account: Mapped[str] = mapped_column(server_default=sql("''"))
+    from_number: Mapped[str] = mapped_column(server_default=sql("''"))
     repeats: Mapped[int]
     at_once: Mapped[int]
     state: Mapped[RunState] = mapped_column(Word(RunState), server_default=sql("'running'"))
@@ -88,12 +90,14 @@ class RunRow(Row):
 class TrialRow(Row):
     """One conversation of a run. ``number`` counts them from 1, ``repeat`` those of one scenario.
 
-    ``job_id`` is the job under way. ``judged`` are its expectations with what came of them.
+    ``job_id`` is the job under way, ``phone_call_id`` the call that a trial by phone is. ``judged`` are its
+    expectations with what came of them.
     """
 
     __tablename__ = "test_trials"
     __table_args__ = (
         Index("ux_test_trials_run_id_number", "run_id", "number", unique=True),
+        Index("ix_test_trials_phone_call_id", "phone_call_id", postgresql_where=sql("phone_call_id is not null")),
         Index("ix_test_trials_job_id", "job_id", postgresql_where=sql("job_id is not null")),
     )
 
@@ -105,6 +109,7 @@ class TrialRow(Row):
     repeat: Mapped[int]
     state: Mapped[TrialState] = mapped_column(Word(TrialState), server_default=sql("'queued'"))
     job_id: Mapped[JobId | None] = mapped_column(Id(ids.JOB))
+    phone_call_id: Mapped[CallId | None] = mapped_column(Id(ids.CALL))
     detail: Mapped[str] = mapped_column(server_default=sql("''"))
     talk: Mapped[Talk | None] = mapped_column(StructJson(Talk))
     judged: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=sql("'[]'"))

@@ -52,7 +52,8 @@ async def _go_on(session: AsyncSession, row: RunRow) -> None:
     )
     for trial in queued.all():
         trial.state, trial.began_at = TrialState.TALKING, datetime.now(UTC)
-        trial.job_id = await ordering.order(session, row.project_id, ordering.TRIAL)
+        if row.mode == "text":
+            trial.job_id = await ordering.order(session, row.project_id, ordering.TRIAL)
 
 
 async def _give_up(session: AsyncSession, row: RunRow) -> None:

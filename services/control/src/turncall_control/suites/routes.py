@@ -22,9 +22,10 @@ from turncall_control.errors import Conflict, Fault, Invalid
 from turncall_control.http.paging import Page, PageAsked, number_after, paged
 from turncall_control.jobs.lane import Lane
 from turncall_control.plane import Plane, Slice
-from turncall_control.suites import drafting, progress, repository, schedules, starting, summary
+from turncall_control.suites import drafting, lines, progress, repository, schedules, starting, summary
 from turncall_control.suites.jobs import JUDGEMENT_KIND, TRIAL_KIND
 from turncall_control.suites.model import RunState, SuiteRow
+from turncall_control.suites.phoning import Phoning
 from turncall_control.suites.schedule_routes import delete_test_schedule, list_test_schedules, put_test_schedule
 from turncall_control.suites.schemas import (
     Comparison,
@@ -38,7 +39,7 @@ from turncall_control.suites.schemas import (
     TrialView,
 )
 from turncall_control.suites.spec import SuiteSpec
-from turncall_control.suites.starting import TooManyRuns
+from turncall_control.suites.starting import NoTestLine, TooManyRuns
 from turncall_control.suites.views import run_summary, run_view, suite_summary, suite_view, trial_view
 from turncall_control.vendors import catalogue
 from turncall_control.vendors.catalogue import Catalogue
@@ -128,9 +129,10 @@ async def delete_test_suite(
     "/v1/test-suites/{suite_id:str}/runs",
     status_code=201,
     tags=["tests"],
-    opt=needs(_WRITE, _SUITE, fails=[TooManyRuns], idempotent=True),
+    opt=needs(_WRITE, _SUITE, fails=[TooManyRuns, NoTestLine], idempotent=True),
 )
 async def create_test_run(
+    plane: NamedDependency[Plane],
     session: NamedDependency[AsyncSession],
     caller: NamedDependency[Caller],
     suite_id: FromPath[str],
@@ -138,11 +140,13 @@ async def create_test_run(
 ) -> RunView:
     """Begins to try a version. What is tried is the suite and the version as they are now.
 
-    Tools of the agent are never used: each use is answered by a mock, or is an error of that trial.
+    Tools of the agent are never used: each use is answered by a mock, or is an error of that trial. By phone the agent
+    makes a call to each caller, over the carrier, and the caller is played by the installation's test line.
     """
     suite = await repository.suite(session, caller.project_id, SuiteId(suite_id))
     version = await starting.named(session, caller.project_id, data.agent_id, data.version_id)
-    row = await starting.begin(session, suite, version, data)
+    line = await starting.line(plane, session, caller.project_id, data)
+    row = await starting.begin(session, suite, version, data, line)
     return run_view(row, await repository.tried(session, row))
 
 
@@ -266,6 +270,8 @@ async def try_versions(plane: Plane) -> AsyncIterator[None]:
         Lane(plane, JUDGEMENT_KIND).open(),
         repeated("test_runs", partial(progress.attend, plane), progress.LOOK_EVERY_S),
         repeated("test_schedules", partial(schedules.attend, plane), schedules.LOOK_EVERY_S),
+        lines.opened(plane.config) as line,
+        repeated("phone_tests", Phoning(plane, line).attend, progress.LOOK_EVERY_S),
     ):
         yield
 

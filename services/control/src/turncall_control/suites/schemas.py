@@ -5,16 +5,16 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from turncall_control.http.fields import Label, Moment
-from turncall_control.routing import AgentRef
+from turncall_control.routing import E164, AgentRef
 from turncall_control.suites.model import RunState, TrialState
 from turncall_control.suites.spec import SuiteSpec, Tries
 from turncall_proto.agent import VendorRef
-from turncall_proto.ids import AgentId, RunId, SuiteId, TrialId, VersionId
+from turncall_proto.ids import AgentId, CallId, RunId, SuiteId, TrialId, VersionId
 from turncall_proto.job import ModelUse
 from turncall_proto.scenario import Expectation, Scenario, Talk
 
 VersionRef = Annotated[VersionId, Meta(pattern=r"^ver_[0-9a-f]{32}$(?!\n)")]
-Mode = Literal["text"]
+Mode = Literal["text", "phone"]
 Outcome = Literal["pending", "passed", "failed", "error", "canceled"]
 
 
@@ -61,6 +61,17 @@ class RunNew(Tries, frozen=True, kw_only=True, forbid_unknown_fields=True):
     agent_id: Annotated[AgentRef | None, Meta(description="Tested in its published version.")] = None
     version_id: Annotated[
         VersionRef | None, Meta(description="A version by name, also a draft, or an archived one to compare with.")
+    ] = None
+    mode: Annotated[
+        Mode,
+        Meta(
+            description="phone: each conversation is a real call, whose caller is played with sound. It takes a slot "
+            "of a worker, and as long as it lasts."
+        ),
+    ] = "text"
+    from_number: Annotated[
+        E164 | None,
+        Meta(description="By phone: the project's number that calls; null: its oldest one in the test line's account."),
     ] = None
 
 
@@ -128,6 +139,8 @@ class RunView(Struct, frozen=True, kw_only=True):
     version_id: VersionId
     version_number: int
     mode: Mode
+    account: Annotated[str, Meta(description="The carrier account that calls by phone; empty in writing.")]
+    from_number: Annotated[str, Meta(description="The number that calls by phone; empty in writing.")]
     repeats: int
     at_once: int
     state: RunState
@@ -148,6 +161,8 @@ class RunSummary(Struct, frozen=True, kw_only=True):
     version_id: VersionId
     version_number: int
     mode: Mode
+    account: Annotated[str, Meta(description="The carrier account that calls by phone; empty in writing.")]
+    from_number: Annotated[str, Meta(description="The number that calls by phone; empty in writing.")]
     state: RunState
     created_at: Moment
     ended_at: Moment | None
@@ -170,6 +185,7 @@ class TrialView(Struct, frozen=True, kw_only=True):
     scenario: str
     repeat: Annotated[int, Meta(description="Which of the scenario's conversations, from 1.")]
     state: TrialState
+    call_id: Annotated[CallId | None, Meta(description="By phone: the call that it is, with its recording.")]
     detail: Annotated[str, Meta(description="Why it failed, or could not be found out.")]
     judged: tuple[Judged, ...]
     talk: Annotated[Talk | None, Meta(description="What was said and done; null before that.")]

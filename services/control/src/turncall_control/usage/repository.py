@@ -60,8 +60,9 @@ async def of_call(session: AsyncSession, project_id: ProjectId, call_id: CallId)
 async def summed(
     session: AsyncSession, project_id: ProjectId, by: By, since: datetime, until: datetime
 ) -> tuple[list[Sum], dict[str, int]]:
-    """What each vendor did, by key in order, and how many calls each key has; ``until`` is not included."""
-    span = f"{_STORED} and e.at >= :since and e.at < :until"
+    """What each vendor did, by key in order, and how many calls each key has; ``until`` is not included. Calls of tests
+    do not count."""
+    span = f"{_STORED} and c.mocks is null and e.at >= :since and e.at < :until"
     query = f"select {_KEYS[by]} as key, {_VENDOR}, {_SUMS} from {span} group by 1, 2, 3, 4 order by 1, 2, 3, 4"
     sums = await _sums(session, query, project_id, since=since, until=until)
     counted = await session.execute(

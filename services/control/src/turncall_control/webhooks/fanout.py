@@ -21,7 +21,7 @@ def subscribed(agent: LiteralString) -> LiteralString:
 
     ``agent`` is an expression for the agent of the call of a stored fact ``e``. Its one parameter is
     `EVENT_TYPES_ARRAY`. A subscription that the platform disabled keeps a log of what it misses, for a redelivery; one
-    that its owner disabled does not.
+    that its owner disabled does not. Of a call of a test nobody hears.
     """
     return (
         """
@@ -36,6 +36,7 @@ def subscribed(agent: LiteralString) -> LiteralString:
             and (w.agent_id is null or w.agent_id = """
         + agent
         + """)
+            and not exists (select from calls t where t.id = e.call_id and t.mocks is not null)
         order by e.call_id, e.call_seq
     )
     """
@@ -49,7 +50,7 @@ FAN_OUT: Final[LiteralString] = (
         insert into webhook_deliveries (project_id, agent_id, url, type, at, call_id, call_seq)
         select e.project_id, c.agent_id, v.config #>> '{server,call_end_url}', 'call-end', e.at, e.call_id, e.call_seq
         from stored e join calls c on c.id = e.call_id join agent_versions v on v.id = c.version_id
-        where e.type = 'call.ended' and v.config #>> '{server,call_end_url}' is not null
+        where e.type = 'call.ended' and c.mocks is null and v.config #>> '{server,call_end_url}' is not null
     )
     """
 )

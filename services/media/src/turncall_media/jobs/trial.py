@@ -16,7 +16,7 @@ from turncall_proto.agent import Cascade
 from turncall_proto.call import EndedReason
 from turncall_proto.ids import SessionId
 from turncall_proto.job import TextTurnDone, TextTurnJob, TrialDone, TrialJob, Wrote
-from turncall_proto.scenario import Persona, Talk, TalkTool, TalkTurn
+from turncall_proto.scenario import Persona, SayLine, Step, Talk, TalkTool, TalkTurn
 from turncall_proto.template import rendered
 
 THINK_WITHIN_S: Final = 60.0
@@ -118,7 +118,14 @@ async def _line(job: TrialJob, desk: Desk, tally: Tally, turns: Sequence[TalkTur
         case Persona() as persona:
             return None if said == persona.most_lines else await _played(persona, job, desk, tally, turns)
         case script:
-            return script.steps[said].text if said < len(script.steps) else None
+            return _written(script.steps[said]) if said < len(script.steps) else None
+
+
+def _written(step: Step) -> str:
+    """Raises `JobRefused` for what can only be done by phone."""
+    if not isinstance(step, SayLine):
+        raise JobRefused("The scenario's caller does what can only be done by phone")
+    return step.text
 
 
 async def _played(persona: Persona, job: TrialJob, desk: Desk, tally: Tally, turns: Sequence[TalkTurn]) -> str | None:

@@ -30,6 +30,7 @@ from turncall_media.pipelines.kit import Kit
 from turncall_media.pipelines.knowing import Recall
 from turncall_media.pipelines.last_words import LastWords
 from turncall_media.pipelines.listening import CallerInput
+from turncall_media.pipelines.mocked import Mocks
 from turncall_media.pipelines.mute import Mute
 from turncall_media.pipelines.openings import after_consent, go_on
 from turncall_media.pipelines.orders import Orders
@@ -318,6 +319,9 @@ def _kit(
 ) -> Kit:
     secret = server_headers(plan, resources.open_secret)
     shared = _shared(plan, ends, resources, story, secret, giving)
+    lookups = knowing.functions(plan.agent, resources.library, ends.narrator, asyncio.get_running_loop().time)
+    if plan.mocks is not None:
+        return Kit([*Mocks(plan.mocks).functions(plan.agent), *lookups], None, context, shared)
     servers = None
     if plan.agent.mcp_servers:
         wall = Wall(resources.egress_allow)
@@ -327,7 +331,6 @@ def _kit(
 
         servers = ToolServers(plan.agent.mcp_servers, way, plan.call_id)
     tools = [function(tool) for tool in plan.agent.tools]
-    lookups = knowing.functions(plan.agent, resources.library, ends.narrator, asyncio.get_running_loop().time)
     return Kit([*tools, *lookups], servers, context, shared)
 
 

@@ -9,10 +9,9 @@ from msgspec.structs import replace
 
 from turncall_media.tools.shape import Function, Invocation, ToolFailed, function
 from turncall_proto.agent import AgentSpec, EndCallTool, HandoffTool, Tool
-from turncall_proto.mock import ToolMock, fits
+from turncall_proto.mock import UNMOCKED, ToolMock, fits
 
 _LONGEST: Final = 300
-_NOT_THERE: Final = "This function is not available in this test."
 
 
 class Mocks:
@@ -57,7 +56,7 @@ class Mocks:
         fitting = [index for index, mock in enumerate(self._mocks) if mock.tool == tool and fits(asked, mock.arguments)]
         if not fitting:
             self.unmocked = self.unmocked or f"{tool}({json.encode(asked).decode()})"[:_LONGEST]
-            raise ToolFailed(_NOT_THERE)
+            raise ToolFailed(UNMOCKED)
         use = self._uses.get(tuple(fitting), 0)
         self._uses[tuple(fitting)] = use + 1
         mock = self._mocks[fitting[min(use, len(fitting) - 1)]]
