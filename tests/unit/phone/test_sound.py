@@ -8,8 +8,9 @@ import espeakng_loader
 import numpy as np
 import pytest
 
+from turncall_phone.line import Line
 from turncall_phone.speech import default_speak, hum
-from turncall_phone.tones import dial_tones, key_tone
+from turncall_phone.tones import dial_tones, key_tone, noise
 from turncall_phone.wav import BadWav, read_wav, to_8khz, write_wav
 
 
@@ -115,3 +116,31 @@ def test_without_a_voice_each_word_is_a_tone() -> None:
     """The stand-in is as long as its words are many."""
     assert len(hum("three short words")) == 3 * len(hum("one"))
     assert hum("") == b""
+
+
+def test_another_voice_sounds_otherwise_and_one_that_is_not_there_is_refused() -> None:
+    """An accent is another voice; the carrier's own comes back after it."""
+    speak = default_speak()
+    own = speak("one two three")
+
+    assert speak("one two three", "en-gb-scotland") != own
+    assert speak("one two three") == own
+    with pytest.raises(ValueError, match="no voice 'xx-nobody'"):
+        speak("one", "xx-nobody")
+
+
+def test_noise_lies_under_speech_and_in_its_pauses_and_is_the_same_each_time() -> None:
+    """The called side hears it from the first frame on, so far below the voice as was asked for."""
+    line, spoken = Line(), np.full(1600, 10_000, dtype=np.int16)
+    line.surround(noise(400.0))
+    for _ in range(50):
+        line.tick()
+    line.mouth.feed(spoken)
+    for _ in range(10):
+        line.tick()
+    said = np.frombuffer(line.said, np.int16).astype(float)
+
+    assert np.sqrt(np.mean(said[:8000] ** 2)) == pytest.approx(400, rel=0.05)
+    assert np.mean(said[8000:]) == pytest.approx(10_000, rel=0.05)
+    assert np.std(said[8000:]) == pytest.approx(400, rel=0.2)
+    assert (noise(400.0) == noise(400.0)).all()
