@@ -92,13 +92,14 @@ class Installation:
         await self._run(worker, f"http://{url}/ready", WORKER_READY_S)
         return worker
 
-    async def start_again(self, worker: Process) -> None:
-        """Starts a worker that has ended on its port and its spool, as a supervisor does; returns once it takes calls.
+    async def start_again(self, process: Process) -> None:
+        """Starts a part that has ended on its port, and a worker on its spool, as a supervisor does; returns once it
+        is ready.
 
-        It adopts the facts and recordings that its predecessor could not hand over.
+        A worker adopts the facts and recordings that its predecessor could not hand over.
         """
-        await worker.start()
-        await worker.until_ready(self._ready_urls[worker], WORKER_READY_S)
+        await process.start()
+        await process.until_ready(self._ready_urls[process], WORKER_READY_S)
 
     async def add_control(self) -> Process:
         """Starts one more control replica, on a port of its own in ``ports``; returns once it answers."""
