@@ -2,7 +2,9 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, Literal
+
+import numpy as np
 
 from turncall_testkit.vendors.manners import Kind
 from turncall_testkit.vendors.replies import words
@@ -11,8 +13,34 @@ from turncall_testkit.vendors.tones import tone
 
 PIECE_S: Final = 0.1
 """Of speech that is sent at once."""
+LEAST_SPEECH_S: Final = 0.1
+LOUD: Final = 1000
+"""Of 32767: what counts as a voice."""
 SILENCE_MS: Final = 2000
 """That is a failure; a machine with other work may be silent for a while."""
+
+
+class Ear:
+    """Finds the ends of turns in sound: a pause of ``endpoint_s`` behind a voice is one."""
+
+    def __init__(self, rate_hz: int, endpoint_s: float) -> None:
+        self._bytes_per_s = 2 * rate_hz
+        self._endpoint_s = endpoint_s
+        self._speech_s = 0.0
+        self._silence_s = 0.0
+
+    def hear(self, pcm: bytes) -> Literal["voice", "end", ""]:
+        """What the next sound, mono s16le, comes to: somebody is speaking, or has spoken."""
+        seconds = len(pcm) / self._bytes_per_s
+        if len(pcm) and np.abs(np.frombuffer(pcm, "<i2")).max() > LOUD:
+            self._speech_s += seconds
+            self._silence_s = 0.0
+            return "voice" if self._speech_s >= LEAST_SPEECH_S else ""
+        self._silence_s += seconds
+        if self._silence_s < self._endpoint_s:
+            return ""
+        has_spoken, self._speech_s = self._speech_s >= LEAST_SPEECH_S, 0.0
+        return "end" if has_spoken else ""
 
 
 class TalkingDesk(Desk):

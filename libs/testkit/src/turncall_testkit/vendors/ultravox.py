@@ -5,17 +5,13 @@ from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
-import numpy as np
 from aiohttp import WSMsgType, web
 
 from turncall_testkit.vendors.manners import Asked
 from turncall_testkit.vendors.replies import Reply
 from turncall_testkit.vendors.serving import UNKNOWN, cut, opened
-from turncall_testkit.vendors.talking import TalkingDesk
+from turncall_testkit.vendors.talking import Ear, TalkingDesk
 
-LEAST_SPEECH_S: Final = 0.1
-LOUD: Final = 1000
-"""Of 32767: what counts as a voice."""
 _TOLD: Final = {401: "Invalid API key.", 500: "Internal server error."}
 
 
@@ -40,7 +36,7 @@ class UltravoxFake(TalkingDesk):
     async def create(self, request: web.Request) -> web.StreamResponse:
         """POST /api/calls."""
         asked = msgspec.json.decode(await request.read(), type=dict[str, Any])
-        status = self.received(request, request.headers.get("X-API-Key", ""), asked)
+        status = self.received(request.path, request.headers.get("X-API-Key", ""), asked)
         if status:
             return web.json_response({"detail": _TOLD[status]}, status={401: 403}.get(status, status))
         if asked["model"] == UNKNOWN:
@@ -73,11 +69,9 @@ class _Joined:
         self._request = request
         self._socket = socket
         medium = asked["medium"]["serverWebSocket"]
-        self._bytes_per_s = 2 * medium["inputSampleRate"]
         self._out_hz = medium["outputSampleRate"]
-        self._endpoint_s = float(asked["vadSettings"]["turnEndpointDelay"].removesuffix("s"))
-        self._speech_s = 0.0
-        self._silence_s = 0.0
+        endpoint_s = float(asked["vadSettings"]["turnEndpointDelay"].removesuffix("s"))
+        self._ear = Ear(medium["inputSampleRate"], endpoint_s)
         self._state = ""
         self._speaking: asyncio.Task[None] | None = None
         self._writing: set[asyncio.Task[None]] = set()
@@ -109,18 +103,10 @@ class _Joined:
 
     async def _hear(self, pcm: bytes) -> None:
         """A voice interrupts; the silence behind one ends a turn."""
-        seconds = len(pcm) / self._bytes_per_s
-        if len(pcm) and np.abs(np.frombuffer(pcm, "<i2")).max() > LOUD:
-            self._speech_s += seconds
-            self._silence_s = 0.0
-            if self._speech_s >= LEAST_SPEECH_S:
-                await self._interrupt()
-            return
-        self._silence_s += seconds
-        if self._silence_s < self._endpoint_s:
-            return
-        has_spoken, self._speech_s = self._speech_s >= LEAST_SPEECH_S, 0.0
-        if has_spoken:
+        heard = self._ear.hear(pcm)
+        if heard == "voice":
+            await self._interrupt()
+        elif heard == "end":
             transcript = self._fake.transcripts.next()
             self._fake.conversation.append({"role": "MESSAGE_ROLE_USER", "text": transcript})
             task = asyncio.create_task(self._write_down(transcript))

@@ -7,9 +7,9 @@ does over what the old one left undone, once. `stages.exchange` says what such a
 import asyncio
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from pipecat.adapters.llm.schemas.function_schema import FunctionSchema
 from pipecat.adapters.llm.schemas.tools_schema import ToolsSchema
@@ -43,8 +43,41 @@ from turncall_runtime import logs
 LARGEST_MESSAGE: Final = 16 * 1024 * 1024
 KEPT_REPLIES: Final = 8
 """Of which an interruption may still say how much was heard."""
+STABLE_S: Final = 5.0
+"""A session that lived this long counts as one that worked."""
+YOUNG_DEATHS: Final = 3
+"""Sessions lost in a row before they worked; from then on none is opened before it is needed."""
 VERBATIM: Final = "Say exactly the following, word for word, in the language it is written in, and nothing else:\n"
 _log = logs.logger(__name__)
+
+
+class Gone(Exception):
+    """A channel that is no websocket is gone. ``category``: as `Lost` has it."""
+
+    def __init__(self, why: str, category: ErrorCategory | None = None) -> None:
+        super().__init__(why)
+        self.category = category
+
+
+class Channel(Protocol):
+    """What a session travels on: a websocket, or what behaves like one. Raises ``ConnectionClosed`` or `Gone`."""
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """Is aborted when the other side is stuck."""
+        ...
+
+    async def send(self, message: str | bytes) -> None:
+        """One message."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[str | bytes]:
+        """What the other side says, until it says goodbye."""
+        ...
+
+    async def close(self) -> None:
+        """Says goodbye."""
+        ...
 
 
 class Lost(Exception):
@@ -65,7 +98,9 @@ class ConversingService(LLMService[Any]):
         self._rate_hz = context.rate_hz
         self._conversation = context.conversation or LLMContext()
         self._turn = CallerTurn(Sound(context.rate_hz))
-        self._socket: ClientConnection | None = None
+        self._socket: Channel | None = None
+        self._opened_at_s = 0.0
+        self._young_deaths = 0
         self._is_outdated = False
         self._wishes: deque[Wish] = deque()
         self._active: Reply | None = None
@@ -126,7 +161,7 @@ class ConversingService(LLMService[Any]):
     # What a vendor says.
 
     @abstractmethod
-    async def _opened(self) -> ClientConnection:
+    async def _opened(self) -> Channel:
         """A session that knows what was said. Raises `Lost`."""
 
     @abstractmethod
@@ -216,13 +251,13 @@ class ConversingService(LLMService[Any]):
 
     # What comes back.
 
-    async def _read(self, socket: ClientConnection) -> None:
+    async def _read(self, socket: Channel) -> None:
         why, category = "", None
         try:
             async for message in socket:
                 await self._take(message)
-        except ConnectionClosed as error:
-            why = f"the connection broke off: {error}"
+        except (ConnectionClosed, Gone) as error:
+            why, category = f"the connection broke off: {error}", getattr(error, "category", None)
         except Lost as lost:
             why, category = str(lost), lost.category
         if socket is self._socket:
@@ -254,6 +289,7 @@ class ConversingService(LLMService[Any]):
     async def _finish(self, reply: Reply) -> None:
         """The reply that was waited for is whole."""
         self._active = None
+        self._young_deaths = 0
         self._disarm()
         await reply.end()
 
@@ -284,6 +320,7 @@ class ConversingService(LLMService[Any]):
             except Lost as lost:
                 await self.push_error(str(lost), category=lost.category)
                 raise
+            self._opened_at_s = asyncio.get_running_loop().time()
             self._reading = self.create_task(self._read(self._socket), "read")
 
     async def _connected(self, url: str, headers: dict[str, str]) -> ClientConnection:
@@ -294,21 +331,25 @@ class ConversingService(LLMService[Any]):
                 url, additional_headers=headers, max_size=LARGEST_MESSAGE, close_timeout=CLOSE_WITHIN_S, **known
             )
 
+        return await self._reached(self._line.open(url, opened))
+
+    async def _reached[ChannelT: Channel](self, opening: Awaitable[ChannelT]) -> ChannelT:
+        """What opens, within the timeout. Raises `Lost`."""
         try:
             async with asyncio.timeout(self._line.timeout_s):
-                return await self._line.open(url, opened)
+                return await opening
         except (OSError, TimeoutError, WebSocketException, EgressError) as error:
             raise Lost(f"no session: {error or 'no answer'}", category(error)) from error
 
-    async def _introduced(self, socket: ClientConnection, introduce: Callable[[ClientConnection], Any]) -> None:
+    async def _introduced[ChannelT: Channel](self, socket: ChannelT, introduce: Callable[[ChannelT], Any]) -> None:
         """Tells a new session what it is for, and waits until it knows. Raises `Lost`."""
         try:
             async with asyncio.timeout(self._line.timeout_s):
                 await introduce(socket)
-        except (ConnectionClosed, TimeoutError) as error:
+        except (ConnectionClosed, Gone, TimeoutError) as error:
             socket.transport.abort()
             is_refused = isinstance(error, ConnectionClosed) and lines.is_refusal(error)
-            why = ErrorCategory.INVALID_REQUEST if is_refused else None
+            why = ErrorCategory.INVALID_REQUEST if is_refused else getattr(error, "category", None)
             raise Lost(f"the session was not confirmed: {error or 'no answer'}", why) from error
 
     async def _renew(self) -> None:
@@ -330,9 +371,12 @@ class ConversingService(LLMService[Any]):
             wish.is_committed = False
         if self._is_closing:
             return
-        if reply is not None and (reply.has_begun or reply.wish.tries):
+        is_final = category is not None and category.is_permanent
+        if is_final or (reply is not None and (reply.has_begun or reply.wish.tries)):
             await self._fail(why, category)
             return
+        lived_s = asyncio.get_running_loop().time() - self._opened_at_s
+        self._young_deaths = self._young_deaths + 1 if lived_s < STABLE_S else 0
         _log.info("speech.session_lost", vendor=self._line.vendor, why=why)
         self._active = None
         self._disarm()
@@ -340,15 +384,13 @@ class ConversingService(LLMService[Any]):
             reply.wish.tries += 1
             reply.wish.is_committed = False
             self._wishes.appendleft(reply.wish)
-        if self._turn.is_open and not self._wishes:
-            with suppress(Lost):
-                await self._ready()
-            await self._begin_turn(self._turn.sound)
-        elif self._wishes:
+        if self._wishes:
             await self._proceed()
-        else:
+        elif self._young_deaths < YOUNG_DEATHS:
             with suppress(Lost):
                 await self._ready()
+                if self._turn.is_open:
+                    await self._begin_turn(self._turn.sound)
 
     async def _fail(self, why: str, category: ErrorCategory | None) -> None:
         """The reply that is waited for will not come."""
@@ -364,7 +406,7 @@ class ConversingService(LLMService[Any]):
             return False
         try:
             await self._socket.send(message)
-        except ConnectionClosed:
+        except (ConnectionClosed, Gone):
             return False
         return True
 

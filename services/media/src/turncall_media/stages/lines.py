@@ -54,15 +54,26 @@ class Line(Struct, frozen=True, kw_only=True):
         known: dict[str, Any] = {"open_timeout": self.timeout_s, "compression": None}
         if url.startswith("wss:"):
             known["ssl"] = trusted()
-        if self.wall is None:
-            return await connect(**known)
-        target = checked_url("http" + url.removeprefix("ws"))
 
-        async def at(address: str) -> ClientConnection:
+        async def at(address: str | None) -> ClientConnection:
+            if address is None:
+                return await connect(**known)
             # With a host of its own, websockets follows no redirect to another one.
-            return await connect(host=address, port=target.port, proxy=None, **known)
+            return await connect(
+                host=address, port=checked_url("http" + url.removeprefix("ws")).port, proxy=None, **known
+            )
 
-        return await dial(self.wall, target.raw_host or "", self.timeout_s, at, (OSError, TimeoutError))
+        return await self.dialled(url, at)
+
+    async def dialled[StreamT](self, url: str, connect: Callable[[str | None], Awaitable[StreamT]]) -> StreamT:
+        """What ``connect`` opens to an address of ``url`` that the wall lets pass, or to the vendor's own: None.
+
+        Raises as `open` does.
+        """
+        if self.wall is None:
+            return await connect(None)
+        host = checked_url("http" + url.removeprefix("ws")).raw_host or ""
+        return await dial(self.wall, host, self.timeout_s, connect, (OSError, TimeoutError))
 
 
 def line(vendor: str, hosted: str, base_url: str, timeout_ms: int, context: BuildContext) -> Line:

@@ -15,7 +15,7 @@ from msgspec import Struct
 from pipecat.metrics.metrics import LLMTokenUsage
 from websockets.asyncio.client import ClientConnection
 
-from turncall_media.stages.conversing import VERBATIM, ConversingService, Lost
+from turncall_media.stages.conversing import VERBATIM, Channel, ConversingService, Lost
 from turncall_media.stages.kinds import BuildContext
 from turncall_media.stages.lines import Line
 from turncall_media.stages.replying import Reply, Wish
@@ -219,7 +219,7 @@ class LiveService(ConversingService):
 
     # The session.
 
-    async def _opened(self) -> ClientConnection:
+    async def _opened(self) -> Channel:
         url = self._line.base_url + PATH
         socket = await self._connected(url, {"x-goog-api-key": self._line.key})
         await self._introduced(socket, self._introduce)

@@ -14,7 +14,7 @@ from websockets.asyncio.client import ClientConnection
 
 from turncall_media.audio import mulaw
 from turncall_media.audio.resampling import Resampler
-from turncall_media.stages.conversing import VERBATIM, ConversingService, Lost
+from turncall_media.stages.conversing import VERBATIM, Channel, ConversingService, Lost
 from turncall_media.stages.kinds import BuildContext
 from turncall_media.stages.lines import Line
 from turncall_media.stages.replying import Reply, Wish
@@ -173,7 +173,7 @@ class RealtimeService(ConversingService):
             return
         await self._fail(message, ErrorCategory.INVALID_REQUEST if self._active is None else None)
 
-    async def _opened(self) -> ClientConnection:
+    async def _opened(self) -> Channel:
         url = f"{self._line.base_url}/realtime?model={self._model}"
         socket = await self._connected(url, {"Authorization": f"Bearer {self._line.key}"})
         await self._introduced(socket, self._introduce)
