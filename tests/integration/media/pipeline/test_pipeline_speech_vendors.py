@@ -52,7 +52,15 @@ def ultravox_knows(fake: Any) -> None:
     assert len(fake.sessions) == 1
 
 
+def aws_knows(fake: Any) -> None:
+    """Its session has the tool's answer, was never opened again, and had each message signed with the access key."""
+    assert ["grey" in one["text"] for one in fake.conversation if one["role"] == "TOOL"] == [True]
+    assert len(fake.sessions) == 1
+    assert fake.secret
+
+
 KNOW: Final[dict[str, Callable[[Any], None]]] = {
+    "aws": aws_knows,
     "google": google_knows,
     "openai": openai_knows,
     "ultravox": ultravox_knows,
@@ -68,13 +76,13 @@ async def test_a_call_with_a_tool_and_an_interruption(stage: Any, monkeypatch: p
     monkeypatch.setattr(build, "_signing_secrets", lambda *_: (new_secret(),))
     server = UsersServer(web.json_response({"sky": "grey"}))
     start: Callable[..., Any] = FAKES[vendor, "speech"]
-    async with start(replies=REPLIES, transcripts=HEARD, key="opened box") as fake, server.listening() as url:
+    async with start(replies=REPLIES, transcripts=HEARD, key="opened box:1") as fake, server.listening() as url:
         fake.manners = Manners(pace_s=0.02)
         fake.speech_s = 1.5
         model = VendorRef(vendor=vendor, options=fake.options("speech"))
         agent = stage.an_agent("Hello.", tools=(a_webhook(url),), silence_timeout_ms=200, vad_start_ms=60)
         scene = stage.scene(replace(agent, pipeline=SpeechToSpeech(model=model)))
-        scene.plan = replace(scene.plan, secrets={vendor: "box"}, own_vendors=(vendor,))
+        scene.plan = replace(scene.plan, secrets={vendor: "box:1"}, own_vendors=(vendor,))
         try:
             await scene.begin()
             await scene.carrier.until(lambda: scene.transcript() == [("agent", "Hello.")])

@@ -141,7 +141,8 @@ def _servers() -> set[asyncio.Task[Any]]:
 def built(kind: Kind, vendor: str, options: dict[str, Any], **context: Any) -> FrameProcessor:
     """A vendor's service, from options as a user writes them."""
     module = registry.load(kind, vendor)
-    known = {"rate_hz": RATE_HZ, "language": "en-US", "secret": "key-1", "egress_allow": LOOPBACK}
+    secret = "id-1:key-1" if (kind, vendor) == ("speech", "aws") else "key-1"
+    known = {"rate_hz": RATE_HZ, "language": "en-US", "secret": secret, "egress_allow": LOOPBACK}
     return module.build(msgspec.convert(options, module.Options), BuildContext(**(known | context)))
 
 

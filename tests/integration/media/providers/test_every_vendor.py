@@ -59,8 +59,8 @@ SCRIPT: Final = {
     ]
 }
 SPEAKS_ANY: Final[set[tuple[Kind, str]]] = set()
-HAS_NO_LANGUAGE: Final[set[tuple[Kind, str]]] = {("tts", "deepgram"), ("tts", "openai")}
-"""Its voices speak the language of the text."""
+HAS_NO_LANGUAGE: Final[set[tuple[Kind, str]]] = {("tts", "deepgram"), ("tts", "openai"), ("speech", "aws")}
+"""Its voices speak the language of the text; or have one each, and the agent's names the voice."""
 LOCAL_OPTIONS: Final[dict[Kind, dict[str, Any]]] = {
     "stt": {"phrases": ["on Tuesday", "at ten o'clock"]},
     "llm": {"script": SCRIPT},

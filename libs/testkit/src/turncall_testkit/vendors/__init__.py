@@ -15,6 +15,7 @@ from turncall_testkit.vendors.elevenlabs import ElevenLabsFake, elevenlabs_fake
 from turncall_testkit.vendors.google import GoogleFake, google_fake
 from turncall_testkit.vendors.live import GeminiLiveFake, gemini_live_fake
 from turncall_testkit.vendors.manners import Asked, Fake, Fault, Kind, Manners, StartFake
+from turncall_testkit.vendors.nova import NovaSonicFake, nova_sonic_fake
 from turncall_testkit.vendors.openai import OpenAIFake, openai_fake
 from turncall_testkit.vendors.realtime import RealtimeFake, realtime_fake
 from turncall_testkit.vendors.replies import Call, Reply
@@ -26,6 +27,7 @@ FAKES: Final[dict[tuple[str, Kind], StartFake]] = {
     ("anthropic", "llm"): anthropic_fake,
     ("assemblyai", "stt"): assemblyai_fake,
     ("aws", "llm"): bedrock_fake,
+    ("aws", "speech"): nova_sonic_fake,
     ("azure", "tts"): azure_fake,
     ("cartesia", "stt"): cartesia_fake,
     ("cartesia", "tts"): cartesia_fake,
@@ -67,6 +69,7 @@ __all__ = [
     "GoogleFake",
     "Kind",
     "Manners",
+    "NovaSonicFake",
     "OpenAIFake",
     "RealtimeFake",
     "Reply",
@@ -81,6 +84,7 @@ __all__ = [
     "elevenlabs_fake",
     "gemini_live_fake",
     "google_fake",
+    "nova_sonic_fake",
     "openai_fake",
     "pitch_hz",
     "realtime_fake",

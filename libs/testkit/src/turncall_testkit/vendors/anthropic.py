@@ -27,7 +27,7 @@ class AnthropicFake(Desk):
         """POST /v1/messages, streamed only."""
         asked = msgspec.json.decode(await request.read(), type=dict[str, Any])
         key = request.headers.get("Authorization", "").removeprefix("Bearer ") or request.headers.get("x-api-key", "")
-        status = self.received(request, key, asked)
+        status = self.received(request.path, key, asked)
         status = status or (404 if asked["model"] == UNKNOWN else 0)
         if status:
             return web.json_response(_error(*_TOLD[status]), status=status)

@@ -23,7 +23,7 @@ class AssemblyAIFake(Desk):
 
     async def listen(self, request: web.Request) -> web.StreamResponse:
         """GET /v3/ws."""
-        status = self.received(request, request.headers.get("Authorization", ""), dict(request.query))
+        status = self.received(request.path, request.headers.get("Authorization", ""), dict(request.query))
         if status:
             return web.Response(status=status, text="Not authorized" if status == 401 else "Internal error")
         socket = web.WebSocketResponse()

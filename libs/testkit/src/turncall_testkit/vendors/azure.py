@@ -24,7 +24,7 @@ class AzureFake(Desk):
     async def speak(self, request: web.Request) -> web.StreamResponse:
         """POST /cognitiveservices/v1."""
         fields = _heeded(await request.text())
-        status = self.received(request, request.headers.get("Ocp-Apim-Subscription-Key", ""), fields)
+        status = self.received(request.path, request.headers.get("Ocp-Apim-Subscription-Key", ""), fields)
         if status:
             return web.Response(status=status, reason="Unauthorized" if status == 401 else "Internal Server Error")
         asked = _FORMAT.fullmatch(request.headers.get("X-Microsoft-OutputFormat", ""))

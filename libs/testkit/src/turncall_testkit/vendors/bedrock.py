@@ -1,18 +1,15 @@
 """Amazon Bedrock's runtime as its streaming clients see it: model/{id}/converse-stream, in AWS's event stream."""
 
-import struct
-from binascii import crc32
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
+from turncall_testkit.vendors.eventstream import framed
 from turncall_testkit.vendors.replies import INPUT_TOKENS, OUTPUT_TOKENS, Reply, words
 from turncall_testkit.vendors.serving import UNKNOWN, Desk, opened
 
-_STRING = 7
-"""The event stream's type of a header."""
 _TOLD = {
     400: ("ValidationException", "The provided model identifier is invalid."),
     403: ("AccessDeniedException", "Authentication failed: please make sure your API key is valid."),
@@ -31,7 +28,7 @@ class BedrockFake(Desk):
         """POST /model/{model}/converse-stream."""
         asked = msgspec.json.decode(await request.read(), type=dict[str, Any])
         key = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        status = self.received(request, key, asked)
+        status = self.received(request.path, key, asked)
         status = {401: 403}.get(status, status) or (400 if request.match_info["model"] == UNKNOWN else 0)
         if status:
             kind, message = _TOLD[status]
@@ -43,19 +40,6 @@ class BedrockFake(Desk):
 
 bedrock_fake = opened(BedrockFake)
 """Its keyword arguments are those of `BedrockFake`."""
-
-
-def framed(kind: str, name: str, fields: dict[str, Any]) -> bytes:
-    """One message of the event stream: lengths, checksum, headers, JSON, checksum."""
-    said = {":message-type": kind, f":{kind}-type": name, ":content-type": "application/json"}
-    headers = b"".join(
-        struct.pack("!B", len(key)) + key.encode() + struct.pack("!BH", _STRING, len(value)) + value.encode()
-        for key, value in said.items()
-    )
-    payload = msgspec.json.encode(fields)
-    lengths = struct.pack("!II", 16 + len(headers) + len(payload), len(headers))
-    message = lengths + struct.pack("!I", crc32(lengths)) + headers + payload
-    return message + struct.pack("!I", crc32(message))
 
 
 def _events(reply: Reply) -> Iterator[tuple[str, dict[str, Any]]]:

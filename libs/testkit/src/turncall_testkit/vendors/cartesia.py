@@ -27,7 +27,7 @@ class CartesiaFake(Desk):
     async def speak(self, request: web.Request) -> web.StreamResponse:
         """GET /tts/websocket."""
         key = request.headers.get("X-API-Key", "")
-        status = self.received(request, key, {})
+        status = self.received(request.path, key, {})
         if status == 401:
             return web.Response(status=401, text="Unauthorized")
         if status == 500:
@@ -51,7 +51,7 @@ class CartesiaFake(Desk):
 
     async def listen(self, request: web.Request) -> web.StreamResponse:
         """GET /stt/websocket."""
-        status = self.received(request, request.headers.get("X-API-Key", ""), dict(request.query))
+        status = self.received(request.path, request.headers.get("X-API-Key", ""), dict(request.query))
         status = status or (404 if request.query["model"] == UNKNOWN else 0)
         if status:
             return web.Response(status=status, text="No.")

@@ -83,7 +83,7 @@ class DeepgramFake(Desk):
     def _refusal(self, request: web.Request, known: Sequence[str]) -> web.Response | None:
         key = request.headers.get("Authorization", "").removeprefix("Token ")
         fields = {name: request.query.getall(name) for name in request.query}
-        status = self.received(request, key, fields)
+        status = self.received(request.path, key, fields)
         if status == 401:
             return web.Response(status=401, headers={"dg-error": "Invalid credentials."})
         if status == 500:

@@ -31,7 +31,7 @@ class ElevenLabsFake(Desk):
     async def speak(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/text-to-speech/{voice}/multi-stream-input."""
         key = request.headers.get("xi-api-key", "")
-        status = self.received(request, key, dict(request.query))
+        status = self.received(request.path, key, dict(request.query))
         if status == 401:
             return web.json_response({"detail": {"status": "invalid_api_key"}}, status=401)
         if status == 500:
@@ -57,7 +57,7 @@ class ElevenLabsFake(Desk):
     async def listen(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/speech-to-text/realtime: a key or a model is refused within the socket."""
         fields = {name: request.query.getall(name) for name in request.query}
-        status = self.received(request, request.headers.get("xi-api-key", ""), fields)
+        status = self.received(request.path, request.headers.get("xi-api-key", ""), fields)
         if status == 500:
             return web.json_response({"detail": "Internal Server Error"}, status=500)
         socket = web.WebSocketResponse()

@@ -73,7 +73,7 @@ class GoogleFake(Desk):
         self, request: web.Request, asked: dict[str, Any], *, unknown: str, audio: bytes = b""
     ) -> web.Response | None:
         """Google calls a bad key a bad request."""
-        status = self.received(request, request.headers.get("x-goog-api-key", ""), asked, audio)
+        status = self.received(request.path, request.headers.get("x-goog-api-key", ""), asked, audio)
         status = {401: 400}.get(status, status) or (404 if unknown == UNKNOWN else 0)
         return web.json_response(_error(status), status=status) if status else None
 

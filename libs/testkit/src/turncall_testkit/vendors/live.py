@@ -51,7 +51,7 @@ class GeminiLiveFake(TalkingDesk):
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """GET the socket. A bad key is found out behind the handshake."""
-        status = self.received(request, request.headers.get("x-goog-api-key", ""), dict(request.query))
+        status = self.received(request.path, request.headers.get("x-goog-api-key", ""), dict(request.query))
         if status == 500:
             return web.Response(status=500)
         socket = web.WebSocketResponse()

@@ -104,7 +104,7 @@ class OpenAIFake(Desk):
 
     def _refusal(self, request: web.Request, fields: Mapping[str, Any], audio: bytes = b"") -> web.Response | None:
         key = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        status = self.received(request, key, fields, audio)
+        status = self.received(request.path, key, fields, audio)
         if status == 401:
             return _error(401, "invalid_request_error", "Incorrect API key provided")
         if status == 500:

@@ -59,7 +59,7 @@ class RealtimeFake(TalkingDesk):
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/realtime."""
         key = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if status := self.received(request, key, dict(request.query)):
+        if status := self.received(request.path, key, dict(request.query)):
             return web.json_response({"error": {"code": _TOLD[status]}}, status=status)
         if request.query.get("model") == UNKNOWN:
             return web.json_response({"error": {"code": "model_not_found"}}, status=404)

@@ -1,10 +1,9 @@
 """An aiohttp application on a free port of loopback, whose stalled answers end with it."""
 
 import asyncio
-from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Protocol
 
 from aiohttp import web
 
@@ -52,7 +51,7 @@ def cut(request: web.Request) -> None:
         request.transport.abort()
 
 
-class Desk(ABC):
+class Desk:
     """What every fake has: its manners, what it was asked, and what it answers. Answers with ``replies`` and hears
     ``transcripts``, each in turn, the last one ever after; speaks a tone of ``tone_hz`` for ``speech_s``. Takes any
     key, or only ``key`` if given."""
@@ -79,17 +78,13 @@ class Desk(ABC):
         self.speech_s = speech_s
         self._key = key
 
-    @abstractmethod
-    def routes(self) -> list[web.RouteDef]:
-        """Where it is asked."""
-
     def options(self, kind: Kind) -> dict[str, Any]:
         """The least options that lead its vendor's ``kind`` here, with a short timeout."""
         return {"base_url": self.base_url, "timeout_ms": 500}
 
-    def received(self, request: web.Request, key: str, fields: Mapping[str, Any], audio: bytes = b"") -> int:
+    def received(self, path: str, key: str, fields: Mapping[str, Any], audio: bytes = b"") -> int:
         """Notes a request. The HTTP status that it is refused with, or 0."""
-        self.journal.append(Asked(name=request.path, key=key, fields=fields, audio=audio))
+        self.journal.append(Asked(name=path, key=key, fields=fields, audio=audio))
         if self.manners.fault == "refuse_key" or not key or (self._key and key != self._key):
             return 401
         return 500 if self.manners.fault == "fail" else 0
@@ -135,7 +130,19 @@ class Desk(ABC):
             cut(request)
 
 
-def opened[**P, D: Desk](make: Callable[P, D]) -> Callable[P, AbstractAsyncContextManager[D]]:
+class Site(Protocol):
+    """A fake that is asked over HTTP/1.1."""
+
+    PATH: ClassVar[str]
+    base_url: str
+    stalls: Stalls
+
+    def routes(self) -> list[web.RouteDef]:
+        """Where it is asked."""
+        ...
+
+
+def opened[**P, D: Site](make: Callable[P, D]) -> Callable[P, AbstractAsyncContextManager[D]]:
     """How a fake is started: ``async with start(**answers) as fake``, on loopback meanwhile."""
 
     @asynccontextmanager

@@ -1,6 +1,6 @@
-"""Bedrock's streamed conversations over HTTP, with a Bedrock API key in the place of signed requests."""
+"""Bedrock's streamed conversations over HTTP, with a Bedrock API key or requests that an access key signs."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from urllib.parse import quote
@@ -29,9 +29,11 @@ class Converse:
     botocore's own client takes a third of a second to make, and Pipecat makes one for each answer.
     """
 
-    def __init__(self, server: str, key: str, http: httpx2.AsyncClient) -> None:
+    def __init__(
+        self, server: str, authority: Callable[[str, bytes], dict[str, str]], http: httpx2.AsyncClient
+    ) -> None:
         self._server = server
-        self._headers = {"Authorization": f"Bearer {key}"}
+        self._authority = authority
         self._http = http
 
     @asynccontextmanager
@@ -41,9 +43,9 @@ class Converse:
 
     async def converse_stream(self, **asked: Any) -> dict[str, AsyncIterator[dict[str, Any]]]:
         """``{"stream": events}``, each ``{name: fields}``. Raises `BedrockFailed`, `Stalled`, `NoAnswer`."""
-        body = {name: value for name, value in asked.items() if name != "modelId"}
-        path = f"/model/{quote(asked['modelId'], safe='')}/converse-stream"
-        request = self._http.build_request("POST", self._server + path, json=body, headers=self._headers)
+        body = msgspec.json.encode({name: value for name, value in asked.items() if name != "modelId"})
+        url = f"{self._server}/model/{quote(asked['modelId'], safe='')}/converse-stream"
+        request = self._http.build_request("POST", url, content=body, headers=self._authority(url, body))
         return {"stream": web.told(self._events(request))}
 
     async def _events(self, request: httpx2.Request) -> AsyncIterator[dict[str, Any]]:

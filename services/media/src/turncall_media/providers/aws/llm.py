@@ -1,31 +1,31 @@
 """The models behind Amazon Bedrock, with tools, through its Converse API."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import httpx2
 from msgspec import Meta, Struct
 from pipecat.services.aws.llm import AWSBedrockLLMService, AWSBedrockLLMSettings
 from pipecat.utils.errors import ErrorCategory
 
+from turncall_media.providers.aws.access import authority
 from turncall_media.providers.aws.converse import Converse
+from turncall_media.providers.aws.server import BEDROCK, Region
 from turncall_media.stages import web
 from turncall_media.stages.kinds import BuildContext, Capabilities
 from turncall_media.stages.web import MaxTokens, OwnUrl, Temperature, TimeoutMs
 
 CAPABILITIES = Capabilities(needs_secret=True, takes_base_url=True, secret_optional_with=("base_url",))
-BEDROCK: Final = "https://bedrock-runtime.{region}.amazonaws.com"
 
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which model, where, and how it answers. The key is a Bedrock API key."""
+    """Which model, where, and how it answers. The key is a Bedrock API key, or an access key as ``id:secret``, with a
+    session token behind another colon if it has one."""
 
     model: Annotated[
         str,
         Meta(pattern=r"^[A-Za-z0-9.:/_-]{1,300}$(?!\n)", description="A model's or an inference profile's id or ARN."),
     ] = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
-    region: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,30}$(?!\n)", description="Where the model is asked.")] = (
-        "us-east-1"
-    )
+    region: Region = "us-east-1"
     base_url: OwnUrl = ""
     temperature: Temperature | None = None
     max_tokens: MaxTokens | None = None
@@ -59,7 +59,7 @@ class BedrockLLMService(AWSBedrockLLMService):
         )
         self._ours = http
         server = options.base_url.rstrip("/") or BEDROCK.format(region=options.region)
-        self._aws_session = Converse(server, key, http)
+        self._aws_session = Converse(server, authority(key, options.region), http)
 
     async def cleanup(self) -> None:
         """Closes the connections with the pipeline."""
