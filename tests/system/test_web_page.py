@@ -129,10 +129,12 @@ async def test_a_visitor_talks_with_an_agent(house: House, browser: Browser, age
     await page.locator("li.agent", has_text="dental practice").wait_for()
     await page.locator("li.caller:not(.partial)", has_text="what are your opening hours").first.wait_for()
 
-    await page.evaluate("call.mute(true)")  # whoever speaks would cut the tones
+    mute = page.get_by_role("button", name="Mute")
+    await mute.click()  # whoever speaks would cut the tones
     await hears_keys(house, call_id, page, "call.audio.srcObject")
 
-    await page.evaluate("call.mute(false)")
+    await mute.click()
+    assert await mute.get_attribute("aria-pressed") == "false"
     await house.api.say(call_id, "We are open every day of the week. " * 12)
     await fact_of(house, call_id, "transcript.final", speaker="agent", is_interrupted=True)
 
@@ -144,6 +146,41 @@ async def test_a_visitor_talks_with_an_agent(house: House, browser: Browser, age
     caller = np.frombuffer(sound, "<i2")[0::2].astype(np.float64)
     assert rate_hz == 16_000
     assert whistled(caller, rate_hz), "the visitor's whistle is not in the recording"
+
+
+REFUSALS = {"NotAllowedError": "microphone is blocked", "NotFoundError": "No microphone was found"}
+
+
+async def test_a_page_says_why_no_call_comes_about(house: House, browser: Browser, agent: AgentSpec) -> None:
+    """On a small screen, by keyboard: without a microphone it may be tried again; then the lines are busy, the link is
+    spent, or was none."""
+    made = await house.api.create_agent("called too often", agent)
+    await house.api.publish_agent(made.id)
+    await house.api.change_agent(made.id, max_concurrent_calls=0)
+    token = await house.api.create_client_token(agent_id=made.id)
+    context = await browser.new_context(viewport={"width": 375, "height": 667})
+    page = await context.new_page()
+    page.set_default_timeout(WAIT_MS)
+    url = f"{house.installation.control_url}/call"
+    await page.goto(f"{url}#{token.token}")
+    button, trouble = page.get_by_role("button", name="Call"), page.get_by_role("alert")
+    for name, says in REFUSALS.items():
+        refuse = "name => (navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', name)))"
+        await page.evaluate(refuse, name)
+        await button.press("Enter")
+        await trouble.filter(has_text=says).wait_for()
+    await page.evaluate("() => delete navigator.mediaDevices.getUserMedia")
+    await button.press("Enter")
+    await trouble.filter(has_text="All lines are busy").wait_for()
+    assert await button.is_disabled()
+    assert await page.evaluate("document.documentElement.scrollWidth") == 375
+    for used in (token.token, "tcw_nobody"):
+        await page.goto("about:blank")
+        await page.goto(f"{url}#{used}")
+        await button.press("Enter")
+        await trouble.filter(has_text="does not work any more").wait_for()
+    await context.close()
+    assert (await house.api.call(token.call_id)).ended_reason == EndedReason.NO_CAPACITY
 
 
 def whistled(samples: np.ndarray, rate_hz: int) -> bool:

@@ -6,8 +6,11 @@
 //   button.onclick = () => call.start();             // browsers want a click before they play sound
 //
 // Events: "state" (idle, connecting, live, renewing, over), "transcript" {speaker, text, isFinal}, "speaking" {speaker,
-// isSpeaking}, "message" (every RTVI message). When the call's worker is lost, or the page's network, the page makes a
-// new connection and another worker goes on with the call.
+// isSpeaking}, "message" (every RTVI message), "trouble" {reason, message} when a call that was live is lost. When the
+// call's worker is lost, or the page's network, the page makes a new connection and another worker goes on.
+//
+// start() rejects with an error whose "reason" is microphone-refused, no-microphone, microphone-busy or not-secure:
+// then it may be called again; or busy, not-allowed, unreachable, refused or no-path: then a new token is needed.
 "use strict";
 
 (() => {
@@ -16,7 +19,17 @@
   const AGAIN_AFTER_MS = 500;
   const GIVE_UP_AFTER_MS = 30000; // by then the call was given up at the other end, too
   const PING_EVERY_MS = 1000;
+  const MICROPHONE = {
+    NotAllowedError: "microphone-refused",
+    NotFoundError: "no-microphone",
+    NotReadableError: "microphone-busy",
+  };
+  const REFUSED = { 401: "not-allowed", 403: "not-allowed", 409: "not-allowed", 429: "busy", 503: "busy", 504: "busy" };
   const SOURCE = document.currentScript ? document.currentScript.src : location.href;
+
+  function failure(reason, message, status) {
+    return Object.assign(new Error(message), { reason, status });
+  }
 
   class TurnCall extends EventTarget {
     constructor({ token, url = new URL("/", SOURCE).origin, microphone = {} }) {
@@ -29,21 +42,42 @@
       this.state = "idle";
       this.callId = null;
       this.iceServers = [];
+      this.saying = ""; // what the agent has begun to say
+      this.settle = () => {}; // ends the wait for a connection
       this.leave = () => this.hangUp();
     }
 
-    /** Calls; resolves when sound flows. Rejects when there is no microphone, or nobody may or can answer. */
+    /** Calls; resolves when sound flows, or when somebody hangs up before that. Rejects as is said above. */
     async start() {
+      if (this.state !== "idle") return;
       this.become("connecting");
       try {
-        this.stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: true, ...this.microphone } });
-        this.iceServers = (await this.ask("GET", "/v1/webrtc/ice-servers")).iceServers;
-        await this.connect(false);
+        this.stream = await this.listen();
       } catch (error) {
-        this.end();
+        if (this.state === "connecting") this.become("idle"); // nobody was asked for anything yet
         throw error;
       }
       window.addEventListener("pagehide", this.leave);
+      try {
+        this.iceServers = (await this.ask("GET", "/v1/webrtc/ice-servers")).iceServers;
+        await this.connect(false);
+      } catch (error) {
+        if (this.state === "over") return;
+        this.end();
+        throw error;
+      } finally {
+        if (this.state === "over") this.silence();
+      }
+    }
+
+    /** The microphone. */
+    async listen() {
+      if (!navigator.mediaDevices) throw failure("not-secure", "this page's address is not a secure one");
+      try {
+        return await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: true, ...this.microphone } });
+      } catch (error) {
+        throw failure(MICROPHONE[error.name] || "microphone-failed", error.message || error.name);
+      }
     }
 
     /** Ends the call. */
@@ -74,6 +108,7 @@
     }
 
     async connect(isRestarted) {
+      if (this.state === "over") return;
       const peer = new RTCPeerConnection({ iceServers: this.iceServers });
       const channel = peer.createDataChannel("chat", { ordered: true });
       const before = this.peer;
@@ -93,16 +128,20 @@
       const offer = { sdp: peer.localDescription.sdp, type: "offer", pc_id: this.callId, restart_pc: isRestarted };
       const answer = await this.ask("POST", "/v1/webrtc/connect", offer);
       this.callId = answer.pc_id;
+      if (this.state === "over") return; // somebody has hung up: the connection is closed
       await peer.setRemoteDescription({ type: "answer", sdp: answer.sdp });
       peer.onicecandidate = (event) => this.trickle([event.candidate]);
       if (early.length) this.trickle(early);
       await new Promise((resolve, reject) => {
-        channel.onopen = resolve;
+        this.settle = channel.onopen = resolve;
         peer.onconnectionstatechange = () => {
-          if (["failed", "closed"].includes(peer.connectionState)) reject(new Error("no path to the agent was found"));
+          if (["failed", "closed"].includes(peer.connectionState)) {
+            reject(failure("no-path", "no path to the agent was found"));
+          }
         };
       });
       peer.onconnectionstatechange = null;
+      if (this.state === "over") return;
       this.send("client-ready", { version: "2.1.0", about: { library: "turncall.js" } });
       this.become("live");
       this.watch(peer, channel);
@@ -123,14 +162,18 @@
     }
 
     async ask(method, path, body) {
-      const response = await fetch(this.url + path, {
-        method,
-        headers: { Authorization: `Bearer ${this.token}`, ...(body ? { "Content-Type": "application/json" } : {}) },
-        body: body ? JSON.stringify(body) : undefined,
-      });
-      const answer = await response.json();
-      if (!response.ok) throw Object.assign(new Error(answer.detail || answer.title), { status: response.status });
-      return answer;
+      const headers = { Authorization: `Bearer ${this.token}` };
+      if (body) headers["Content-Type"] = "application/json";
+      let response;
+      try {
+        response = await fetch(this.url + path, { method, headers, body: body ? JSON.stringify(body) : undefined });
+      } catch (error) {
+        throw failure("unreachable", error.message);
+      }
+      const answer = await response.json().catch(() => ({})); // what stands in between may answer with anything
+      if (response.ok) return answer;
+      const { status } = response;
+      throw failure(REFUSED[status] || "refused", answer.detail || answer.title || `status ${status}`, status);
     }
 
     watch(peer, channel) {
@@ -166,7 +209,10 @@
           return;
         } catch (error) {
           const isRefused = error.status >= 400 && error.status < 500 && error.status !== 429;
-          if (isRefused || performance.now() > giveUpAt) this.end();
+          if (this.state === "renewing" && (isRefused || performance.now() > giveUpAt)) {
+            this.end();
+            this.tell("trouble", { reason: "lost", message: error.message });
+          }
         }
         await new Promise((resolve) => setTimeout(resolve, AGAIN_AFTER_MS));
       }
@@ -182,7 +228,11 @@
       this.tell("message", message);
       if (type === "user-transcription") {
         this.tell("transcript", { speaker: "caller", text: data.text, isFinal: data.final });
+      } else if (type === "bot-tts-text") {
+        this.saying = `${this.saying} ${data.text}`.trim();
+        this.tell("transcript", { speaker: "agent", text: this.saying, isFinal: false });
       } else if (type === "bot-transcription") {
+        this.saying = "";
         this.tell("transcript", { speaker: "agent", text: data.text, isFinal: true });
       } else if (/^(user|bot)-(started|stopped)-speaking$/.test(type)) {
         const speaker = type.startsWith("bot") ? "agent" : "caller";
@@ -196,6 +246,11 @@
       window.removeEventListener("pagehide", this.leave);
       if (this.channel) this.channel.close();
       if (this.peer) this.peer.close();
+      this.silence();
+      this.settle();
+    }
+
+    silence() {
       for (const track of this.stream ? this.stream.getTracks() : []) track.stop();
     }
 
