@@ -6,7 +6,7 @@ from hashlib import sha256
 from msgspec.structs import replace
 from psycopg.types.json import Jsonb
 
-from turncall_control.calls import ledger
+from turncall_control.calls import erasing, ledger
 from turncall_control.calls.facts import UNNUMBERED, Fact, own
 from turncall_control.calls.ledger import Connection, Ledger
 from turncall_proto import ids
@@ -70,7 +70,10 @@ async def _forwarded(connection: Connection, fact: Fact, event: ForwardBegun) ->
 
 
 async def _adopt(connection: Connection, installations: str, fact: CallInitializing) -> bool:
-    """Whether the fact made its call's row: not if there is one, or when no account is known that it can be in."""
+    """Whether the fact made its call's row: not if there is one or it was erased, nor when no account is known that
+    the call can be in."""
+    if await erasing.erased_among(connection, [fact.call_id]):
+        return False
     cursor = await connection.execute(
         "select id, account from numbers where carrier = %s and e164 = %s and project_id = %s",
         (fact.provider, fact.to_number, ids.parsed(ids.PROJECT, fact.project_id)),

@@ -1,6 +1,6 @@
 """Erasing calls that are settled: sound, rows, messages; and what is done about facts that come for one afterwards."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 from functools import cache
 from typing import Final, LiteralString
@@ -12,8 +12,8 @@ from psycopg.rows import TupleRow
 from turncall_blobs import BlobStore, keys
 from turncall_bus.bus import Bus
 from turncall_control.calls import moving
-from turncall_control.calls.facts import Fact
 from turncall_control.calls.model import BucketChoreRow, CallRow, ErasedCallRow
+from turncall_control.db import arrays
 from turncall_control.db.base import Row
 from turncall_control.db.engine import Pool
 from turncall_proto import ids, subjects
@@ -70,20 +70,21 @@ async def erase(
 async def erased_among(connection: Connection, call_ids: Iterable[CallId]) -> set[CallId]:
     """Those of the calls that were erased."""
     cursor = await connection.execute(
-        "select call_id from erased_calls where call_id = any(%s)",
-        ([ids.parsed(ids.CALL, call_id) for call_id in set(call_ids)],),
+        "select call_id from erased_calls where call_id = any(%s::uuid[])", (arrays.uuids(call_ids),)
     )
     return {CallId(ids.written(ids.CALL, call)) for (call,) in await cursor.fetchall()}
 
 
-async def without_erased(pool: Pool, bus: Bus, facts: Sequence[Fact]) -> list[Fact]:
-    """The facts but for those of erased calls, whose messages are purged. Raises `BusError`."""
+async def purged(pool: Pool, bus: Bus, strangers: Collection[tuple[ProjectId, CallId]]) -> set[CallId]:
+    """Those of calls without a row that were erased; what came of them afterwards is purged. Raises `BusError`."""
+    if not strangers:
+        return set()
     async with pool.connection() as connection:
-        erased = await erased_among(connection, (fact.event.call_id for fact in facts))
-    stories = {(fact.event.project_id, fact.event.call_id) for fact in facts if fact.event.call_id in erased}
-    for project_id, call_id in stories:
-        await bus.purge(subjects.call_story(project_id, call_id))
-    return [fact for fact in facts if fact.event.call_id not in erased]
+        erased = await erased_among(connection, (call_id for _, call_id in strangers))
+    for project_id, call_id in strangers:
+        if call_id in erased:
+            await bus.purge(subjects.call_story(project_id, call_id))
+    return erased
 
 
 async def sweep(pool: Pool, blobs: BlobStore, bus: Bus) -> None:

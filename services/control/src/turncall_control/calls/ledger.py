@@ -17,6 +17,7 @@ from psycopg.rows import TupleRow, class_row
 
 from turncall_control.calls.facts import UNNUMBERED, Fact, StoredFact, implied, numbered, own
 from turncall_control.calls.state import Mark, Standing, fold
+from turncall_control.db import arrays
 from turncall_control.webhooks.fanout import EVENT_TYPES_ARRAY, FAN_OUT
 from turncall_proto import ids
 from turncall_proto.call import CallState, EndedReason
@@ -96,9 +97,8 @@ async def lock(connection: Connection, call_ids: Iterable[CallId]) -> dict[CallI
 
     Calls without a row are missing from the answer.
     """
-    wanted = sorted({ids.parsed(ids.CALL, call_id) for call_id in call_ids})
-    query = f"select {_COLUMNS} from calls where id = any(%s) order by id for update"
-    return await _read(connection, query, (wanted,))
+    query = f"select {_COLUMNS} from calls where id = any(%s::uuid[]) order by id for update"
+    return await _read(connection, query, (arrays.uuids(call_ids),))
 
 
 async def lock_carriers(connection: Connection, provider: str, account: str, provider_call_id: str) -> Ledger | None:
@@ -135,7 +135,7 @@ async def append(connection: Connection, ledgers: Mapping[CallId, Ledger], facts
     Facts keep their order; one of epoch 0 with ``seq`` `UNNUMBERED` gets its number here. A repeat stores nothing and
     changes nothing. Raises `UnlockedWriter` when somebody wrote facts of these calls without their lock.
     """
-    known = await _stored_numbers(connection, facts)
+    known = await _stored_numbers(connection, ledgers, facts)
     pages = {call_id: Page(ledger) for call_id, ledger in ledgers.items()}
     for fact in facts:
         number = (fact.event.call_id, fact.event.epoch, fact.event.seq)
@@ -148,8 +148,8 @@ async def append(connection: Connection, ledgers: Mapping[CallId, Ledger], facts
         await _update_calls(connection, written)
         await _update_epochs(connection, written)
     return Appended(
-        ledgers={page.ledger.call_id: page.ledger for page in pages.values()},
-        facts={page.ledger.call_id: page.facts for page in written},
+        ledgers={call_id: page.ledger for call_id, page in pages.items()},
+        facts={call_id: page.facts for call_id, page in pages.items() if page.facts},
     )
 
 
@@ -167,30 +167,47 @@ class FactRow(Struct, frozen=True):
 
 
 class Page:
-    """One call while facts are written to it."""
+    """One call while facts are written to it; what they change of its row is put together once, by `ledger`."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
         self.call, self.project = ids.parsed(ids.CALL, ledger.call_id), ids.parsed(ids.PROJECT, ledger.project_id)
         self.facts: list[StoredFact] = []
         self.epochs: dict[int, list[Event | UnknownEvent]] = {}
+        self._found = ledger
+        self._standing = ledger.standing
+        self._control_seq = ledger.control_seq
+        self._event_count = ledger.event_count
+        self._over_at = ledger.over_at
+
+    @property
+    def ledger(self) -> Ledger:
+        """The call with what was written so far."""
+        return replace(
+            self._found,
+            standing=self._standing,
+            control_seq=self._control_seq,
+            event_count=self._event_count,
+            over_at=self._over_at,
+        )
 
     def write(self, fact: Fact) -> None:
         """Numbers and folds one new fact, after what it may imply."""
-        before = implied(self.ledger.standing, fact.event)
+        before = implied(self._standing, fact.event)
         if before is not None:
             self.write(own(before))
-        event, ledger = fact.event, self.ledger
+        event = fact.event
         if event.seq == UNNUMBERED:
-            event = replace(event, seq=ledger.control_seq + 1)
+            event = replace(event, seq=self._control_seq + 1)
+            fact = replace(fact, event=event)
         if event.epoch == 0:
-            ledger = replace(ledger, control_seq=max(ledger.control_seq, event.seq))
+            self._control_seq = max(self._control_seq, event.seq)
         else:
             self.epochs.setdefault(event.epoch, []).append(event)
-        standing = fold(ledger.standing, event)
-        over_at = ledger.over_at or (datetime.now(UTC) if standing.is_final else None)
-        self.ledger = replace(ledger, standing=standing, event_count=ledger.event_count + 1, over_at=over_at)
-        self.facts.append(numbered(replace(fact, event=event), self.ledger.event_count))
+        self._standing = fold(self._standing, event)
+        if self._over_at is None and self._standing.is_final:
+            self._over_at = datetime.now(UTC)
+        self._event_count += 1
+        self.facts.append(numbered(fact, self._event_count))
 
     def rows(self) -> list[FactRow]:
         """The facts as rows."""
@@ -238,18 +255,36 @@ def _ledger(row: _Columns) -> Ledger:
     )
 
 
-async def _stored_numbers(connection: Connection, facts: Sequence[Fact]) -> set[tuple[CallId, int, int]]:
-    numbered = [fact.event for fact in facts if fact.event.seq != UNNUMBERED]
-    if not numbered:
+async def _stored_numbers(
+    connection: Connection, ledgers: Mapping[CallId, Ledger], facts: Sequence[Fact]
+) -> set[tuple[CallId, int, int]]:
+    """Which of the facts that have numbers are stored already.
+
+    Those behind the last number that is known of their epoch are not, which is all of them unless messages come again:
+    one look at the epochs of a batch's calls, in place of one at each fact.
+    """
+    worn = {fact.event.call_id for fact in facts if fact.event.epoch > 0}
+    last = {(call_id, 0): call.control_seq for call_id, call in ledgers.items()}
+    if worn:
+        cursor = await connection.execute(
+            "select call_id, epoch, known_seq from epochs where call_id = any(%s::uuid[])", (arrays.uuids(worn),)
+        )
+        last |= {(CallId(ids.written(ids.CALL, call)), epoch): seq for call, epoch, seq in await cursor.fetchall()}
+    doubtful = [
+        event
+        for event in (fact.event for fact in facts)
+        if event.seq != UNNUMBERED and event.seq <= last.get((event.call_id, event.epoch), 0)
+    ]
+    if not doubtful:
         return set()
-    calls = {call_id: ids.parsed(ids.CALL, call_id) for call_id in {event.call_id for event in numbered}}
+    calls = {call_id: ids.parsed(ids.CALL, call_id) for call_id in {event.call_id for event in doubtful}}
     cursor = await connection.execute(
         "select call_id, epoch, seq from call_events"
         " join unnest(%s::uuid[], %s::int[], %s::int[]) as asked (call_id, epoch, seq) using (call_id, epoch, seq)",
         (
-            [calls[event.call_id] for event in numbered],
-            [event.epoch for event in numbered],
-            [event.seq for event in numbered],
+            [calls[event.call_id] for event in doubtful],
+            [event.epoch for event in doubtful],
+            [event.seq for event in doubtful],
         ),
     )
     return {(CallId(ids.written(ids.CALL, call)), epoch, seq) for call, epoch, seq in await cursor.fetchall()}

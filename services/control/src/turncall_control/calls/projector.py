@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter
 
@@ -12,8 +13,11 @@ from turncall_control.calls.ledger import Appended, Connection
 from turncall_control.calls.settlement import conclude
 from turncall_control.db.engine import Pool
 from turncall_proto.codec import UnknownEvent, decode_event
-from turncall_proto.ids import CallId
+from turncall_proto.ids import CallId, ProjectId
 from turncall_proto.subjects import ALL_CALL_EVENTS, PROJECTOR, TC_CALLS
+
+AT_ONCE: Final = 512
+"""Facts of one transaction at most: what each call of a batch costs is shared by so many."""
 
 
 class NoSuchCall(Exception):
@@ -53,7 +57,7 @@ class Projector:
     async def start(self) -> Subscription:
         """Consumes until the subscription is closed; every replica's projector shares one durable consumer."""
         return await self._bus.consume(
-            TC_CALLS.name, PROJECTOR, self.project, subject=ALL_CALL_EVENTS, reads_ahead=True
+            TC_CALLS.name, PROJECTOR, self.project, subject=ALL_CALL_EVENTS, batch=AT_ONCE, reads_ahead=True
         )
 
     async def project(self, batch: Sequence[Delivered]) -> None:
@@ -62,16 +66,20 @@ class Projector:
         Raises `MalformedMessage`, and `NoSuchCall` after the facts of all other calls were stored: the bus then brings
         the messages one by one.
         """
-        facts = [Fact(event=decode_event(message.data), data=message.data) for message in batch]
-        facts = await erasing.without_erased(self._pool, self._bus, facts)
-        facts.sort(key=lambda fact: (fact.event.call_id, fact.event.epoch, fact.event.seq))
+        stated = [Fact(event=decode_event(message.data), data=message.data) for message in batch]
+        stated.sort(key=lambda fact: (fact.event.call_id, fact.event.epoch, fact.event.seq))
         async with self._pool.connection() as connection, connection.transaction():
-            facts = await adoption.adopted(connection, self._account, facts)
+            facts = await adoption.adopted(connection, self._account, stated)
             appended = await record(connection, facts)
         self._delivered.inc(len(batch))
         self._stored.inc(sum(len(stored) for stored in appended.facts.values()))
         self._unknown.inc(sum(isinstance(fact.event, UnknownEvent) for fact in facts))
         await news.publish(self._bus, appended)
-        strangers = {fact.event.call_id for fact in facts} - appended.ledgers.keys()
-        if strangers:
+        erased = await erasing.purged(self._pool, self._bus, _without_row(stated, appended))
+        if strangers := {call_id for _, call_id in _without_row(facts, appended)} - erased:
             raise NoSuchCall(strangers)
+
+
+def _without_row(facts: Iterable[Fact], appended: Appended) -> set[tuple[ProjectId, CallId]]:
+    events = (fact.event for fact in facts)
+    return {(event.project_id, event.call_id) for event in events if event.call_id not in appended.ledgers}

@@ -120,7 +120,8 @@ def fold(standing: Standing, fact: Event | UnknownEvent) -> Standing:
     from it ends nothing: it may have been frozen and have found its socket closed. Facts without a bearing on the
     standing leave it as it is.
     """
-    standing = replace(standing, epoch=max(standing.epoch, fact.epoch))
+    if fact.epoch > standing.epoch:
+        standing = replace(standing, epoch=fact.epoch)
     match fact:
         case CallInitializing():
             return _lives(standing, fact, CallState.INITIATED)

@@ -33,7 +33,7 @@ def answered_in_full(app: ASGIApp) -> ASGIApp:
             return message
 
         async def sent(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] == "http.response.start" and not is_read:
                 await _drain()
             await send(message)
 
