@@ -45,6 +45,9 @@ _RULES: Final = tuple(
 )
 
 _SHORTEST_SECRET = 8
+_OFTEN: Final = 80
+"""Characters of the longest text that may be remembered: names of events, modules and routes come with every line."""
+_REMEMBERED: Final = 1024
 
 
 class Redactor:
@@ -55,9 +58,13 @@ class Redactor:
         known |= {part for text in known for part in text.split(",")}
         ordered = sorted((text for text in known if len(text) >= _SHORTEST_SECRET), key=len, reverse=True)
         self._own = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        self._known = lru_cache(maxsize=_REMEMBERED)(self._cleaned)
 
     def text(self, value: str) -> str:
         """``value`` with secrets replaced by ``***`` and phone numbers by ``<number>``."""
+        return self._known(value) if len(value) <= _OFTEN else self._cleaned(value)
+
+    def _cleaned(self, value: str) -> str:
         if self._own is not None:
             value = self._own.sub(HIDDEN, value)
         for pattern, replacement in _RULES:
@@ -69,8 +76,7 @@ class Redactor:
 
         Structs lose the fields that the contract marks as personal; below ``depth`` levels everything is hidden.
         """
-        lowered = name.lower().replace("-", "_")
-        if lowered in PERSONAL_FIELDS or SECRET_FIELDS.search(lowered):
+        if _is_private(name):
             return value if value is None or isinstance(value, bool) else HIDDEN
         if value is None or isinstance(value, bool | int | float):
             return value
@@ -86,6 +92,12 @@ class Redactor:
         if isinstance(value, list | tuple | set | frozenset):
             return [self.field("", item, depth - 1) for item in value]
         return self.text(str(value))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _is_private(name: str) -> bool:
+    lowered = name.lower().replace("-", "_")
+    return lowered in PERSONAL_FIELDS or SECRET_FIELDS.search(lowered) is not None
 
 
 @lru_cache(maxsize=512)
