@@ -149,7 +149,7 @@ class EpochRow(Row):
     __table_args__ = (
         Index("ix_epochs_redirected_at", "redirected_at", postgresql_where=text("redirected_at is not null")),
         Index("ix_epochs_redirect_due", "redirect_due", postgresql_where=text("redirect_due is not null")),
-        ForeignKeyConstraint(["project_id", "call_id"], ["calls.project_id", "calls.id"], ondelete="cascade"),
+        ForeignKeyConstraint(["call_id"], ["calls.id"], ondelete="cascade"),
     )
 
     call_id: Mapped[CallId] = mapped_column(Id(ids.CALL), primary_key=True)
@@ -180,7 +180,7 @@ class TransferRow(Row):
 
     __tablename__ = "transfers"
     __table_args__ = (
-        ForeignKeyConstraint(["project_id", "call_id"], ["calls.project_id", "calls.id"], ondelete="cascade"),
+        ForeignKeyConstraint(["call_id"], ["calls.id"], ondelete="cascade"),
         UniqueConstraint("act_id"),
         Index("ix_transfers_call_id", "call_id"),
         Index("ix_transfers_due_at", "due_at", postgresql_where=text("due_at is not null")),
@@ -205,9 +205,7 @@ class CarrierCallbackRow(Row):
     """A callback that was taken in, by the hash of what it said: a repeat is known by it."""
 
     __tablename__ = "carrier_callbacks"
-    __table_args__ = (
-        ForeignKeyConstraint(["project_id", "call_id"], ["calls.project_id", "calls.id"], ondelete="cascade"),
-    )
+    __table_args__ = (ForeignKeyConstraint(["call_id"], ["calls.id"], ondelete="cascade"),)
 
     call_id: Mapped[CallId] = mapped_column(Id(ids.CALL), primary_key=True)
     digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
