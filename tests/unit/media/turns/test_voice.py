@@ -43,10 +43,22 @@ def changes(detector: VoiceDetector, pcm: bytes, piece_bytes: int = 320) -> list
 
 
 def test_voice_is_placed_where_it_was() -> None:
-    """The change is known 192 ms late and told at the window where it happened."""
+    """The change is known 192 ms late, and when the carrier's frame has come, and told at the window where it happened."""
     detector = VoiceDetector(SETTINGS, Scripted())
     pcm = sound(0, 50) + sound(8000, 40) + sound(0, 20)
-    assert changes(detector, pcm) == [VoiceChange("began", 1600, 192), VoiceChange("ended", 2880, 192)]
+    assert changes(detector, pcm) == [VoiceChange("began", 1600, 200), VoiceChange("ended", 2880, 200)]
+
+
+@pytest.mark.parametrize(("noise", "ended_ms"), [(0, 1612), (20, 1612), (400, 1632)])
+def test_voice_ends_with_its_last_sound(noise: int, ended_ms: int) -> None:
+    """On a quiet line that is in the middle of a window; in noise the window's end has to do."""
+    detector = VoiceDetector(SETTINGS, Scripted())
+    pcm = np.full(80 * WINDOW, noise, "<i2")
+    pcm[30 * WINDOW : 1611 * TELEPHONE.samples_per_ms] = 8000
+    _, ended = changes(detector, pcm.tobytes())
+    assert (ended.kind, ended.at_ms) == ("ended", ended_ms)
+    known_ms = 1632 + 6 * WINDOW_MS  # six windows later, in a frame of 20 ms
+    assert ended.at_ms + ended.late_ms == -(-known_ms // 20) * 20
 
 
 def test_short_noise_is_no_voice_and_a_short_pause_no_end() -> None:
@@ -60,7 +72,10 @@ def test_short_noise_is_no_voice_and_a_short_pause_no_end() -> None:
 def test_pieces_of_any_size_make_no_difference() -> None:
     """The windows do not depend on how the audio was cut up."""
     pcm = sound(0, 10) + sound(8000, 20) + sound(0, 20)
-    results = [changes(VoiceDetector(SETTINGS, Scripted()), pcm, size) for size in (2, 320, 4800, len(pcm))]
+    results = [
+        [(change.kind, change.at_ms) for change in changes(VoiceDetector(SETTINGS, Scripted()), pcm, size)]
+        for size in (2, 320, 4800, len(pcm))
+    ]
     assert all(result == results[0] for result in results)
     assert len(results[0]) == 2
 

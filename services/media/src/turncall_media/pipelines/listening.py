@@ -13,7 +13,6 @@ from pipecat.frames.frames import (
     InputDTMFFrame,
     StartFrame,
     VADUserStartedSpeakingFrame,
-    VADUserStoppedSpeakingFrame,
 )
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
@@ -24,6 +23,7 @@ from turncall_media.report.events import Narrator
 from turncall_media.report.recorder import Recorder
 from turncall_media.seams import SocketClosed
 from turncall_media.turns.fragment import Fragment
+from turncall_media.turns.silence import VoiceEnded
 from turncall_media.turns.smart import Words
 from turncall_media.turns.voice import VoiceChange, VoiceDetector
 from turncall_media.wire.stream import CallerAudio, KeyPressed, MarkReturned, StreamStopped, Wire
@@ -159,7 +159,8 @@ class CallerInput(FrameProcessor):
         if change.kind == "began":
             await self.push_frame(VADUserStartedSpeakingFrame(start_secs=settings.start_ms / 1000))
         else:
-            await self.push_frame(VADUserStoppedSpeakingFrame(stop_secs=settings.stop_ms / 1000))
+            ended = VoiceEnded(stop_secs=settings.stop_ms / 1000, silent_s=change.late_ms / 1000)
+            await self.push_frame(ended)
 
     async def _watch_for_stalls(self) -> None:
         """A carrier that stops sending in the middle of a word would leave the turn open for ever."""

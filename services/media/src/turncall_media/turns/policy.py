@@ -1,7 +1,7 @@
 """From an agent's turn taking to Pipecat's turn strategies and our voice detector.
 
 The silence that ends a turn has two parts: the detector's stop window, which finds that the voice ended, and the rest,
-in which words may still come. Together they last ``silence_timeout_ms``.
+in which words may still come. Together they last ``silence_timeout_ms`` from the caller's last sound.
 """
 
 from functools import partial
@@ -14,12 +14,12 @@ from pipecat.turns.user_start import (
     TranscriptionUserTurnStartStrategy,
     VADUserTurnStartStrategy,
 )
-from pipecat.turns.user_stop import SpeechTimeoutUserTurnStopStrategy
 from pipecat.turns.user_turn_strategies import UserTurnStrategies
 
 from turncall_media.audio.sound import TELEPHONE, Sound
 from turncall_media.turns import smart
 from turncall_media.turns.interruption import EnoughWords, Protection
+from turncall_media.turns.silence import SilenceStop
 from turncall_media.turns.voice import VoiceSettings
 from turncall_proto.agent import TurnTaking
 
@@ -64,17 +64,17 @@ def user_params(
     mutes: list[BaseUserMuteStrategy] = [] if protection is None else [protection]
     if not taking.barge_in:
         mutes.append(AlwaysUserMuteStrategy())  # type: ignore[no-untyped-call]  # Pipecat leaves it unannotated
-    rest_s = max(0, taking.silence_timeout_ms - STOP_WINDOW_MS) / 1000
+    longest_s, window_s = taking.silence_timeout_ms / 1000, STOP_WINDOW_MS / 1000
     stop = (
-        SpeechTimeoutUserTurnStopStrategy(user_speech_timeout=rest_s)
+        SilenceStop(longest_s, window_s)
         if words is None
-        else smart.SmartStop(rest_s, words, partial(smart.is_done, rate_hz=words.sound.rate_hz))
+        else smart.SmartStop(longest_s, window_s, words, partial(smart.is_done, rate_hz=words.sound.rate_hz))
     )
     stop.wait_for_transcript = waits_for_words
     params = LLMUserAggregatorParams(
         user_turn_strategies=UserTurnStrategies(start=_starts(taking.min_words), stop=[stop]),
         user_mute_strategies=mutes,
-        user_turn_stop_timeout=max(LOST_TRANSCRIPT_S, rest_s + LATE_TRANSCRIPT_S),
+        user_turn_stop_timeout=max(LOST_TRANSCRIPT_S, longest_s - window_s + LATE_TRANSCRIPT_S),
     )
     if not waits_for_words:
         params.empty_user_turn = None  # whoever hears for itself has words, or nothing to say to a cough

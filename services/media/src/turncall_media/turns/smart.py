@@ -14,9 +14,9 @@ import numpy as np
 from pipecat.audio.turn.smart_turn.local_smart_turn_v3 import LocalSmartTurnAnalyzerV3
 from pipecat.frames.frames import Frame, VADUserStartedSpeakingFrame, VADUserStoppedSpeakingFrame
 from pipecat.turns.types import ProcessFrameResult
-from pipecat.turns.user_stop import SpeechTimeoutUserTurnStopStrategy
 
 from turncall_media.audio.sound import TELEPHONE, Sound
+from turncall_media.turns.silence import SilenceStop
 
 LISTENS_TO_MS: Final = 8_000
 """What the model was trained on: the last seconds of a turn."""
@@ -88,15 +88,15 @@ class Words:
         del self._pcm[: max(0, len(self._pcm) - ms * self.sound.bytes_per_ms)]
 
 
-class SmartStop(SpeechTimeoutUserTurnStopStrategy):  # type: ignore[no-untyped-call]  # Pipecat leaves its hooks unannotated
+class SmartStop(SilenceStop):
     """Ends the caller's turn after a silence, or as soon as ``judge`` says that the caller is done.
 
     Transcripts are waited for as without it. Pipecat's own strategy wants the caller's audio in the aggregator, has a
     model and a thread for each call, and holds up the pipeline while it judges.
     """
 
-    def __init__(self, longest_s: float, words: Words, judge: Judge) -> None:
-        super().__init__(user_speech_timeout=longest_s)
+    def __init__(self, longest_s: float, stop_window_s: float, words: Words, judge: Judge) -> None:
+        super().__init__(longest_s, stop_window_s)
         self._words = words
         self._judge = judge
         self._judging: asyncio.Task[None] | None = None
