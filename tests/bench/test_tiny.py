@@ -29,7 +29,10 @@ async def test_the_command_measures_prints_and_writes(tmp_path: Path) -> None:
     assert bench.returncode == 0, said.decode()
     told = msgspec.json.decode((tmp_path / "report.json").read_bytes(), type=Report)
     assert printed.decode() == (tmp_path / "report.md").read_text() == markdown(told)
-    cold, inbound, projection, answer, turns, barge_in, calls, memory = told.rows
+    cold, placement, inbound, projection, answer, turns, barge_in, calls, memory = told.rows
+    for row in told.rows:
+        alone = msgspec.json.decode((tmp_path / row.slug / "report.json").read_bytes(), type=Report)
+        assert alone.rows == (row,)
     assert inbound.counted["calls answered"] > 100  # a second at a hundred, and those as fast as they go
     assert projection.counted == {
         "facts stored": CALLS * (FACTS_PER_CALL + 1),  # and the answer that an opened epoch implies
@@ -42,7 +45,8 @@ async def test_the_command_measures_prints_and_writes(tmp_path: Path) -> None:
     assert calls.counted["callers of plain bots answered"] == 2
     assert memory.counted == {"calls served": 10, "sockets refused": 10, "calls broken off": 10}
     assert cold.counted == {"starts of everything": 1}
-    for row in told.rows[1:]:
+    assert placement.counted == {"calls placed": 50}
+    for row in told.rows[2:]:
         own = {"worker"} if row in (answer, turns, barge_in, calls, memory) else set()
         assert set(row.capacity) == {"control", "Postgres", "NATS"} | own
         assert all(row.capacity.values()) or row is calls, "a worker that serves one call mostly waits"

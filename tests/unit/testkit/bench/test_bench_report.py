@@ -1,23 +1,33 @@
 """What benches print: verdicts, where samples fall, and the README's table."""
 
-import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from turncall_testkit.bench.figures import BEGIN, END, HEAD, section
+from turncall_testkit.bench.figures import BARS, BEGIN, END, HEAD, KEPT, TRIED, keep, kept, missed, section
 from turncall_testkit.bench.report import Figure, Report, Row, markdown, p99
 from turncall_testkit.bench.spending import per_second, shares
 from turncall_testkit.chaos.figures import placed
 from turncall_testkit.chaos.machine import Load
 
 
-def figure(rounds: tuple[float, ...], *, is_upward: bool = True) -> Figure:
-    return Figure(bench="inbound", name="answered", unit="requests/s", rounds=rounds, to_reach=500, is_upward=is_upward)
+def figure(
+    rounds: tuple[float, ...], *, to_reach: float | None = 500, is_upward: bool = True, bar: str = "P2"
+) -> Figure:
+    return Figure(
+        bar=bar,
+        bench="inbound",
+        name="answered",
+        unit="requests/s",
+        rounds=rounds,
+        to_reach=to_reach,
+        is_upward=is_upward,
+    )
 
 
-def report(*figures: Figure) -> Report:
+def report(*figures: Figure, day: int = 22) -> Report:
     row = Row(
         slug="inbound",
         unit="webhooks",
@@ -30,7 +40,7 @@ def report(*figures: Figure) -> Report:
         loop_wall_ms=22.0,
         lasted_s=30.0,
     )
-    return Report(at=datetime(2026, 11, 22, tzinfo=UTC), machine="x86_64", cores=2, load_before=0.4, rows=(row,))
+    return Report(at=datetime(2026, 11, day, tzinfo=UTC), machine="x86_64", cores=2, load_before=0.4, rows=(row,))
 
 
 @pytest.mark.parametrize(
@@ -57,20 +67,49 @@ def test_a_miss_is_printed_as_one() -> None:
 
 
 def test_the_readme_shows_what_was_measured() -> None:
-    """Figures, goals, verdicts, day and machine."""
-    made = section(report(figure((510,))))
+    """Every bar has its rows, with goal, verdict and day; what was not measured says so, what is only compared has
+    no verdict."""
+    made = section([report(figure((510,))), report(figure((22, 24, 26), to_reach=None, bar="P3"))])
     assert made.startswith(HEAD)
-    assert "| inbound: answered | at least 500 requests/s | 510 requests/s | reached |" in made
-    assert "2026-11-22, 2 cores (x86_64)" in made
+    assert "| P2 | inbound: answered | at least 500 requests/s | 510 requests/s | reached | 2026-11-22 |" in made
+    assert "| P3 | inbound: answered |  | 24 requests/s |  | 2026-11-22, median of 3 |" in made
+    assert [bar for bar in BARS if f"| {bar} | not measured |" in made] == [
+        bar for bar in BARS if bar not in ("P2", "P3")
+    ]
+    assert "missed" not in made
+    assert "others used 0.2 of 2 cores meanwhile" in made
 
 
-def test_the_readme_holds_a_table_that_the_command_wrote() -> None:
-    """Under its head, with the day and the machine of the run."""
-    text = Path("README.md").read_text()
-    made = text.partition(BEGIN)[2].partition(END)[0].strip()
-    assert placed(text, made, BEGIN, END) == text
-    assert made.startswith(HEAD)
-    assert re.search(r"^\d{4}-\d\d-\d\d, \d+ cores \(\w+\), load [\d.]+ before the run\.$", made, re.MULTILINE)
+def test_a_miss_is_explained_in_the_readme() -> None:
+    """By the profile of its own run, and by a link to what was tried."""
+    told = [report(figure((490,)))]
+    made = section(told)
+    assert "**inbound** missed “answered”" in made
+    assert "Of what the control process does: 21 % control.calls.ledger > psycopg." in made
+    assert f"[P2]({TRIED}#p2)" in made
+    assert missed(told) == {"P2"}
+
+
+def test_the_last_report_of_every_bench_is_kept(tmp_path: Path) -> None:
+    """A run of one bench changes its report alone, and an older run changes nothing."""
+    last, where = tmp_path / "last", tmp_path / "kept"
+    newer, older = report(figure((510,)), day=23), report(figure((100,)), day=22)
+    for slug, told in (("inbound", newer), ("projection", older)):
+        (last / slug).mkdir(parents=True)
+        (last / slug / "report.json").write_bytes(msgspec.json.encode(told))
+    keep(last, where)
+    assert kept(where) == [newer, older]
+    (last / "inbound" / "report.json").write_bytes(msgspec.json.encode(older))
+    keep(last, where)
+    assert kept(where) == [newer, older]
+
+
+def test_the_readme_holds_the_table_of_the_kept_reports() -> None:
+    """As `make figures` writes it; every bar that was missed has its heading where it says what was tried."""
+    text, reports = Path("README.md").read_text(), kept(KEPT)
+    assert placed(text, section(reports), BEGIN, END) == text
+    headings = {line.removeprefix("### ").strip() for line in TRIED.read_text().splitlines() if line.startswith("### ")}
+    assert missed(reports) <= headings
 
 
 def test_one_in_a_hundred_may_be_late() -> None:

@@ -13,15 +13,22 @@ from typing import Final
 from turncall_testkit.bench import measured
 from turncall_testkit.bench.benches import BENCHES
 from turncall_testkit.bench.cold import cold
+from turncall_testkit.bench.demo import demo
 from turncall_testkit.bench.measured import Measured, Size
+from turncall_testkit.bench.placement import placement
 from turncall_testkit.bench.plant import plant
 from turncall_testkit.bench.report import Row, markdown, report, write
 from turncall_testkit.bench.studio import studio
 from turncall_testkit.bench.voices import VOICES
 
 FOLDER: Final = Path(".turncall/bench")
-COLD: Final = "cold"
-SLUGS: Final = (COLD, *BENCHES, *VOICES)
+ALONE: Final = {"cold": cold, "placement": placement}
+"""Benches that start what they measure."""
+DEMO: Final = "demo"
+"""Installs everything anew over the network, so it is to be asked for."""
+SLUGS: Final = (*ALONE, *BENCHES, *VOICES, DEMO)
+ROOM: Final = "room"
+"""Of the folder: what is started and its logs, until the next run."""
 
 
 def main() -> int:
@@ -31,37 +38,42 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="of each figure; the median counts (5)")
     parser.add_argument("--size", type=float, default=1.0, help="1 is full size; less is sooner and less exact")
     parser.add_argument("--no-profile", action="store_true", help="leave out the round under py-spy")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help=f"of the report ({FOLDER})")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help=f"of the reports ({FOLDER})")
     asked = parser.parse_args()
     folder = asked.folder.absolute()
     unknown = set(asked.slugs) - set(SLUGS)
     if unknown:
         parser.error(f"no such bench: {', '.join(sorted(unknown))}")
     size = Size(rounds=asked.rounds, share=asked.size, has_profile=not asked.no_profile)
-    return asyncio.run(_run([slug for slug in SLUGS if not asked.slugs or slug in asked.slugs], size, folder))
+    chosen = [slug for slug in SLUGS if slug in asked.slugs or not (asked.slugs or slug == DEMO)]
+    return asyncio.run(_run(chosen, size, folder))
 
 
 async def _run(chosen: list[str], size: Size, folder: Path) -> int:
-    load_before, rows = os.getloadavg()[0], list[Row]()
-    shutil.rmtree(folder, ignore_errors=True)
+    load_before, rows, room = os.getloadavg()[0], list[Row](), folder / ROOM
+    shutil.rmtree(room, ignore_errors=True)
 
     async def bench(slug: str, measuring: Awaitable[Measured]) -> None:
         sys.stderr.write(f"{slug}: {size.rounds} rounds\n")
         began_s = time.monotonic()
         told = await measuring
         rows.append(measured.row(slug, told, lasted_s=time.monotonic() - began_s))
+        write(report(rows[-1:], load_before), folder / slug)
         write(report(rows, load_before), folder)
 
-    if COLD in chosen:
-        await bench(COLD, cold(size, folder))
+    for slug in chosen:
+        if slug in ALONE:
+            await bench(slug, ALONE[slug](size, room))
     if of_control := [slug for slug in chosen if slug in BENCHES]:
-        async with plant(folder / "plant") as made:
+        async with plant(room / "plant") as made:
             for slug in of_control:
-                await bench(slug, BENCHES[slug](made, size, folder))
+                await bench(slug, BENCHES[slug](made, size, room))
     if of_voices := [slug for slug in chosen if slug in VOICES]:
-        async with studio(folder / "studio") as speaking:
+        async with studio(room / "studio") as speaking:
             for slug in of_voices:
-                await bench(slug, VOICES[slug](speaking, size, folder))
+                await bench(slug, VOICES[slug](speaking, size, room))
+    if DEMO in chosen:
+        await bench(DEMO, demo(size, room))
     sys.stdout.write(markdown(report(rows, load_before)))
     return 0
 

@@ -35,9 +35,14 @@ async def projection(plant: Plant, size: Size, folder: Path) -> Measured:
         unit="facts",
         figures=(
             figure(
-                "projection", "facts stored, one projector", "facts/s", [one.facts_per_s for one in drained], 10_000
+                "P1",
+                "projection",
+                "facts stored, one projector",
+                "facts/s",
+                [one.facts_per_s for one in drained],
+                10_000,
             ),
-            figure("projection", "publish to row at 1,000/s, p99", "ms", late_ms, 250, is_upward=False),
+            figure("P1", "projection", "publish to row at 1,000/s, p99", "ms", late_ms, 250, is_upward=False),
         ),
         capacities=tuple(one.capacity for one in drained),
         profile=profile,
@@ -68,8 +73,10 @@ async def inbound(plant: Plant, size: Size, folder: Path) -> Measured:
     return Measured(
         unit="webhooks",
         figures=(
-            figure("inbound webhook", "answered, one control process", "requests/s", [one.per_s for one in fast], 500),
-            figure("inbound webhook", "p99 at 100/s", "ms", [one.p99_ms for one in steady], 100, is_upward=False),
+            figure(
+                "P2", "inbound webhook", "answered, one control process", "requests/s", [one.per_s for one in fast], 500
+            ),
+            figure("P2", "inbound webhook", "p99 at 100/s", "ms", [one.p99_ms for one in steady], 100, is_upward=False),
         ),
         capacities=tuple(one.capacity for one in fast),
         profile=profile,

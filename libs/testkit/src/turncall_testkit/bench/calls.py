@@ -23,12 +23,14 @@ from turncall_phone.playout import RATE_HZ
 from turncall_testkit.bench import talk
 from turncall_testkit.bench.measured import Measured, Size, figure
 from turncall_testkit.bench.pace import Pace, pacing
+from turncall_testkit.bench.report import Figure
 from turncall_testkit.bench.spending import loop_ms, per_second, spent
 from turncall_testkit.bench.spending import sampled as profiled
 from turncall_testkit.bench.studio import ACCOUNT, REPLY_S, SIMULATED_MS, STOP_WINDOW_MS, Studio
 from turncall_testkit.chaos.machine import watching
 from turncall_testkit.vendors.tones import tone
 
+TO_BEAR: Final = 60
 CYCLE_S: Final = 7.0
 """Between two times that a caller speaks: words, the stop window, a reply, and what is left to say nothing in."""
 WINDOW_S: Final = 7.0
@@ -67,6 +69,10 @@ class Ramp(Struct, frozen=True, kw_only=True):
         """How many calls that is; 0 when even the first ones suffered."""
         return self.knee.calls if self.knee is not None else 0
 
+    def of_at_least(self, calls: int) -> Sample:
+        """The first crowd of so many; the largest when there was none."""
+        return next((sample for sample in self.samples if sample.calls >= calls), self.samples[-1])
+
 
 async def calls(studio: Studio, size: Size, folder: Path) -> Measured:
     """Ramps of three contestants, one after another on the same core: ours, Pipecat at its rates, Pipecat at 8 kHz.
@@ -87,48 +93,9 @@ async def calls(studio: Studio, size: Size, folder: Path) -> Measured:
         if size.has_profile:
             profile = await _profile(studio, max(2, round(PROFILED_SHARE * ours[-1].bore)), folder)
         load = watch.load()
-    last = [ramp.knee or ramp.samples[0] for ramp in ours]
     return Measured(
         unit="call seconds",
-        figures=(
-            figure("calls", "on one core", "calls", [ramp.bore for ramp in ours], 60),
-            figure("calls", "by a plain Pipecat bot at its own rates", "calls", [ramp.bore for ramp in stock], 0),
-            figure("calls", "by a plain Pipecat bot at 8 kHz", "calls", [ramp.bore for ramp in lean], 0),
-            figure(
-                "calls",
-                "as many as a plain bot at 8 kHz",
-                "times",
-                [one.bore / max(1, other.bore) for one, other in zip(ours, lean, strict=True)],
-                3,
-            ),
-            figure(
-                "calls",
-                "CPU for each second of a call, on a fast core",
-                "ms",
-                [sample.cpu_ms / ramp.slowness for sample, ramp in zip(last, ours, strict=True)],
-                10,
-                is_upward=False,
-            ),
-            figure(
-                "calls",
-                "added to a reply, p50",
-                "ms",
-                [min(sample.added(0.5), 1000 * GIVEN_UP_S) for sample in last],
-                40,
-                is_upward=False,
-            ),
-            figure(
-                "calls",
-                "memory of a call",
-                "MB",
-                [
-                    (sample.resident_bytes - ramp.first_bytes) / sample.calls / 1e6
-                    for sample, ramp in zip(last, ours, strict=True)
-                ],
-                3,
-                is_upward=False,
-            ),
-        ),
+        figures=_figures(ours, stock, lean),
         capacities=tuple(capacities),
         profile=profile,
         profiled="the worker",
@@ -140,6 +107,31 @@ async def calls(studio: Studio, size: Size, folder: Path) -> Measured:
             "turns measured": sum(sample.turns for ramp in (*ours, *stock, *lean) for sample in ramp.samples),
         },
     )
+
+
+def _figures(ours: Sequence[Ramp], stock: Sequence[Ramp], lean: Sequence[Ramp]) -> tuple[Figure, ...]:
+    """Of the ramps of the three contestants, round by round."""
+    last = [ramp.knee or ramp.samples[0] for ramp in ours]
+    asked = [ramp.of_at_least(TO_BEAR) for ramp in ours]
+    times = [one.bore / max(1, other.bore) for one, other in zip(ours, lean, strict=True)]
+    cpu_ms = [sample.cpu_ms / ramp.slowness for sample, ramp in zip(last, ours, strict=True)]
+    each_bytes = [
+        (sample.resident_bytes - ramp.first_bytes) / sample.calls for sample, ramp in zip(last, ours, strict=True)
+    ]
+    return (
+        figure("P3", "calls", "on one core", "calls", [ramp.bore for ramp in ours], TO_BEAR),
+        figure("P3", "calls", "by a plain Pipecat bot at its own rates", "calls", [ramp.bore for ramp in stock], None),
+        figure("P3", "calls", "by a plain Pipecat bot at 8 kHz", "calls", [ramp.bore for ramp in lean], None),
+        figure("P3", "calls", "as many as a plain bot at 8 kHz", "times", times, 3),
+        figure("P3", "calls", "CPU for each second of a call, on a fast core", "ms", cpu_ms, 10, is_upward=False),
+        figure("P4", "calls", "added to a reply at the most calls, p50", "ms", _added(last), 40, is_upward=False),
+        figure("P4", "calls", f"the same at {TO_BEAR} calls or a few more", "ms", _added(asked), 40, is_upward=False),
+        figure("P7", "calls", "memory of a call", "MB", [one / 1e6 for one in each_bytes], 3, is_upward=False),
+    )
+
+
+def _added(samples: Sequence[Sample]) -> list[float]:
+    return [min(sample.added(0.5), 1000 * GIVEN_UP_S) for sample in samples]
 
 
 async def _contest(studio: Studio, size: Size, pace: Pace, folder: Path) -> list[Ramp]:

@@ -34,9 +34,9 @@ async def cold(size: Size, folder: Path) -> Measured:
     return Measured(
         unit="starts",
         figures=(
-            figure("cold start", "servers", "s", stacks_s, 3, is_upward=False),
-            figure("cold start", "control, until it answers", "s", controls_s, 3, is_upward=False),
-            figure("cold start", "a worker, until it takes calls", "s", workers_s, 10, is_upward=False),
+            figure("P9", "cold start", "servers", "s", stacks_s, 3, is_upward=False),
+            figure("P9", "cold start", "control, until it answers", "s", controls_s, 3, is_upward=False),
+            figure("P9", "cold start", "a worker, until it takes calls", "s", workers_s, 10, is_upward=False),
         ),
         capacities=({},),
         profile={},

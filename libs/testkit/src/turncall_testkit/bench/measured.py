@@ -69,10 +69,18 @@ def row(slug: str, measured: Measured, lasted_s: float) -> Row:
 
 
 def figure(
-    bench: str, name: str, unit: str, rounds: Sequence[float], to_reach: float, *, is_upward: bool = True
+    bar: str,
+    bench: str,
+    name: str,
+    unit: str,
+    rounds: Sequence[float],
+    to_reach: float | None,
+    *,
+    is_upward: bool = True,
 ) -> Figure:
     """One figure of a bench by its rounds."""
     return Figure(
+        bar=bar,
         bench=bench,
         name=name,
         unit=unit,

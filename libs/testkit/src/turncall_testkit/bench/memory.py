@@ -78,13 +78,29 @@ async def memory(studio: Studio, size: Size, folder: Path) -> Measured:
         unit="short calls",
         figures=(
             figure(
-                "memory", f"growth over {served:,} calls", "%", [100 * (kept[0] / first_bytes - 1)], 5, is_upward=False
+                "P7",
+                "memory",
+                f"growth over {served:,} calls",
+                "%",
+                [100 * (kept[0] / first_bytes - 1)],
+                5,
+                is_upward=False,
             ),
             figure(
-                "memory", "kept of a served call", "kB", [(kept[0] - first_bytes) / served / 1e3], 30, is_upward=False
+                "P7",
+                "memory",
+                "kept of a served call",
+                "kB",
+                [(kept[0] - first_bytes) / served / 1e3],
+                30,
+                is_upward=False,
             ),
-            figure("memory", "kept of a refused socket", "kB", [(kept[1] - kept[0]) / away / 1e3], 5, is_upward=False),
-            figure("memory", "kept of a broken call", "kB", [(kept[2] - kept[1]) / away / 1e3], 30, is_upward=False),
+            figure(
+                "P7", "memory", "kept of a refused socket", "kB", [(kept[1] - kept[0]) / away / 1e3], 5, is_upward=False
+            ),
+            figure(
+                "P7", "memory", "kept of a broken call", "kB", [(kept[2] - kept[1]) / away / 1e3], 30, is_upward=False
+            ),
         ),
         capacities=(capacity,),
         profile={},

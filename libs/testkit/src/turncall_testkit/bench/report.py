@@ -18,13 +18,18 @@ HEAD: Final = "| bench | measured | to reach | rounds (min–max) | verdict |\n|
 
 
 class Figure(Struct, frozen=True, kw_only=True):
-    """One figure: what each round measured, and what the median has to reach, upwards or downwards."""
+    """One figure: what each round measured, and what the median has to reach, upwards or downwards.
 
+    ``bar`` is what it is called among the figures to reach (P1 to P10); ``to_reach`` is None for what is told beside
+    another figure, to compare.
+    """
+
+    bar: str
     bench: str
     name: str
     unit: str
     rounds: tuple[float, ...]
-    to_reach: float
+    to_reach: float | None
     is_upward: bool
 
     @property
@@ -34,12 +39,16 @@ class Figure(Struct, frozen=True, kw_only=True):
 
     @property
     def is_reached(self) -> bool:
-        """Whether the median is on the right side."""
+        """Whether the median is on the right side; always, when there is none."""
+        if self.to_reach is None:
+            return True
         return self.measured >= self.to_reach if self.is_upward else self.measured < self.to_reach
 
     @property
     def goal(self) -> str:
-        """As a person writes it."""
+        """As a person writes it; empty when there is none."""
+        if self.to_reach is None:
+            return ""
         return f"{'at least' if self.is_upward else 'under'} {self.to_reach:,.0f} {self.unit}"
 
 
@@ -114,12 +123,14 @@ def made_on(told: Report) -> str:
 
 
 def shown(value: float) -> str:
-    """A figure as a person reads it: small ones to a tenth."""
-    return f"{value:,.1f}" if abs(value) < 10 else f"{value:,.0f}"
+    """A figure as a person reads it: small ones to a tenth, whole ones without."""
+    return f"{value:,.1f}" if abs(value) < 10 and not float(value).is_integer() else f"{value:,.0f}"
 
 
 def verdict(figure: Figure) -> str:
-    """Whether the figure was reached."""
+    """Whether the figure was reached; empty for what has none to reach."""
+    if figure.to_reach is None:
+        return ""
     return "reached" if figure.is_reached else "missed"
 
 

@@ -30,6 +30,7 @@ async def answer(studio: Studio, size: Size, folder: Path) -> Measured:
         unit="calls",
         figures=(
             figure(
+                "P6",
                 "answer",
                 "answer to first audio, without the vendor, p50",
                 "ms",
@@ -37,7 +38,7 @@ async def answer(studio: Studio, size: Size, folder: Path) -> Measured:
                 300,
                 is_upward=False,
             ),
-            figure("answer", "the same, p95", "ms", _each(heard, 0.95), 300, is_upward=False),
+            figure("P6", "answer", "the same, p95", "ms", _each(heard, 0.95), 300, is_upward=False),
         ),
         counted={"calls greeted": sum(map(len, heard))},
         **rest,
@@ -51,8 +52,8 @@ async def turns(studio: Studio, size: Size, folder: Path) -> Measured:
     return Measured(
         unit="turns",
         figures=(
-            figure("turn", "added to an idle worker's reply, p50", "ms", _each(added, 0.5), 20, is_upward=False),
-            figure("turn", "the same, p95", "ms", _each(added, 0.95), 50, is_upward=False),
+            figure("P4", "turn", "added to an idle worker's reply, p50", "ms", _each(added, 0.5), 20, is_upward=False),
+            figure("P4", "turn", "the same, p95", "ms", _each(added, 0.95), 50, is_upward=False),
         ),
         counted={"turns asked": sum(one.asked for one in rounds), "of them answered": sum(map(len, added))},
         **rest,
@@ -67,6 +68,7 @@ async def barge_in(studio: Studio, size: Size, folder: Path) -> Measured:
         unit="turns",
         figures=(
             figure(
+                "P5",
                 "barge-in",
                 "speech to clear, beyond the start window, p50",
                 "ms",
@@ -74,7 +76,7 @@ async def barge_in(studio: Studio, size: Size, folder: Path) -> Measured:
                 200,
                 is_upward=False,
             ),
-            figure("barge-in", "the same, p95", "ms", _each(silenced, 0.95), 200, is_upward=False),
+            figure("P5", "barge-in", "the same, p95", "ms", _each(silenced, 0.95), 200, is_upward=False),
         ),
         counted={"interruptions": sum(one.asked for one in rounds), "of them cleared": sum(map(len, silenced))},
         **rest,

@@ -36,6 +36,11 @@ class Placed(Struct, frozen=True, kw_only=True):
     workers: tuple[int | None, ...]
     took_ms: tuple[float, ...]
 
+    @property
+    def misplaced(self) -> int:
+        """How many calls went to workers that are late."""
+        return sum(index is not None and _is_late(index) for index in self.workers)
+
     def measures(self) -> dict[str, float]:
         """What the report shows."""
         ordered = sorted(self.took_ms)
@@ -43,9 +48,7 @@ class Placed(Struct, frozen=True, kw_only=True):
             "calls": len(ordered),
             "p50, ms": round(ordered[len(ordered) // 2], 1),
             "p99, ms": round(ordered[int(0.99 * (len(ordered) - 1))], 1),
-            "placed on overloaded workers": len(
-                [index for index in self.workers if index is not None and _is_late(index)]
-            ),
+            "placed on overloaded workers": self.misplaced,
         }
 
     def faults(self) -> list[str]:
