@@ -43,7 +43,7 @@ def changes(detector: VoiceDetector, pcm: bytes, piece_bytes: int = 320) -> list
 
 
 def test_voice_is_placed_where_it_was() -> None:
-    """The change is known 192 ms late, and when the carrier's frame has come, and told at the window where it happened."""
+    """The change is told at the window where it happened; it is known 192 ms later, at the end of a carrier's frame."""
     detector = VoiceDetector(SETTINGS, Scripted())
     pcm = sound(0, 50) + sound(8000, 40) + sound(0, 20)
     assert changes(detector, pcm) == [VoiceChange("began", 1600, 200), VoiceChange("ended", 2880, 200)]

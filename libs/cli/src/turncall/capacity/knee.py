@@ -52,10 +52,15 @@ async def idle(pid: procfs.Pid) -> None:
 
 
 async def climb(
-    subject: Subject, crowd: Crowd, lasts_s: float, told: Callable[[Sample], None], most: int = MOST
+    subject: Subject,
+    crowd: Crowd,
+    lasts_s: float,
+    told: Callable[[Sample], None],
+    most: int = MOST,
+    by_way_of: int = 0,
 ) -> list[Sample]:
     """Samples of growing crowds, ``lasts_s`` each, until one suffers twice in a row or is of ``most`` calls; everybody
-    hangs up then.
+    hangs up then. One of them is of ``by_way_of`` calls, if so many are borne.
 
     The last sample without a `Sample.fault` is the knee. Raises `NotTaken`.
     """
@@ -71,6 +76,8 @@ async def climb(
             if sample.fault or sample.calls >= most:
                 return samples
             count = min(most, following(sample))
+            if sample.calls < by_way_of < count:
+                count = by_way_of
     finally:
         await crowd.leave()
 

@@ -125,7 +125,7 @@ def _figures(ours: Sequence[Ramp], stock: Sequence[Ramp], lean: Sequence[Ramp]) 
         figure("P3", "calls", "as many as a plain bot at 8 kHz", "times", times, 3),
         figure("P3", "calls", "CPU for each second of a call, on a fast core", "ms", cpu_ms, 10, is_upward=False),
         figure("P4", "calls", "added to a reply at the most calls, p50", "ms", _added(last), 40, is_upward=False),
-        figure("P4", "calls", f"the same at {TO_BEAR} calls or a few more", "ms", _added(asked), 40, is_upward=False),
+        figure("P4", "calls", f"the same at {TO_BEAR} calls", "ms", _added(asked), 40, is_upward=False),
         figure("P7", "calls", "memory of a call", "MB", [one / 1e6 for one in each_bytes], 3, is_upward=False),
     )
 
@@ -167,7 +167,7 @@ async def _ramp(subject: Subject, size: Size, pace: Pace, sound: bytes = b"") ->
             samples = [await sampled(subject, crowd, TINY_S, settles_s=0.0)]
             tell(samples[0])
         else:
-            samples = await climb(subject, crowd, WINDOW_S, tell)
+            samples = await climb(subject, crowd, WINDOW_S, tell, by_way_of=TO_BEAR)
         answered = sum(map(_is_answered, callers))
     return Ramp(samples=samples, answered=answered, slowness=pace.slowness(mark), first_bytes=first_bytes)
 

@@ -9,7 +9,7 @@ from pipecat.turns.user_stop import SpeechTimeoutUserTurnStopStrategy
 
 @dataclass
 class VoiceEnded(VADUserStoppedSpeakingFrame):
-    """The caller has been silent for ``silent_s`` already: by as much more than the stop window as it took to notice."""
+    """The caller has been silent for ``silent_s`` already: the stop window, and what it took to notice."""
 
     silent_s: float = 0.0
 
