@@ -11,9 +11,12 @@ from msgspec import Struct
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 
 from turncall_media.counters import Counters
+from turncall_media.ingress.frames import Frames
 from turncall_media.seams import SocketClosed
 from turncall_proto import ids
 from turncall_proto.ids import CallId
@@ -141,7 +144,18 @@ class Door:
 
             def connection_made(self, transport: asyncio.BaseTransport) -> None:
                 super().connection_made(transport)
+                self._frames = Frames(MAX_MESSAGE_BYTES)
                 door._meet(self)
+
+            def data_received(self, data: bytes) -> None:
+                if self.protocol.state is not State.OPEN or self._frames.is_lost:
+                    super().data_received(self._frames.drain() + data)
+                    return
+                for is_text, part in self._frames.feed(data):
+                    if not is_text:
+                        super().data_received(part)
+                    elif self.protocol.state is State.OPEN:  # nothing counts behind a close
+                        self.recv_messages.put(Frame(Opcode.TEXT, part))
 
             def connection_lost(self, exc: Exception | None) -> None:
                 super().connection_lost(exc)
