@@ -6,8 +6,8 @@ fit while the table was empty, and read every call of the project.
 
 from alembic import op
 
-revision = "0038"
-down_revision = "0037"
+revision = "0039"
+down_revision = "0038"
 
 _TABLES = ("epochs", "transfers", "carrier_callbacks")
 
