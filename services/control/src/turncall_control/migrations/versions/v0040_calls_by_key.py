@@ -6,8 +6,8 @@ fit while the table was empty, and read every call of the project.
 
 from alembic import op
 
-revision = "0039"
-down_revision = "0038"
+revision = "0040"
+down_revision = "0039"
 
 _TABLES = ("epochs", "transfers", "carrier_callbacks")
 
