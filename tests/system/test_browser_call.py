@@ -1,10 +1,5 @@
 """Calls from web pages, over both planes as processes; the page is aiortc's."""
 
-from importlib.resources import files
-
-import numpy as np
-import soxr  # type: ignore[import-untyped]
-
 from turncall.demo.record import every_fact
 from turncall_proto.agent import AgentSpec
 from turncall_proto.call import CallState, EndedReason
@@ -13,11 +8,7 @@ from turncall_testkit.audio import level_dbfs, sounding_ms
 from turncall_testkit.browser import RATE_HZ, Page
 from turncall_testkit.house import House
 
-
-def recording(name: str) -> bytes:
-    """One of the demonstration's callers, at 16 kHz."""
-    wav = files("turncall.demo").joinpath("caller", f"{name}.wav").read_bytes()
-    return soxr.resample(np.frombuffer(wav[44:], "<i2"), 8000, RATE_HZ).astype("<i2").tobytes()
+from .recordings import recording
 
 
 async def published(house: House, agent: AgentSpec, name: str) -> str:

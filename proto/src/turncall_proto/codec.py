@@ -10,13 +10,11 @@ from turncall_proto.events import CallEvent, Event
 from turncall_proto.ids import CallId, ProjectId
 from turncall_proto.marks import Instant
 from turncall_proto.subjects import MAX_MESSAGE_BYTES
-from turncall_proto.webrtc import CandidatesTold, SdpOffered
+from turncall_proto.webrtc import Told
 
 _encoder: Final = msgspec.json.Encoder()
 _command_decoder: Final[msgspec.json.Decoder[AnyCommand]] = msgspec.json.Decoder(AnyCommand)
-_exchange_decoder: Final[msgspec.json.Decoder[SdpOffered | CandidatesTold]] = msgspec.json.Decoder(
-    SdpOffered | CandidatesTold
-)
+_exchange_decoder: Final[msgspec.json.Decoder[Told]] = msgspec.json.Decoder(Told)
 _event_decoder: Final[msgspec.json.Decoder[Event]] = msgspec.json.Decoder(Event)
 
 
@@ -59,8 +57,8 @@ def decode_command(data: bytes) -> AnyCommand:
         raise MalformedMessage(f"command: {error}") from error
 
 
-def decode_exchange(data: bytes) -> SdpOffered | CandidatesTold:
-    """What a worker is told of a browser's sound. Raises `MalformedMessage`."""
+def decode_exchange(data: bytes) -> Told:
+    """What a worker is told of a call's sound. Raises `MalformedMessage`."""
     try:
         return _exchange_decoder.decode(data)
     except msgspec.DecodeError as error:

@@ -47,9 +47,9 @@ def channels() -> Mapping[str, Channel]:
         ),
         "browsers": Channel(
             address=f"{root}.sdp.{{worker}}",
-            messages=(webrtc.SdpOffered, webrtc.CandidatesTold),
+            messages=(webrtc.SdpOffered, webrtc.CandidatesTold, webrtc.SoundAccepted, webrtc.SoundOver),
             reply=webrtc.SdpReply,
-            summary="A browser's offer of sound, and its addresses, for the worker that holds a slot for its call.",
+            summary="A browser's or WhatsApp's offer of sound, and what becomes of it, for the worker with its slot.",
         ),
         "starts": Channel(
             address=f"{root}.call.{{project}}.{{call}}.start",

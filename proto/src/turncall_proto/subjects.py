@@ -42,7 +42,7 @@ def offer(worker: WorkerId) -> str:
 
 
 def sdp(worker: WorkerId) -> str:
-    """Browsers' offers of sound to the worker that holds a slot for their call, request and reply."""
+    """Offers of sound from browsers and WhatsApp to the worker that holds a slot for their call, request and reply."""
     return f"{ROOT}.sdp.{worker}"
 
 

@@ -1,4 +1,4 @@
-"""Calls from browsers: how an offer of sound reaches the worker that holds a slot for it, and its answer comes back."""
+"""Calls over WebRTC, from browsers and WhatsApp: what control tells the worker that holds a slot of a call's sound."""
 
 from typing import Annotated, Literal
 
@@ -33,9 +33,10 @@ class IceCandidate(Struct, frozen=True, kw_only=True):
 
 
 class SdpOffered(Struct, frozen=True, kw_only=True, tag_field="type", tag="sdp.offered"):
-    """A browser's offer for one epoch of a call. Dropped when it arrives after ``deadline`` (aware UTC).
+    """A peer's offer for one epoch of a call. Dropped when it arrives after ``deadline`` (aware UTC).
 
-    ``is_new``: of a connection that the page has made anew; otherwise the one that there is changes.
+    ``is_new``: of a connection that the page has made anew; otherwise the one that there is changes. ``peer`` is who
+    offers: WhatsApp hears nothing before `SoundAccepted`.
     """
 
     call_id: CallId
@@ -44,6 +45,7 @@ class SdpOffered(Struct, frozen=True, kw_only=True, tag_field="type", tag="sdp.o
     deadline: Instant
     is_new: bool = False
     ice_servers: tuple[IceServer, ...] = ()
+    peer: Literal["browser", "whatsapp"] = "browser"
 
 
 class CandidatesTold(Struct, frozen=True, kw_only=True, tag_field="type", tag="sdp.candidates"):
@@ -53,6 +55,26 @@ class CandidatesTold(Struct, frozen=True, kw_only=True, tag_field="type", tag="s
     epoch: Annotated[int, Meta(ge=1)]
     deadline: Instant
     candidates: Annotated[tuple[IceCandidate, ...], Meta(max_length=64)]
+
+
+class SoundAccepted(Struct, frozen=True, kw_only=True, tag_field="type", tag="sdp.accepted"):
+    """WhatsApp has taken the call: what the agent says is heard from here on."""
+
+    call_id: CallId
+    epoch: Annotated[int, Meta(ge=1)]
+    deadline: Instant
+
+
+class SoundOver(Struct, frozen=True, kw_only=True, tag_field="type", tag="sdp.over"):
+    """WhatsApp says that the other side has hung up, or that the call came to nothing."""
+
+    call_id: CallId
+    epoch: Annotated[int, Meta(ge=1)]
+    deadline: Instant
+
+
+Told = SdpOffered | CandidatesTold | SoundAccepted | SoundOver
+"""Everything that control tells a worker of a call's sound."""
 
 
 class SdpReply(Struct, frozen=True, kw_only=True):

@@ -89,3 +89,43 @@ async def test_a_webhook_is_signed_and_comes_again_until_it_is_taken(meta: Meta,
     raw = json.dumps(meta.posts[0][1], ensure_ascii=False).encode()
     signature = "sha256=" + hmac.new(SECRET.encode(), raw, hashlib.sha256).hexdigest()
     assert first.headers["X-Hub-Signature-256"] == second.headers["X-Hub-Signature-256"] == signature
+
+
+SOUND = "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=candidate:1 1 udp 1 127.0.0.1 9 typ host\r\n"
+OFFER = SOUND + "a=fingerprint:sha-256 00:11\r\n"
+
+
+async def says(meta: Meta, action: str, call_id: str, sdp: str = "", kind: str = "answer") -> tuple[int, dict]:
+    """One word of a business about a call."""
+    body: dict[str, object] = {"messaging_product": "whatsapp", "action": action, "call_id": call_id}
+    if sdp:
+        body["session"] = {"sdp_type": kind, "sdp": sdp}
+    url, headers = f"{meta.base_url}/v23.0/{PHONE.id}/calls", {"Authorization": f"Bearer {PHONE.token}"}
+    async with aiohttp.ClientSession() as http, http.post(url, json=body, headers=headers) as answer:
+        return answer.status, await answer.json()
+
+
+async def test_a_call_is_taken_with_one_description_of_sound(meta: Meta, customer) -> None:
+    """An answer needs its addresses and the one fingerprint; the acceptance must repeat the one before; then the call is
+    taken, lasts until one side ends it, and is nobody's any more."""
+    call = meta.calls.ring(PHONE, person=PERSON, offer=OFFER)
+    (told,) = await customer.asked_for("/hook", times=1, timeout_s=15)
+    (change,) = json.loads(told.body)["entry"][0]["changes"]
+    assert change["field"] == "calls"
+    assert change["value"]["calls"][0]["session"] == {"sdp_type": "offer", "sdp": OFFER}
+    for useless in (SOUND, OFFER + "a=fingerprint:sha-512 22\r\n", OFFER.replace("a=candidate", "a=x")):
+        assert code_of(await says(meta, "pre_accept", call.id, useless)) == (400, 100)
+    assert (await says(meta, "pre_accept", call.id, OFFER))[1]["success"] is True
+    assert code_of(await says(meta, "accept", call.id, OFFER + "a=x\r\n")) == (400, 100)
+    assert (await says(meta, "accept", call.id, OFFER))[0] == 200
+    assert code_of(await says(meta, "reject", call.id)) == (400, 100), "it rings no more"
+    meta.calls.hang_up(call)
+    assert code_of(await says(meta, "terminate", call.id)) == (400, 100), "it is over"
+    ended = json.loads((await customer.asked_for("/hook", times=2, timeout_s=15))[1].body)
+    said = ended["entry"][0]["changes"][0]["value"]["calls"][0]
+    assert (said["event"], said["status"]) == ("terminate", "COMPLETED")
+    assert {"start_time", "end_time", "duration"} <= said.keys()
+    meta.calls.accept_within_s = 0.1
+    unheard = meta.calls.ring(PHONE, person=PERSON, offer=OFFER)
+    await unheard.reaches("over", timeout_s=15)
+    assert "duration" not in meta.calls.ended(unheard)["value"]["calls"][0]

@@ -33,7 +33,7 @@ class Page:
         self._connection: RTCPeerConnection | None = None
         self._channel: RTCDataChannel | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._microphone = _Microphone()
+        self._microphone = Microphone()
         self._news = asyncio.Event()
         self.call_id: str | None = None
         self.heard = bytearray()
@@ -53,7 +53,7 @@ class Page:
         connection, connected = self._connection, asyncio.Event()
         connection.on("connectionstatechange", lambda: connected.set() if _is_over(connection) else None)
         connection.on("track", self._play)
-        microphone = self._microphone = _Microphone()
+        microphone = self._microphone = Microphone()
         connection.addTrack(microphone)
         self._channel = connection.createDataChannel("chat")
         self._channel.on("message", self._told)
@@ -116,16 +116,7 @@ class Page:
 
     def _play(self, track: MediaStreamTrack) -> None:
         if track.kind == "audio":
-            self._tasks.append(asyncio.create_task(self._listen(track)))
-
-    async def _listen(self, track: MediaStreamTrack) -> None:
-        resampler = AudioResampler(format="s16", layout="mono", rate=RATE_HZ)
-        with suppress(MediaStreamError):
-            while True:
-                frame = await track.recv()
-                assert isinstance(frame, AudioFrame)
-                for part in resampler.resample(frame):
-                    self.heard += bytes(part.planes[0])[: 2 * part.samples]
+            self._tasks.append(asyncio.create_task(listen(track, self.heard)))
 
     @staticmethod
     async def _ping(channel: RTCDataChannel) -> None:
@@ -135,8 +126,19 @@ class Page:
             await asyncio.sleep(PING_EVERY_S)
 
 
-class _Microphone(MediaStreamTrack):
-    """What the page's user says, silence otherwise, in real time."""
+async def listen(track: MediaStreamTrack, heard: bytearray) -> None:
+    """Appends what comes in to ``heard`` until the track ends: mono s16le at 16 kHz."""
+    resampler = AudioResampler(format="s16", layout="mono", rate=RATE_HZ)
+    with suppress(MediaStreamError):
+        while True:
+            frame = await track.recv()
+            assert isinstance(frame, AudioFrame)
+            for part in resampler.resample(frame):
+                heard += bytes(part.planes[0])[: 2 * part.samples]
+
+
+class Microphone(MediaStreamTrack):
+    """What a person says, silence otherwise, in real time."""
 
     kind = "audio"
 

@@ -21,6 +21,7 @@ from turncall_phone.caller import AnyStep, Say, WaitForAgent, WaitForHangUp
 from turncall_phone.calls import Call
 from turncall_phone.carrier import Carrier
 from turncall_phone.journal import ScriptEnded
+from turncall_phone.meta import App, BusinessPhone, Meta
 from turncall_proto.agent import AgentSpec, Analysis, Cascade
 
 ACCOUNT = Account(
@@ -32,6 +33,9 @@ SECOND_ACCOUNT = Account(
     sid="AC" + "6" * 32, auth_token="an-own-token-that-nobody-may-see", numbers=("+15550300001", "+15550300002")
 )
 """For a project that brings its own; the installation does not know it."""
+SENDER = BusinessPhone(id="5500", number="15550400001", token="a-token-of-the-tests-graph")
+"""The number of the project's WhatsApp sender, and its emulated owner's words."""
+APP_SECRET = "an-app-secret-of-the-tests"
 CALLER = "+15550190000"
 SLOTS = 30
 
@@ -41,6 +45,7 @@ class House(Struct, frozen=True, kw_only=True):
 
     installation: Installation
     carrier: Carrier
+    meta: Meta
     api: TurnCall
     desk: Desk
     tool_url: str
@@ -110,20 +115,24 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
     async with (
         DevStack(folder / "stack", durable=False) as servers,
         Carrier([ACCOUNT, SECOND_ACCOUNT]) as carrier,
+        Meta(App(secret=APP_SECRET), [SENDER]) as meta,
         desk_at_work() as (desk, tool_url),
     ):
         account = CarrierAccount(base_url=carrier.base_url, account_sid=ACCOUNT.sid, auth_token=ACCOUNT.auth_token)
-        async with Installation(
-            folder, servers.urls, servers.keys, account, slots=SLOTS, extra={"TURNCALL_HANDOVER_AFTER_S": "1"}
-        ) as installation:
+        extra = {"TURNCALL_HANDOVER_AFTER_S": "1", "TURNCALL_WHATSAPP_BASE_URL": meta.base_url}
+        async with Installation(folder, servers.urls, servers.keys, account, slots=SLOTS, extra=extra) as installation:
             async with TurnCall(installation.control_url, platform_key=servers.keys.platform_key) as operator:
                 project = await operator.create_project("System tests")
                 key = await operator.create_first_key(project.id, "tests", "admin")
             async with TurnCall(installation.control_url, key=key.secret) as api:
                 desk.trust((await api.signing_secret(project.id)).secret)
+                await api.put_whatsapp_sender(SENDER.id, SENDER.token, APP_SECRET, "a-verify-token")
+                webhook_url = f"{installation.control_url}/webhooks/whatsapp/{project.id}"
+                meta.app = App(secret=APP_SECRET, webhook_url=webhook_url)
                 yield House(
                     installation=installation,
                     carrier=carrier,
+                    meta=meta,
                     api=api,
                     desk=desk,
                     tool_url=tool_url,

@@ -45,6 +45,8 @@ FACTS_FIRST_S: Final = 0.5
 
 _BROKE: Final = Outcome(state=CallState.FAILED, reason=EndedReason.PIPELINE_ERROR)
 _GOES_ON: Final = Outcome(state=None, reason=None)
+_ENDS_HERE: Final = Outcome(state=CallState.FAILED, reason=EndedReason.WORKER_LOST)
+"""Of a call that cannot go on with another worker, when this one has to let go of it."""
 _HANDED_OVER: Final = (1012, "another worker goes on", "handed_over")
 
 
@@ -91,7 +93,9 @@ class CallSession:
 
     def hand_over(self, *, at_once: bool) -> None:
         """Has another worker go on with the call, from the next quiet moment or ``at_once``. A call that is still being
-        set up is handed over once it runs."""
+        set up is handed over once it runs. One that no other worker could go on with stays as long as it may."""
+        if self._wire.is_fixed and not at_once:
+            return
         self._leaves = "at_once" if at_once else "quietly"
         if self._conversation is not None:
             self._conversation.hand_over(at_once=at_once)
@@ -153,6 +157,8 @@ class CallSession:
             if self._plan is not None:
                 station = self._station
                 reporter = EpochReporter(self._plan, station.append, station.feed, station.now, station.counters)
+                if wire.page is None and error.outcome.reason is not None:
+                    await HangUp(station.bus, self._plan, station.now)(error.outcome.reason)
                 reporter.close(error.outcome)
             raise
 
@@ -175,10 +181,16 @@ class CallSession:
             reporter.open(station.worker, past.last_seq(known, plan.epoch - 1), known.facts if known else ())
             told = known if plan.handoff is None and plan.transfer_failed is None else _extended(known, reporter)
             outcome = await self._outcome(plan, wire, reporter, told)
+            if wire.is_fixed and outcome == _GOES_ON:
+                outcome = _ENDS_HERE
+            why = None if wire.page or outcome.reason is EndedReason.CUSTOMER_ENDED_CALL else outcome.reason
+            if why is not None and wire.is_fixed:
+                # Its line is not closed with the stream, and control ends none of a call that is over.
+                await hang_up(why)
             finishing = asyncio.create_task(self._close_epoch(self._conversation, reporter, outcome), name="last facts")
             self._finishing.append(finishing)
-            if wire.page is None and outcome.reason not in (None, EndedReason.CUSTOMER_ENDED_CALL):
-                is_taken = await hang_up(outcome.reason)
+            if why is not None:
+                is_taken = await hang_up(why)
         except NotOurs:
             reporter.discard()
             raise

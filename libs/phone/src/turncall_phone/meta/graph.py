@@ -1,4 +1,4 @@
-"""The Graph API for messages: who may send what, to whom, in Meta's words."""
+"""The Graph API for messages and calls: who may send what, to whom, in Meta's words."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -8,30 +8,20 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from turncall_phone.clock import Clock
+from turncall_phone.meta.calls import Calls
 from turncall_phone.meta.messages import BusinessPhone, Json, Received, new_id
+from turncall_phone.meta.refusals import Refusal
 
 VERSION = "v23.0"
 WINDOW = timedelta(hours=24)
 LONGEST = 4096
 
 
-class Refusal(Exception):
-    """An answer that is an error, by Meta's code."""
-
-    def __init__(self, status: int, code: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-
-    def body(self) -> Json:
-        """The JSON that Meta sends."""
-        return {"error": {"message": str(self), "type": "OAuthException", "code": self.code, "fbtrace_id": "A"}}
-
-
 class Office(Protocol):
     """What the API acts on."""
 
     clock: Clock
+    calls: Calls
 
     def business_phone(self, phone_id: str) -> BusinessPhone | None:
         """The number with this id."""
@@ -61,6 +51,8 @@ class Office(Protocol):
 def add_graph(app: web.Application, office: Office) -> None:
     """Put the API on `app`."""
     app.router.add_post(f"/{VERSION}/{{phone}}/messages", _guarded(office, _send))
+    app.router.add_post(f"/{VERSION}/{{phone}}/calls", _guarded(office, _call))
+    app.router.add_get(f"/{VERSION}/{{phone}}/call_permissions", _guarded(office, _permission))
     app.router.add_get(f"/{VERSION}/{{phone}}", _guarded(office, _show))
 
 
@@ -72,7 +64,7 @@ def _guarded(office: Office, handle: Handle) -> Callable[[web.Request], Awaitabl
         fault = office.strike() if request.method == "POST" else None
         try:
             phone = _authorised(office, request)
-            body = json.loads(await request.text() or "{}")
+            body = json.loads(await request.text() or "{}") | dict(request.query)
             if fault is None or fault[1]:
                 done = handle(office, phone, body)
         except Refusal as refusal:
@@ -97,6 +89,16 @@ def _authorised(office: Office, request: web.Request) -> BusinessPhone:
 
 def _show(office: Office, phone: BusinessPhone, _: Json) -> Json:
     return {"id": phone.id, "display_phone_number": f"+{phone.number}", "quality_rating": "GREEN"}
+
+
+def _call(office: Office, phone: BusinessPhone, body: Json) -> Json:
+    if body.get("messaging_product") != "whatsapp":
+        raise Refusal(400, 100, "The parameter messaging_product is required.")
+    return office.calls.act(phone, body)
+
+
+def _permission(office: Office, phone: BusinessPhone, body: Json) -> Json:
+    return office.calls.permission(phone, str(body.get("user_wa_id", "")).removeprefix("+"))
 
 
 def _send(office: Office, phone: BusinessPhone, body: Json) -> Json:

@@ -13,6 +13,7 @@ import aiohttp
 from aiohttp import web
 
 from turncall_phone.clock import Clock, RealClock, sleep
+from turncall_phone.meta.calls import Calls
 from turncall_phone.meta.graph import WINDOW, add_graph
 from turncall_phone.meta.messages import (
     App,
@@ -43,6 +44,7 @@ class Meta:
         self.clock: Clock = clock or RealClock()
         self.app = app
         self.phones = {phone.id: phone for phone in phones}
+        self.calls = Calls(self)
         self.repeats = 0
         self.marks: dict[str, bool] = {}
         self.posts: list[tuple[int, Json]] = []
@@ -103,7 +105,7 @@ class Meta:
         entries = [{"id": next(iter(self.phones.values())).account_id, "changes": [one]} for one in changes]
         body = {"object": "whatsapp_business_account", "entry": entries}
         for _ in range(1 + self.repeats):
-            self._run(self._deliver(body))
+            self.run(self._deliver(body))
 
     def inbox(self, person: str) -> tuple[Received, ...]:
         """What is on a person's phone, in the order in which it was sent."""
@@ -172,7 +174,8 @@ class Meta:
         message.status = status
         self.bring(change(message.phone, statuses=[told(message, status, self.clock.now())]))
 
-    def _run(self, work: Coroutine[None, None, None]) -> None:
+    def run(self, work: Coroutine[None, None, None]) -> None:
+        """Have this done, until the server stops."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

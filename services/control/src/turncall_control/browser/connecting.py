@@ -8,11 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.agents.repository import speaking
 from turncall_control.auth import Visit
-from turncall_control.browser import exchange, ice, tokens
-from turncall_control.browser.exchange import WorkerGone
+from turncall_control.browser import tokens
 from turncall_control.browser.schemas import CallWanted
-from turncall_control.calls import concurrency, hangups, ledger, news, placement, settlement
+from turncall_control.calls import concurrency, exchange, hangups, ledger, news, placement, settlement
 from turncall_control.calls.concurrency import TooManyCalls
+from turncall_control.calls.exchange import WorkerGone
 from turncall_control.calls.facts import UNNUMBERED, own
 from turncall_control.calls.model import CallRow
 from turncall_control.calls.placement import Placed
@@ -25,8 +25,7 @@ from turncall_control.plane import Plane
 from turncall_proto import ids
 from turncall_proto.call import CallStart, CallState, EndedReason
 from turncall_proto.events import CallInitializing
-from turncall_proto.ids import CallId, ProjectId, WorkerId
-from turncall_proto.webrtc import SdpOffered
+from turncall_proto.ids import CallId, ProjectId
 from turncall_runtime import logs
 
 ASK_AGAIN_S: Final = 2
@@ -59,29 +58,11 @@ async def connect(plane: Plane, project_id: ProjectId, wanted: CallWanted, sdp: 
     placed = await _place(plane, call_id)
     assert placed.plan.offered_to is not None  # it is placed
     try:
-        answer = await offer(plane, placed.plan.offered_to, placed.plan, sdp)
+        answer = await exchange.offer(plane, placed.plan.offered_to, placed.plan, sdp)
     except (Invalid, WorkerGone) as error:
         await _end(plane, call_id, EndedReason.TELEPHONY_FAILED, str(error))
         raise
     return Answered(call_id=call_id, sdp=answer, plan=placed.plan)
-
-
-async def offer(plane: Plane, worker: WorkerId, planned: CallStart, sdp: str) -> str:
-    """The worker's answer to the first offer of an epoch. Raises `Invalid` and `WorkerGone`."""
-    offered = SdpOffered(
-        call_id=planned.call_id,
-        epoch=planned.epoch,
-        sdp=sdp,
-        deadline=exchange.deadline(),
-        is_new=True,
-        ice_servers=ice.servers(plane.config, planned.call_id),
-    )
-    reply = await exchange.ask(plane, worker, offered)
-    if reply.outcome == "refused":
-        raise Invalid.at("sdp", reply.detail)
-    if reply.outcome != "done":
-        raise WorkerGone(f"the worker said {reply.outcome}; offer again")
-    return reply.sdp
 
 
 async def _make(session: AsyncSession, project_id: ProjectId, wanted: CallWanted, visit: Visit | None) -> CallId:

@@ -5,19 +5,17 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from turncall_control.browser import exchange, ice
-from turncall_control.browser.connecting import ASK_AGAIN_S, Answered, NobodyFree, offer
-from turncall_control.browser.exchange import WorkerGone
-from turncall_control.calls import ledger, placement, resume
+from turncall_control.browser.connecting import ASK_AGAIN_S, Answered, NobodyFree
+from turncall_control.calls import exchange, ice, ledger, placement, resume
 from turncall_control.calls.commanding import CallOver
+from turncall_control.calls.exchange import Holder, WorkerGone
 from turncall_control.calls.ledger import Ledger
 from turncall_control.calls.placement import Placed
 from turncall_control.calls.plans import begin_epoch, plan
 from turncall_control.carriers import browser
 from turncall_control.errors import Invalid, NotFound
 from turncall_control.plane import Plane
-from turncall_proto import ids
-from turncall_proto.ids import CallId, ProjectId, WorkerId
+from turncall_proto.ids import CallId, ProjectId
 from turncall_proto.webrtc import CandidatesTold, IceCandidate, SdpOffered
 from turncall_runtime import logs
 
@@ -26,12 +24,11 @@ log = logs.logger(__name__)
 _NOT_ITS: Final = frozenset({"unknown", "late"})
 
 
-class Holder(Struct, frozen=True, kw_only=True):
-    """Who has a call: the worker of the epoch in which its stream began."""
+class Held(Struct, frozen=True, kw_only=True):
+    """A live call, and who has its sound."""
 
     call: Ledger
-    epoch: int
-    worker: WorkerId | None
+    holder: Holder
 
 
 async def renew(
@@ -46,7 +43,8 @@ async def renew(
 
     Raises `NotFound`, `CallOver`, `Invalid`, `NobodyFree`, `WorkerGone`.
     """
-    holder = await _holder(plane, project_id, call_id)
+    held = await _held(plane, project_id, call_id)
+    holder = held.holder
     if holder.worker is not None and holder.worker in plane.workers.heard_lately():
         offered = SdpOffered(
             call_id=call_id,
@@ -65,15 +63,15 @@ async def renew(
                 return Answered(call_id=call_id, sdp=reply.sdp)
             if reply.outcome not in _NOT_ITS:
                 raise Invalid.at("sdp", reply.detail)
-    placed = await _advance(plane, call_id, holder.call.standing.epoch)
+    placed = await _advance(plane, call_id, held.call.standing.epoch)
     assert placed.plan.offered_to is not None  # it is placed
-    answer = await offer(plane, placed.plan.offered_to, placed.plan, sdp)
+    answer = await exchange.offer(plane, placed.plan.offered_to, placed.plan, sdp)
     return Answered(call_id=call_id, sdp=answer, plan=placed.plan)
 
 
 async def tell(plane: Plane, project_id: ProjectId, call_id: CallId, candidates: tuple[IceCandidate, ...]) -> None:
     """Tells the call's worker of more addresses of the page. Raises `NotFound`, `CallOver`, `WorkerGone`."""
-    holder = await _holder(plane, project_id, call_id)
+    holder = (await _held(plane, project_id, call_id)).holder
     if holder.worker is None:
         raise WorkerGone("no worker has the call")
     told = CandidatesTold(call_id=call_id, epoch=holder.epoch, deadline=exchange.deadline(), candidates=candidates)
@@ -81,7 +79,7 @@ async def tell(plane: Plane, project_id: ProjectId, call_id: CallId, candidates:
         raise WorkerGone("the worker does not have the call any more; offer anew")
 
 
-async def _holder(plane: Plane, project_id: ProjectId, call_id: CallId) -> Holder:
+async def _held(plane: Plane, project_id: ProjectId, call_id: CallId) -> Held:
     """Whose the call is. Raises `NotFound` for a call of another project or from elsewhere, and `CallOver`."""
     async with plane.database.pool.connection() as connection, connection.transaction():
         call = (await ledger.lock(connection, [call_id])).get(call_id)
@@ -89,14 +87,7 @@ async def _holder(plane: Plane, project_id: ProjectId, call_id: CallId) -> Holde
             raise NotFound
         if call.standing.is_final or call.standing.end_intended:
             raise CallOver
-        cursor = await connection.execute(
-            "select worker, coalesce((select max(epoch) from epochs s where s.call_id = e.call_id"
-            " and s.epoch <= e.epoch and s.handoff is null), 1) from epochs e"
-            " where call_id = %s and epoch = %s",
-            (ids.parsed(ids.CALL, call_id), call.standing.epoch),
-        )
-        worker, began = await cursor.fetchone() or (None, 1)
-    return Holder(call=call, epoch=began, worker=worker)
+        return Held(call=call, holder=await exchange.holder(connection, call))
 
 
 async def _advance(plane: Plane, call_id: CallId, epoch: int) -> Placed:

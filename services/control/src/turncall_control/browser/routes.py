@@ -11,9 +11,8 @@ from litestar.params import JSONBody
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.auth import IN_PROJECT, Caller, Permission, needs
-from turncall_control.browser import connecting, exchange, ice, pages, renewing, tokens
+from turncall_control.browser import connecting, pages, renewing, tokens
 from turncall_control.browser.connecting import Answered, NobodyFree
-from turncall_control.browser.exchange import WorkerGone
 from turncall_control.browser.schemas import (
     CallWanted,
     CandidatesAsked,
@@ -25,9 +24,10 @@ from turncall_control.browser.schemas import (
     IceServers,
 )
 from turncall_control.browser.tokens import OriginRefused, TokenUsed
-from turncall_control.calls import placement
+from turncall_control.calls import exchange, ice, placement
 from turncall_control.calls.commanding import CallOver
 from turncall_control.calls.concurrency import TooManyCalls
+from turncall_control.calls.exchange import WorkerGone
 from turncall_control.duty import repeated
 from turncall_control.errors import Invalid, NotFound
 from turncall_control.plane import Plane, Slice

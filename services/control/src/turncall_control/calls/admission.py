@@ -15,7 +15,7 @@ from turncall_control.calls.lookup import Found, Unrouted
 from turncall_control.calls.placement import Placed
 from turncall_control.calls.plans import connect, join, plan, plan_new
 from turncall_control.calls.ringing import Admitted, Ringing
-from turncall_control.carriers.base import Documents
+from turncall_control.carriers.base import Answers
 from turncall_control.plane import Plane
 from turncall_control.routing import BoundNumber, Hold, Routed
 from turncall_proto import ids
@@ -35,7 +35,7 @@ class _Sought(Struct, frozen=True, kw_only=True):
     placed: Placed | None = None
 
 
-async def admit(plane: Plane, documents: Documents, ringing: Ringing, found: Found, routed: Routed | None) -> Admitted:
+async def admit(plane: Plane, documents: Answers, ringing: Ringing, found: Found, routed: Routed | None) -> Admitted:
     """Makes the call, finds it a worker and answers the carrier; a repeat gets the stored answer, byte for byte.
 
     Repeats on this process wait for each other (`Plane.turns`). Of those that reach several processes at once one makes
@@ -94,7 +94,7 @@ async def _count(plane: Plane, ringing: Ringing, found: Found, routed: Routed) -
 
 
 async def _enter_placed(
-    plane: Plane, documents: Documents, ringing: Ringing, found: Found, routed: Routed | None, placed: Placed
+    plane: Plane, documents: Answers, ringing: Ringing, found: Found, routed: Routed | None, placed: Placed
 ) -> Admitted | None:
     """Makes a call that a worker waits for; None when another process has made it meanwhile."""
     answer = join(plane, documents, placed)
@@ -109,7 +109,7 @@ async def _enter_placed(
 
 async def _admit_waiting(
     plane: Plane,
-    documents: Documents,
+    documents: Answers,
     ringing: Ringing,
     found: Found,
     routed: Routed | None,
@@ -141,7 +141,7 @@ async def _admit_waiting(
 async def _settle(
     connection: Connection,
     plane: Plane,
-    documents: Documents,
+    documents: Answers,
     call: Ledger,
     number: BoundNumber,
     waited_s: float | None,
@@ -190,6 +190,15 @@ async def _seek_again(connection: Connection, plane: Plane, call_id: CallId) -> 
     return _Sought(plan=planned, reached=reached, placed=placed)
 
 
+async def note_missed(plane: Plane, ringing: Ringing, found: Found) -> None:
+    """Makes the row of a call that was over before anybody decided about it. A call that has a row stays as it is."""
+    entrant = _entrant(ringing, found, None, is_counted=False)
+    async with plane.database.pool.connection() as connection:
+        appended = await enter(connection, entrant, _first_facts(ringing, found, None))
+    if appended is not None:
+        await news.publish(plane.bus, appended)
+
+
 def _require_proof(ringing: Ringing, project_id: ProjectId) -> None:
     """Raises `Unrouted` unless the webhook is proof for a call of this project."""
     if not ringing.proof.covers(project_id, ringing.account):
@@ -210,6 +219,7 @@ def _entrant(ringing: Ringing, found: Found, routed: Routed | None, *, is_counte
         knowledge_context=routed.knowledge_context if routed else "",
         routing=routed.decision if routed and not routed.is_plain else None,
         number_id=ids.parsed(ids.NUMBER, found.number.number_id),
+        channel=ringing.channel,
         from_number=ringing.from_number,
         to_number=ringing.to_number,
         provider=ringing.provider,
@@ -252,7 +262,7 @@ def first_facts(
     }
     facts: list[CallInitializing | CallRouted | CallRinging] = [
         CallInitializing(
-            channel="phone",
+            channel=ringing.channel,
             direction="inbound",
             from_number=ringing.from_number,
             to_number=ringing.to_number,

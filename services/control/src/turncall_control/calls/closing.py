@@ -12,7 +12,7 @@ from turncall_control.calls.ledger import Appended, Connection, Ledger
 from turncall_control.calls.projector import record
 from turncall_control.calls.ringing import Admitted
 from turncall_control.carriers.accounts import Proof
-from turncall_control.carriers.base import Documents
+from turncall_control.carriers.base import Answers
 from turncall_control.plane import Plane
 from turncall_control.routing import E164, Fallback, Reject, Settings
 from turncall_proto import ids
@@ -55,7 +55,7 @@ class _Parties(Struct, frozen=True, kw_only=True):
 async def reject(
     connection: Connection,
     plane: Plane,
-    documents: Documents,
+    documents: Answers,
     call: Ledger,
     reason: EndedReason,
     why: str,
@@ -71,13 +71,16 @@ async def reject(
 
 
 async def turn_away(
-    connection: Connection, plane: Plane, documents: Documents, call: Ledger, reason: EndedReason, why: str
+    connection: Connection, plane: Plane, documents: Answers, call: Ledger, reason: EndedReason, why: str
 ) -> tuple[Appended, Admitted]:
     """What a locked call gets that no agent takes, or goes on with, because of ``reason``; ``why`` is for the log.
 
     A number that rejects when busy does so to callers whom nobody has answered yet. Otherwise its fallback phone is
-    rung, and without one its last words are spoken.
+    rung, and without one its last words are spoken. A carrier that does neither has the call refused.
     """
+    if not documents.SPEAKS:
+        is_busy = reason is EndedReason.NO_CAPACITY
+        return await reject(connection, plane, documents, call, reason, why, is_busy=is_busy)
     parties = await _parties(connection, call.call_id)
     settings, is_new = parties.settings, call.standing.epoch == 0
     if settings and is_new and reason is EndedReason.NO_CAPACITY and isinstance(settings.busy, Reject):
@@ -100,7 +103,7 @@ def last_words(settings: Settings | None, reason: EndedReason) -> str:
 
 def forwarding(
     plane: Plane,
-    documents: Documents,
+    documents: Answers,
     call_id: CallId,
     provider: str,
     caller: str,
@@ -122,7 +125,7 @@ def forwarding(
 async def _forward(
     connection: Connection,
     plane: Plane,
-    documents: Documents,
+    documents: Answers,
     call: Ledger,
     parties: _Parties,
     number: str,
@@ -153,7 +156,7 @@ async def _forward(
 
 
 async def after_forward(
-    plane: Plane, documents: Documents, proof: Proof, call_id: CallId, dialled: Dialled
+    plane: Plane, documents: Answers, proof: Proof, call_id: CallId, dialled: Dialled
 ) -> Admitted | None:
     """What comes after the connection to a fallback phone: the end, or the last words when nobody answered there.
 

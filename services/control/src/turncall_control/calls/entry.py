@@ -16,6 +16,7 @@ from turncall_control.routing import Decision
 from turncall_control.webhooks.fanout import EVENT_TYPES_ARRAY, subscribed
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec
+from turncall_proto.call import Channel
 from turncall_proto.ids import CallId, ProjectId, WorkerId
 
 
@@ -36,6 +37,7 @@ class Entrant(Struct, frozen=True, kw_only=True):
     knowledge_context: str
     routing: Decision | None
     number_id: UUID
+    channel: Channel
     from_number: str
     to_number: str
     provider: str
@@ -54,13 +56,13 @@ _ENTER: Final[LiteralString] = (
             knowledge_context, routing, number_id, channel, direction, from_number, to_number, provider, account,
             provider_call_id, created_at, is_counted, answer, status, epoch, live_mark, control_seq, event_count)
         select id, project_id, agent_id, version_id, inline_agent, variant, variables, metadata,
-            knowledge_context, routing, number_id, 'phone', 'inbound', from_number, to_number, provider, account,
+            knowledge_context, routing, number_id, channel, 'inbound', from_number, to_number, provider, account,
             provider_call_id, created_at, is_counted, answer, status, epoch, live_mark, control_seq, event_count
         from json_to_record(%s::json) as told (
             id uuid, project_id uuid, agent_id uuid, version_id uuid, inline_agent jsonb, variant text, variables jsonb,
-            metadata jsonb, knowledge_context text, routing jsonb, number_id uuid, from_number text, to_number text,
-            provider text, account text, provider_call_id text, created_at timestamptz, is_counted boolean,
-            answer text),
+            metadata jsonb, knowledge_context text, routing jsonb, number_id uuid, channel text, from_number text,
+            to_number text, provider text, account text, provider_call_id text, created_at timestamptz,
+            is_counted boolean, answer text),
         json_to_record(%s::json) as folded (
             status text, epoch int, live_mark int[], control_seq int, event_count int)
         on conflict do nothing

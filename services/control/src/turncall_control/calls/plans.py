@@ -14,7 +14,7 @@ from turncall_control.calls.legs import SESSION_OF_CALL
 from turncall_control.calls.lookup import Found
 from turncall_control.calls.placement import Placed
 from turncall_control.calls.ringing import Ringing
-from turncall_control.carriers.base import Documents
+from turncall_control.carriers.base import Answers
 from turncall_control.plane import Plane
 from turncall_control.projects.signing import signing_secrets
 from turncall_control.routing import Routed
@@ -106,7 +106,7 @@ def first_plan(
         agent_id=routed.agent_id,
         version_id=routed.version_id,
         agent=agent,
-        channel="phone",
+        channel=ringing.channel,
         direction="inbound",
         from_number=ringing.from_number,
         to_number=ringing.to_number,
@@ -177,7 +177,7 @@ def sealed_keys(plane: Plane, project_id: ProjectId, wallet: Wallet, refs: Itera
     return {"secrets": secrets, "own_vendors": own}
 
 
-async def connect(connection: Connection, plane: Plane, documents: Documents, placed: Placed) -> str:
+async def connect(connection: Connection, plane: Plane, documents: Answers, placed: Placed) -> str:
     """The document that joins a locked call to its worker; the call is in the plan's epoch from here on."""
     await begin_epoch(connection, placed)
     return join(plane, documents, placed)
@@ -195,7 +195,7 @@ async def begin_epoch(connection: Connection, placed: Placed) -> None:
     )
 
 
-def join(plane: Plane, documents: Documents, placed: Placed) -> str:
+def join(plane: Plane, documents: Answers, placed: Placed) -> str:
     """The document that joins a call to the worker that holds a slot for it."""
     made = placed.plan
     return documents.connect_stream(

@@ -13,7 +13,7 @@ from uuid import UUID
 from turncall_control.calls import hangups, inquiry, ledger, news
 from turncall_control.calls.ledger import Connection, Ledger
 from turncall_control.calls.plans import REDIRECTED, resume_url
-from turncall_control.carriers.base import CarrierError, Gone, Line, NotInProgress
+from turncall_control.carriers.base import CarrierError, Gone, Immovable, Line, NotInProgress
 from turncall_control.plane import Plane
 from turncall_proto import ids
 from turncall_proto.call import CallState, EndedReason
@@ -113,6 +113,8 @@ class Redirects:
                 self._plane.counts.redirected.labels("impossible").inc()
                 return
             outcome = await self._ask(carrier, call, call.provider_call_id, epoch)
+        except Immovable:
+            outcome, tries = "impossible", len(PAUSES_S) + 1
         except CarrierError as error:
             outcome = "failed"
             log.warning("redirect.failed", call_id=call.call_id, epoch=epoch, tries=tries, error=str(error))

@@ -9,7 +9,7 @@ from turncall_control.carriers.accounts import Proof
 from turncall_control.plane import Plane
 from turncall_control.routing import BoundNumber
 from turncall_proto import ids
-from turncall_proto.call import CallStart
+from turncall_proto.call import CallStart, Channel
 from turncall_proto.ids import CallId
 
 
@@ -21,6 +21,7 @@ class Ringing(Struct, frozen=True, kw_only=True, dict=True):
     provider_call_id: str
     from_number: str
     to_number: str
+    channel: Channel = "phone"
 
     @property
     def may_be_repeated(self) -> bool:
@@ -43,7 +44,7 @@ class Ringing(Struct, frozen=True, kw_only=True, dict=True):
             call_id=self.call_id,
             project_id=number.project_id,
             number_id=number.number_id,
-            channel="phone",
+            channel=self.channel,
             direction="inbound",
             from_number=self.from_number,
             to_number=self.to_number,

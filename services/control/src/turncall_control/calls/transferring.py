@@ -16,7 +16,7 @@ from turncall_control.calls import connecting, ledger
 from turncall_control.calls.ledger import Connection, Ledger
 from turncall_control.calls.plans import REDIRECTED, resume_url
 from turncall_control.calls.transfers import AGAIN_S, LOOK_S, PENDING, Transfer, fail, find, is_allowed, url
-from turncall_control.carriers import browser
+from turncall_control.carriers import browser, whatsapp
 from turncall_control.carriers.base import CallOrder, Carrier, CarrierError, Gone, NotInProgress
 from turncall_control.plane import Plane
 from turncall_control.settings import ProjectSettings
@@ -203,7 +203,7 @@ async def _refusal(connection: Connection, call: Ledger, asked: TransferAsked, s
         return "the call is ending"
     if asked.epoch != standing.epoch or asked.epoch <= standing.left_epoch:
         return f"the call has left epoch {asked.epoch}"
-    if call.provider_call_id is None or call.provider == browser.PROVIDER:
+    if call.provider_call_id is None or call.provider in (browser.PROVIDER, whatsapp.PROVIDER):
         return "the call has no carrier"
     if not is_allowed(settings, asked.order.to):
         return "the project does not allow that destination"

@@ -13,8 +13,9 @@ from turncall_control.carriers.base import Carrier, Line, Messenger, NotAuthoris
 from turncall_control.carriers.browser import BrowserLine
 from turncall_control.carriers.twilio import HttpClient
 from turncall_control.carriers.whatsapp import Graph, WhatsApp
+from turncall_control.carriers.whatsapp_calls import WhatsAppLine
 from turncall_control.envelope import CannotDecrypt
-from turncall_control.wallet import TWILIO, TwilioAccount, Wallets
+from turncall_control.wallet import TWILIO, TwilioAccount, Wallets, WhatsAppSender
 from turncall_proto.ids import ProjectId
 
 KEEP_S: Final = 30.0
@@ -90,6 +91,8 @@ class Accounts:
         """
         if provider == browser.PROVIDER:
             return BrowserLine()
+        if provider == whatsapp.PROVIDER:
+            return await self.whatsapp_line(project_id, account_sid)
         return await self.holding(project_id, provider, account_sid)
 
     async def messenger(self, project_id: ProjectId, provider: str, account: str) -> Messenger | None:
@@ -105,13 +108,14 @@ class Accounts:
         """The project's WhatsApp sender of this id, if it has one. Raises `NotAuthorised`."""
         return next((one for one in await self.senders(project_id) if one.account == phone_number_id), None)
 
+    async def whatsapp_line(self, project_id: ProjectId, phone_number_id: str) -> WhatsAppLine | None:
+        """The lines of the project's WhatsApp sender of this id, if it has one. Raises `NotAuthorised`."""
+        held = await self._senders(project_id)
+        return next((WhatsAppLine(self._graph, one) for one in held if one.phone_number_id == phone_number_id), None)
+
     async def senders(self, project_id: ProjectId) -> list[WhatsApp]:
         """All of the project's WhatsApp senders. Raises `NotAuthorised` when they cannot be decrypted."""
-        try:
-            held = (await self._wallets.open(project_id)).whatsapp
-        except CannotDecrypt as error:
-            raise NotAuthorised(f"the senders of {project_id} cannot be used: {error}") from error
-        return [WhatsApp(self._graph, one) for one in held]
+        return [WhatsApp(self._graph, one) for one in await self._senders(project_id)]
 
     async def prove(self, account_sid: str, signed_with: Callable[[TwilioAccount], bool]) -> Proof | None:
         """Who holds the token that a webhook is signed with, if anybody; ``account_sid`` is what the webhook claims."""
@@ -125,6 +129,12 @@ class Accounts:
         if not is_installations and not holders:
             return None
         return Proof(account=account_sid, is_installations=is_installations, holders=holders)
+
+    async def _senders(self, project_id: ProjectId) -> tuple[WhatsAppSender, ...]:
+        try:
+            return (await self._wallets.open(project_id)).whatsapp
+        except CannotDecrypt as error:
+            raise NotAuthorised(f"the senders of {project_id} cannot be used: {error}") from error
 
     async def _own(self, project_id: ProjectId) -> TwilioAccount | None:
         try:

@@ -55,6 +55,10 @@ class NotReached(Unavailable):
     """No connection to the carrier could be made: it got nothing of the request, and did nothing."""
 
 
+class Immovable(Rejected):
+    """The carrier brings a live call nowhere else: it stays where its sound is, or ends."""
+
+
 class NoSuchNumber(Rejected):
     """The number that was to be called does not exist or cannot be reached from here."""
 
@@ -279,8 +283,13 @@ class Carrier(Line, Messenger, Protocol):
         ...
 
 
-class Documents(Protocol):
-    """The documents that answer a carrier's question what to do with a call. The carrier's own module is one."""
+class Answers(Protocol):
+    """What answers a carrier's question what to do with a call that rings. The carrier's own module is one."""
+
+    @property
+    def SPEAKS(self) -> bool:
+        """Whether the carrier itself speaks to callers, and connects them to phones."""
+        ...
 
     def connect_stream(self, *, stream_url: str, action_url: str) -> str:
         """Hands the call's audio to a media socket; when that ends, the carrier asks ``action_url`` what comes next."""
@@ -296,6 +305,22 @@ class Documents(Protocol):
         The caller hears ringing, and is answered when that phone is. Afterwards the carrier asks ``action_url``.
         """
         ...
+
+    def reject(self, *, is_busy: bool) -> str:
+        """Ends a call that rings without answering it: with the busy tone, or as if nobody were there."""
+        ...
+
+    def say_and_hang_up(self, sentence: str) -> str:
+        """Speaks one sentence and ends the call."""
+        ...
+
+    def hang_up(self) -> str:
+        """Ends the call."""
+        ...
+
+
+class Documents(Answers, Protocol):
+    """The documents of a carrier that joins calls with each other, beyond those that answer one."""
 
     def connect_to(self, *, to: str, caller_id: str, ring_s: int, action_url: str, status_url: str) -> str:
         """Rings a phone number or a SIP address for ``ring_s`` and joins the caller to it.
@@ -317,16 +342,4 @@ class Documents(Protocol):
 
     def join_room(self, *, sentence: str, room: str, status_url: str) -> str:
         """Speaks ``sentence``, if any, and joins those who wait in the room, which ends with this call."""
-        ...
-
-    def reject(self, *, is_busy: bool) -> str:
-        """Ends a call that rings without answering it: with the busy tone, or as if nobody were there."""
-        ...
-
-    def say_and_hang_up(self, sentence: str) -> str:
-        """Speaks one sentence and ends the call."""
-        ...
-
-    def hang_up(self) -> str:
-        """Ends the call."""
         ...

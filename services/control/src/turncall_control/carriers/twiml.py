@@ -4,6 +4,7 @@ from typing import Final
 
 from twilio.twiml.voice_response import Connect, Dial, Gather, VoiceResponse
 
+SPEAKS: Final = True
 NOTHING: Final = "<Response/>"
 """The document that answers a message: what there is to say is sent by request."""
 

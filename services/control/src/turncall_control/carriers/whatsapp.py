@@ -1,4 +1,4 @@
-"""WhatsApp's Cloud API for messages: one sender's Graph requests, and the signature on its webhooks."""
+"""WhatsApp's Cloud API: Graph requests, those for one sender's messages, and the signature on its webhooks."""
 
 import asyncio
 import hmac
@@ -37,11 +37,11 @@ REQUEST_TIMEOUT_S: Final = 10.0
 LONGEST: Final = 4096
 """Characters of one text message (developers.facebook.com, Cloud API: text messages)."""
 
-_NO_SUCH_NUMBER: Final = frozenset({131009, 131021, 131026, 133010})
+_NO_SUCH_NUMBER: Final = frozenset({131009, 131021, 131026, 133010, 138001})
 """The recipient is malformed, ourselves, not on WhatsApp, or our number is not registered."""
-_BARRED: Final = frozenset({10, 200, 368, 130497, 131005, 131031, 131045, 131049, 131050})
+_BARRED: Final = frozenset({10, 200, 368, 130497, 131005, 131031, 131045, 131049, 131050, 138000, 138013})
 """The account may not write to this country, this person, or anybody."""
-_LIMITS: Final = frozenset({4, 80007, 130429, 131048, 131056})
+_LIMITS: Final = frozenset({4, 80007, 130429, 131048, 131056, 138002, 138005, 138009, 138012})
 _WINDOW_CLOSED: Final = 131047
 _TOKEN: Final = frozenset({0, 190})
 
@@ -198,4 +198,4 @@ def _refused(status: int, answer: bytes) -> CarrierError:
         return Barred(f"WhatsApp {code}: the account may not write there", code=code)
     if status == 404 or (code == 100 and "does not exist" in error.message):
         return Gone(f"WhatsApp {code}: no such object for this token", code=code)
-    return Rejected(f"WhatsApp {code}: the message was refused", code=code)
+    return Rejected(f"WhatsApp {code}: refused", code=code)

@@ -4,13 +4,16 @@ Nothing is read before the signature over the raw bytes holds. What is of no kin
 batch that could not be taken in whole is refused, and Meta brings it again: each part of it counts once.
 """
 
+import asyncio
 import hmac
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 from litestar import MediaType, Request, Response, get, post
+from litestar.background_tasks import BackgroundTask
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
@@ -21,6 +24,9 @@ from turncall_control.messaging import arrivals
 from turncall_control.plane import Plane
 from turncall_control.texts import statuses
 from turncall_control.wallet import WhatsAppSender
+from turncall_control.whatsapp import ends, incoming, told
+from turncall_control.whatsapp.incoming import Rest
+from turncall_control.whatsapp.told import CallTold
 from turncall_proto import ids
 from turncall_proto.arrival import TextArrived
 from turncall_proto.ids import ProjectId, TextId
@@ -56,13 +62,28 @@ async def take_batch(
     }
     if not senders:
         raise SignatureRefused("no sender of the project has the secret that signed it")
+    rest: list[Rest] = []
     try:
         for field, value in _changes(body):
-            await _take(plane, ProjectId(project_id), senders, field, value)
+            await _take(plane, ProjectId(project_id), senders, rest, field, value)
     except Exception as error:  # a request boundary: the sender reads nothing but the status
         log.error("whatsapp.not_taken", project_id=project_id, exc_info=error)
         return Response("", status_code=503, media_type=MediaType.TEXT)
-    return Response("", media_type=MediaType.TEXT)
+    return Response("", media_type=MediaType.TEXT, background=BackgroundTask(_go_on, rest))
+
+
+async def _go_on(rest: Sequence[Rest]) -> None:
+    """Does what is left, each for itself."""
+    async with asyncio.TaskGroup() as group:
+        for one in rest:
+            group.create_task(_attempted(one))
+
+
+async def _attempted(rest: Rest) -> None:
+    try:
+        await rest()
+    except Exception as error:  # the boundary of one call: the others of its batch go on
+        log.error("whatsapp.call_left", exc_info=error)
 
 
 async def _senders(plane: Plane, project_id: str) -> tuple[WhatsAppSender, ...]:
@@ -86,18 +107,22 @@ def _changes(body: bytes) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield str(field or ""), value if isinstance(value, dict) else {}
 
 
-async def _take(plane: Plane, project_id: ProjectId, senders: set[str], field: str, value: Mapping[str, Any]) -> None:
-    """One change, of a number whose own app has signed it."""
+async def _take(
+    plane: Plane, project_id: ProjectId, senders: set[str], rest: list[Rest], field: str, value: Mapping[str, Any]
+) -> None:
+    """One change, of a number whose own app has signed it; ``rest`` gets what is left to be done afterwards."""
     counted = plane.counts.whatsapp
     phone_number_id = str(_of(value, "metadata", "phone_number_id") or "")
-    if field == "calls":
-        counted.labels("call").inc(len(_list(value, "calls")) or 1)
-        log.info("whatsapp.calls_are_not_taken", phone_number_id=phone_number_id)
-        return
-    if field != "messages" or phone_number_id not in senders:
-        counted.labels("unknown" if field != "messages" else "foreign").inc()
+    if field not in ("messages", "calls") or phone_number_id not in senders:
+        counted.labels("unknown" if field not in ("messages", "calls") else "foreign").inc()
         return
     proof = Proof(account=phone_number_id, is_installations=False, holders=frozenset({project_id}))
+    number = told.e164(str(_of(value, "metadata", "display_phone_number") or ""))
+    for entry in _list(value, "calls"):
+        said = told.call(proof, number, entry)
+        counted.labels("unreadable" if said is None else "call").inc()
+        if said is not None:
+            rest += await _take_call(plane, project_id, said)
     for message in _list(value, "messages"):
         arrived = _arrived(proof, value, message)
         counted.labels("unreadable" if arrived is None else "message").inc()
@@ -106,6 +131,15 @@ async def _take(plane: Plane, project_id: ProjectId, senders: set[str], field: s
     for status in _list(value, "statuses"):
         counted.labels("status").inc()
         await _note(plane, proof, status)
+
+
+async def _take_call(plane: Plane, project_id: ProjectId, said: CallTold) -> list[Rest]:
+    """One statement about a call, and what is left to be done about it."""
+    if said.event == "connect":
+        left = await incoming.take(plane, project_id, said)
+        return [left] if left is not None else []
+    over = await ends.take(plane, said)
+    return [partial(ends.tell_worker, plane, over)] if over is not None else []
 
 
 def _arrived(proof: Proof, value: Mapping[str, Any], message: object) -> TextArrived | None:
@@ -121,8 +155,8 @@ def _arrived(proof: Proof, value: Mapping[str, Any], message: object) -> TextArr
         is_installations=False,
         holders=tuple(proof.holders),
         provider_message_id=message_id[:MAX_ID_LENGTH],
-        from_number=_e164(sender),
-        to_number=_e164(number),
+        from_number=told.e164(sender),
+        to_number=told.e164(number),
         text=text,
         at=datetime.now(UTC),
     )
@@ -152,10 +186,6 @@ async def _note(plane: Plane, proof: Proof, status: object) -> None:
         await statuses.take(plane, proof, text_id, message_id, said, code)
     except ids.MalformedId:
         log.info("whatsapp.status_of_nothing", provider_message_id=message_id)
-
-
-def _e164(number: str) -> str:
-    return "+" + "".join(digit for digit in number if digit.isascii() and digit.isdigit())[:15]
 
 
 def _of(value: object, *path: str) -> Any:

@@ -45,7 +45,7 @@ log = logs.logger(__name__)
 class Arriving(Ringing, frozen=True, kw_only=True):
     """A first message, as something that rings: the same routing decides about both."""
 
-    channel: TextChannel
+    written_on: TextChannel
 
     @property
     def may_be_repeated(self) -> bool:
@@ -59,7 +59,7 @@ class Arriving(Ringing, frozen=True, kw_only=True):
 
     def arrival(self, number: BoundNumber) -> Arrival:
         """The message as the user's server is told of it."""
-        return replace(super().arrival(number), call_id=CallId(self.session_id), channel=self.channel)
+        return replace(super().arrival(number), call_id=CallId(self.session_id), channel=self.written_on)
 
 
 async def bring(plane: Plane, arrived: TextArrived) -> None:
@@ -91,7 +91,7 @@ async def take(plane: Plane, arrived: TextArrived) -> None:
         provider_call_id=arrived.provider_message_id,
         from_number=arrived.from_number,
         to_number=arrived.to_number,
-        channel=arrived.channel,
+        written_on=arrived.channel,
     )
     try:
         found = await lookup.find(plane, arriving)
@@ -210,7 +210,7 @@ async def _session_with(session: AsyncSession, number: BoundNumber, arriving: Ar
         version_id=routed.version_id,
         inline_agent=routed.inline,
         variant=routed.variant,
-        channel=arriving.channel,
+        channel=arriving.written_on,
         number_id=number.number_id,
         contact=arriving.from_number,
         variables=dict(routed.variables),

@@ -21,7 +21,7 @@ from turncall_control.http.destinations import check_url
 from turncall_control.numbers import repository
 from turncall_control.numbers.model import NumberRow
 from turncall_control.plane import Plane
-from turncall_control.routing import Forward, Settings, WebhookTarget
+from turncall_control.routing import Forward, Hold, Settings, WebhookTarget
 from turncall_proto.ids import NumberId, ProjectId
 
 CARRIER: Final = "twilio"
@@ -30,6 +30,7 @@ SENDER: Final = "whatsapp"
 RETRY_AFTER_S: Final = 5
 RETRIES: Final = "rc=3&rp=ct,rt,5xx"
 """Twilio's connection override: by itself it repeats neither a status callback nor a message answered with a 5xx."""
+_NO_VOICE: Final = "WhatsApp neither speaks to a caller nor connects one to a phone"
 _NOT_OWNED: Final = "The carrier's account does not own it"
 
 
@@ -101,7 +102,7 @@ async def bind_sender(plane: Plane, project_id: ProjectId, wanted: str, settings
     if isinstance(settings.routing, WebhookTarget):
         await check_url(plane, settings.routing.url, "routing.url")
     async with in_project(plane.database, project_id) as session:
-        await _check(session, project_id, settings)
+        await _check(session, project_id, settings, SENDER)
     with carrier_errors():
         owners = [one for one in await plane.accounts.senders(project_id) if await one.number() == wanted]
     if not owners:
@@ -131,7 +132,7 @@ async def change(
     async with in_project(plane.database, project_id) as session:
         row = await repository.lock(session, project_id, number_id)
         settings = replace(row.settings, **changes)
-        await _check(session, project_id, settings)
+        await _check(session, project_id, settings, row.carrier)
         repository.change(row, settings)
         if max_concurrent_calls is not UNSET:
             row.max_concurrent_calls = max_concurrent_calls
@@ -186,9 +187,9 @@ async def _owned_number(carrier: Carrier, wanted: str, settings: Settings) -> Ca
     return number
 
 
-async def _check(session: AsyncSession, project_id: ProjectId, settings: Settings) -> None:
+async def _check(session: AsyncSession, project_id: ProjectId, settings: Settings, carrier: str = CARRIER) -> None:
     """Raises `Invalid` with everything that keeps these settings from working."""
-    faults = []
+    faults = [Fault(field=field, message=_NO_VOICE) for field in _unspoken(settings) if carrier == SENDER]
     for path, agent_id in settings.agents():
         try:
             agent = await agents.get(session, project_id, agent_id)
@@ -201,6 +202,18 @@ async def _check(session: AsyncSession, project_id: ProjectId, settings: Setting
         faults.append(Fault(field="fallback.number", message="Forwarding needs a phone number to forward to"))
     if faults:
         raise Invalid(faults=faults)
+
+
+def _unspoken(settings: Settings) -> Iterator[str]:
+    """What only a carrier could do that speaks to callers itself, and connects them to phones."""
+    if settings.fallback.number is not None:
+        yield "fallback.number"
+    if settings.fallback.sentence is not None:
+        yield "fallback.sentence"
+    if isinstance(settings.busy, Forward):
+        yield "busy"
+    if isinstance(settings.busy, Hold) and settings.busy.message != Hold().message:
+        yield "busy.message"
 
 
 @contextmanager

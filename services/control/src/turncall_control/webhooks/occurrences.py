@@ -5,6 +5,7 @@ from inspect import getdoc
 from typing import Final, get_args
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from turncall_control.webhooks.sessions import CREATED, EXPIRED, RECEIVED, SENT, SESSION_EVENTS
 from turncall_proto.call import FINAL, CallState, Channel, TextChannel
@@ -18,21 +19,23 @@ class Occurrence(Struct, frozen=True, kw_only=True):
     """``states``: where the call stands, by all facts stored up to the event. ``channels``: on whose calls it comes."""
 
     states: tuple[CallState, ...]
-    channels: tuple[Channel, ...] = ("phone",)
+    channels: tuple[Channel, ...] = get_args(Channel)
 
 
+_NOT_WHATSAPP: Final[tuple[Channel, ...]] = ("phone", "browser")
+"""WhatsApp brings a call to no other worker, and tells of no keys in its webhooks."""
 _LIVE: Final = Occurrence(states=(_S.IN_PROGRESS, _S.TRANSFERRING, _S.HANDED_OFF, *_OVER))
 """Of a call that is going on. The carrier's last word may be stored before the worker's last facts are."""
 
-_TRANSFER: Final = Occurrence(states=(_S.TRANSFERRING, _S.IN_PROGRESS, *_OVER))
+_TRANSFER: Final = Occurrence(states=(_S.TRANSFERRING, _S.IN_PROGRESS, *_OVER), channels=("phone",))
 """The carrier may say what becomes of a transfer before the worker's word that it let go is stored."""
 
 OCCURRENCES: Final[Mapping[str, Occurrence]] = {
     "call.initializing": Occurrence(states=(_S.INITIATED,)),
-    "call.ringing": Occurrence(states=(_S.RINGING,)),
+    "call.ringing": Occurrence(states=(_S.RINGING,), channels=("phone", "whatsapp")),
     "call.answered": Occurrence(states=(_S.IN_PROGRESS, *_OVER)),
     "call.started": _LIVE,
-    "call.resumed": _LIVE,
+    "call.resumed": replace(_LIVE, channels=_NOT_WHATSAPP),
     "transfer.answered": _TRANSFER,
     "call.transferred": _TRANSFER,
     "transfer.failed": _TRANSFER,
@@ -40,8 +43,8 @@ OCCURRENCES: Final[Mapping[str, Occurrence]] = {
     "transcript.final": _LIVE,
     "tool.called": _LIVE,
     "tool.result": _LIVE,
-    "voicemail.detected": Occurrence(states=(_S.VOICEMAIL, *_OVER)),
-    "dtmf.received": _LIVE,
+    "voicemail.detected": Occurrence(states=(_S.VOICEMAIL, *_OVER), channels=("phone",)),
+    "dtmf.received": replace(_LIVE, channels=_NOT_WHATSAPP),
     "context.injected": _LIVE,
     "recording.ready": _LIVE,
     "call.ended": Occurrence(states=_OVER),

@@ -1,25 +1,28 @@
-"""Browsers' offers of sound, which control passes on: each becomes a wire, and a call on it."""
+"""Offers of sound from browsers and WhatsApp, which control passes on: each becomes a wire, and a call on it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 
 from turncall_media.ingress.capacity import Capacity, Seat
 from turncall_media.wire.browser import BrowserWire
 from turncall_media.wire.peer import OfferUnusable
 from turncall_media.wire.stream import Wire
+from turncall_media.wire.whatsapp import WhatsAppWire
 from turncall_proto.codec import decode_exchange, encode
 from turncall_proto.ids import CallId
-from turncall_proto.webrtc import CandidatesTold, SdpOffered, SdpReply
+from turncall_proto.webrtc import CandidatesTold, SdpOffered, SdpReply, SoundAccepted, SoundOver, Told
 from turncall_runtime import logs
 
 _log = logs.logger(__name__)
 _DONE = SdpReply(outcome="done")
 _UNKNOWN = SdpReply(outcome="unknown")
+OfferedWire = BrowserWire | WhatsAppWire
+_WIRES: Mapping[str, type[BrowserWire] | type[WhatsAppWire]] = {"browser": BrowserWire, "whatsapp": WhatsAppWire}
 
 
 class Offers:
-    """The browsers' wires of this worker. ``serve`` runs a call to its end; ``now`` is aware UTC."""
+    """The wires of this worker that began with an offer. ``serve`` runs a call to its end; ``now`` is aware UTC."""
 
     def __init__(
         self, capacity: Capacity, serve: Callable[[Wire, Seat], Awaitable[None]], now: Callable[[], datetime]
@@ -27,7 +30,7 @@ class Offers:
         self._capacity = capacity
         self._serve = serve
         self._now = now
-        self._wires: dict[tuple[CallId, int], BrowserWire] = {}
+        self._wires: dict[tuple[CallId, int], OfferedWire] = {}
         self._serving: set[asyncio.Task[None]] = set()
 
     async def answer(self, data: bytes) -> bytes:
@@ -41,18 +44,22 @@ class Offers:
             reply = SdpReply(outcome="refused", detail=str(error))
         return encode(reply)
 
-    async def _take(self, asked: SdpOffered | CandidatesTold) -> SdpReply:
+    async def _take(self, asked: Told) -> SdpReply:
         wire = self._wires.get((asked.call_id, asked.epoch))
-        match asked:
-            case CandidatesTold():
-                if wire is None:
-                    return _UNKNOWN
-                await wire.learn(asked.candidates)
-                return _DONE
-            case SdpOffered() if wire is not None:
-                return SdpReply(outcome="done", sdp=await wire.answer(asked.sdp, is_new=asked.is_new))
-            case SdpOffered():
+        match asked, wire:
+            case SdpOffered(), None:
                 return await self._begin(asked)
+            case SdpOffered(), BrowserWire() | WhatsAppWire():
+                return SdpReply(outcome="done", sdp=await wire.answer(asked.sdp, is_new=asked.is_new))
+            case CandidatesTold(), BrowserWire() | WhatsAppWire():
+                await wire.learn(asked.candidates)
+            case SoundAccepted(), WhatsAppWire():
+                wire.accept()
+            case SoundOver(), WhatsAppWire():
+                wire.left()
+            case _:
+                return _UNKNOWN
+        return _DONE
 
     async def _begin(self, asked: SdpOffered) -> SdpReply:
         """The first offer of an epoch for which a slot is held here; an offer of no use frees the slot."""
@@ -63,7 +70,7 @@ class Offers:
         if seat.plan is None:
             self._capacity.leave(seat)
             return _UNKNOWN
-        wire = BrowserWire(seat.plan.provider_call_id, asked.ice_servers)
+        wire: OfferedWire = _WIRES[asked.peer](seat.plan.provider_call_id, asked.ice_servers)
         self._wires[key] = wire
         try:
             answer = await wire.answer(asked.sdp, is_new=True)
@@ -71,12 +78,12 @@ class Offers:
             self._forget(key, wire)
             self._capacity.leave(seat)
             raise
-        serving = asyncio.create_task(self._serve_to_its_end(key, wire, seat), name="browser's call")
+        serving = asyncio.create_task(self._serve_to_its_end(key, wire, seat), name="offered call")
         self._serving.add(serving)
         serving.add_done_callback(self._serving.discard)
         return SdpReply(outcome="done", sdp=answer)
 
-    async def _serve_to_its_end(self, key: tuple[CallId, int], wire: BrowserWire, seat: Seat) -> None:
+    async def _serve_to_its_end(self, key: tuple[CallId, int], wire: OfferedWire, seat: Seat) -> None:
         try:
             await self._serve(wire, seat)
         except Exception:  # noqa: BLE001 - the boundary of one call: the others go on
@@ -84,6 +91,6 @@ class Offers:
         finally:
             self._forget(key, wire)
 
-    def _forget(self, key: tuple[CallId, int], wire: BrowserWire) -> None:
+    def _forget(self, key: tuple[CallId, int], wire: OfferedWire) -> None:
         if self._wires.get(key) is wire:
             del self._wires[key]

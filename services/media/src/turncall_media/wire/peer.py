@@ -1,4 +1,4 @@
-"""One peer connection with a browser: its negotiation, the sound that comes in, and a channel of messages.
+"""One peer connection with a browser or WhatsApp: its negotiation, the sound that comes in, and a channel of messages.
 
 aiortc without Pipecat's connection around it: that one waits five seconds for a STUN server that does not answer, ends
 what it plays with its task, and knows no marks.
@@ -26,7 +26,7 @@ CLOSE_WITHIN_S: Final = 2.0
 
 
 class OfferUnusable(WireError):
-    """A browser's offer holds no sound, or is no offer."""
+    """An offer holds no sound, or is no offer."""
 
 
 class Ears(Protocol):
@@ -50,7 +50,7 @@ class Ears(Protocol):
 
 
 class Peer:
-    """One `RTCPeerConnection`. The page makes the offers, and the channel."""
+    """One `RTCPeerConnection`. The other side makes the offers, and the channel, if there is one."""
 
     def __init__(self, mouth: Mouth, ice_servers: Sequence[IceServer], ears: Ears) -> None:
         servers = [

@@ -70,6 +70,11 @@ class Wire(Protocol):
         ...
 
     @property
+    def is_fixed(self) -> bool:
+        """Whether the stream ends with this worker: its carrier has no way to bring the call to another one."""
+        ...
+
+    @property
     def opened_at_s(self) -> float:
         """When the stream began, on the event loop's clock."""
         ...

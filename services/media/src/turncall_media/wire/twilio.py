@@ -109,6 +109,7 @@ class TwilioWire:
 
     sound = TELEPHONE
     page = None
+    is_fixed = False
 
     def __init__(self, socket: MediaSocket) -> None:
         self._socket = socket

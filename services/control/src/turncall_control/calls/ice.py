@@ -1,4 +1,4 @@
-"""How a page and a worker find each other through address translation: STUN, and TURN with credentials that expire.
+"""How the ends of a call over WebRTC meet through address translation: STUN, and TURN with credentials that expire.
 
 The credentials are those of coturn's ``use-auth-secret``: a name that holds its own end, and its HMAC-SHA1 as password.
 """

@@ -1,0 +1,67 @@
+"""How calls over WhatsApp end, and what WhatsApp says of those on their way: each statement taken in once."""
+
+from turncall_control.calls import admission, callbacks, exchange, ledger, lookup
+from turncall_control.calls.callbacks import Callback
+from turncall_control.calls.exchange import WorkerGone
+from turncall_control.calls.lookup import Unrouted
+from turncall_control.calls.ringing import Ringing
+from turncall_control.plane import Plane
+from turncall_control.whatsapp.told import CallTold, ringing_of
+from turncall_proto.ids import CallId
+from turncall_proto.webrtc import SoundOver
+from turncall_runtime import logs
+
+log = logs.logger(__name__)
+
+
+async def take(plane: Plane, told: CallTold) -> CallId | None:
+    """Takes a statement in, however often and in whatever order it comes; whose call is over, if one is.
+
+    A call whose end comes before its beginning gets its row here, and is not taken later. Raises what the database
+    raises: WhatsApp is to say it again.
+    """
+    ringing = ringing_of(told)
+    is_news = await _note(plane, ringing, told.status, told.duration_s)
+    if not is_news and not await lookup.has_row(plane.database.pool, ringing.call_id):
+        try:
+            await admission.note_missed(plane, ringing, await lookup.find(plane, ringing))
+        except Unrouted as reason:
+            log.warning("call.unrouted", provider_call_id=ringing.provider_call_id, reason=str(reason))
+            return None
+        is_news = await _note(plane, ringing, told.status, told.duration_s)
+    return ringing.call_id if is_news else None
+
+
+async def note(plane: Plane, ringing: Ringing, status: str) -> None:
+    """States how a call was ended that was not taken, which WhatsApp does not distinguish."""
+    await _note(plane, ringing, status, None)
+
+
+async def _note(plane: Plane, ringing: Ringing, status: str, duration_s: int | None) -> bool:
+    return await callbacks.take(
+        plane,
+        Callback(
+            provider=ringing.provider,
+            proof=ringing.proof,
+            provider_call_id=ringing.provider_call_id,
+            our_number=ringing.to_number,
+            status=status,
+            sequence_number=None,
+            duration_s=duration_s,
+            sip_code=None,
+        ),
+    )
+
+
+async def tell_worker(plane: Plane, call_id: CallId) -> None:
+    """Tells the worker that has a call's sound that the call is over; one that is gone needs not be told."""
+    async with plane.database.pool.connection() as connection, connection.transaction():
+        call = (await ledger.lock(connection, [call_id])).get(call_id)
+        holder = await exchange.holder(connection, call) if call is not None else None
+    if holder is None or holder.worker is None:
+        return
+    over = SoundOver(call_id=call_id, epoch=holder.epoch, deadline=exchange.deadline())
+    try:
+        await exchange.ask(plane, holder.worker, over)
+    except WorkerGone as error:
+        log.info("call.worker_not_told", call_id=call_id, worker=holder.worker, error=str(error))
