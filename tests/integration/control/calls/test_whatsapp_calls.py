@@ -66,7 +66,9 @@ async def house(open_desk: Any) -> AsyncIterator[House]:
         await running.enter_async_context(writing(desk.bus))
         made = await desk.http.put("/v1/credentials", json=SENDER, headers=await desk.admin(), timeout=60)
         assert made.status_code == 200, made.text
-        order = {"number": NUMBER, "carrier": "whatsapp", "routing": {"kind": "agent", "agent_id": desk.agent_id}}
+        meta.calls.accept_within_s = 120.0
+        routing, patient = {"kind": "agent", "agent_id": desk.agent_id}, {"kind": "hold", "wait_s": 120}
+        order = {"number": NUMBER, "carrier": "whatsapp", "routing": routing, "busy": patient}
         bound = await desk.http.post("/v1/numbers", json=order, headers=desk.bearer, timeout=60)
         assert bound.status_code == 201, bound.text
         desk.whatsapp_number_id = bound.json()["id"]
@@ -209,7 +211,7 @@ async def test_who_cannot_be_served_is_refused(house: House, worker: Any, person
     worker.answer, meta.calls.accept_within_s = "full", 1.0
     late = meta.calls.ring(PHONE, person=person, offer=OFFER)
     await late.reaches("over", timeout_s=PATIENCE_S)
-    meta.calls.accept_within_s = 30.0
+    meta.calls.accept_within_s = 120.0
     await _shown(desk, id_of(late), status="no_answer", ended_reason="customer_did_not_answer")
 
 
@@ -246,7 +248,9 @@ async def test_another_worker_takes_a_call_that_rings_and_none_takes_one_that_wa
         await desk.comes_true(lambda: first.line.told or second.line.told, timeout_s=PATIENCE_S)
         first.line.reply = second.line.reply = SdpReply(outcome="done", sdp=ANSWER)
         await call.reaches("taken", timeout_s=PATIENCE_S)
-        serving = next(one for one in (first, second) if SoundAccepted in one.line.kinds(call_id))
+        both = (first, second)
+        await desk.comes_true(lambda: any(SoundAccepted in one.line.kinds(call_id) for one in both), PATIENCE_S)
+        serving = next(one for one in both if SoundAccepted in one.line.kinds(call_id))
         plan = planned(serving, call_id)
         assert plan.epoch == 2
         await serving.opens(plan)
