@@ -1,8 +1,10 @@
 """Calls from web pages, over both planes as processes; the page is aiortc's."""
 
 from turncall.demo.record import every_fact
+from turncall_control.webhooks.occurrences import OCCURRENCES
 from turncall_proto.agent import AgentSpec
 from turncall_proto.call import CallState, EndedReason
+from turncall_proto.events import PUBLIC_TAGS
 from turncall_proto.ids import CallId
 from turncall_testkit.audio import level_dbfs, sounding_ms
 from turncall_testkit.browser import RATE_HZ, Page
@@ -65,5 +67,6 @@ async def test_a_page_talks_with_an_agent(house: House, agent: AgentSpec) -> Non
     facts = await every_fact(house.api, view.id)
     kinds = [fact.type for fact in facts]
     assert kinds.index("call.initializing") < kinds.index("call.answered") < kinds.index("call.started")
+    assert all("browser" in OCCURRENCES[kind].channels for kind in kinds if kind in PUBLIC_TAGS)
     recorded = next(fact for fact in facts if fact.type == "recording.ready")
     assert recorded.data["rate_hz"] == RATE_HZ
