@@ -523,8 +523,12 @@ class AgentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = ""
     language: Annotated[
-        str, Meta(pattern=r"^[a-z]{2}(-[A-Z]{2})?$(?!\n)", description="What is spoken, as BCP 47: en, en-US, de.")
-    ] = "en-US"
+        str,
+        Meta(
+            pattern=r"^([a-z]{2}(-[A-Z]{2})?)?$(?!\n)",
+            description="What is spoken, as BCP 47: en, en-US, de. Empty: the project's default language.",
+        ),
+    ] = ""
     pronunciations: Annotated[
         dict[
             Annotated[str, Meta(min_length=1, max_length=100)],

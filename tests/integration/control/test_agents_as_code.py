@@ -52,6 +52,7 @@ async def test_an_import_is_idempotent_and_publishes_when_asked(tenant, a_config
     assert seen["changes"] == [{"field": "prompt", "before": "One.", "after": "Two."}]
     exported = await tenant.done("GET", f"/v1/agents/{made['agent_id']}/export")
     assert exported["config"]["prompt"] == "One.", "a dry run publishes nothing"
+    assert exported["config"]["language"] == "", "what an agent leaves to its project is the next project's to say"
     await imported(publish=True)
     exported = await tenant.done("GET", f"/v1/agents/{made['agent_id']}/export")
     assert (exported["name"], exported["environment"], exported["config"]["prompt"]) == ("Desk", "staging", "Two.")

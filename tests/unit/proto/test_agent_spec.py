@@ -23,7 +23,7 @@ def test_the_least_definition_has_working_defaults() -> None:
 
     assert isinstance(agent.pipeline, Cascade)
     assert agent.turn_taking.barge_in
-    assert (agent.language, agent.recording, agent.max_duration_s, agent.tools) == ("en-US", "on", 3600, ())
+    assert (agent.language, agent.recording, agent.max_duration_s, agent.tools) == ("", "on", 3600, ())
 
 
 def test_a_definition_survives_its_own_json() -> None:

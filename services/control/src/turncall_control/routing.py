@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field
 
+from turncall_control.settings import FALLBACK_LANGUAGE
 from turncall_proto.agent import AgentSpec, Name
 from turncall_proto.ids import AgentId, CallId, NumberId, ProjectId, VersionId
 from turncall_proto.marks import PERSONAL
@@ -121,12 +122,16 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 class BoundNumber(Struct, frozen=True, kw_only=True):
-    """A number as its calls see it. ``account`` owns it at the carrier; empty for the installation's."""
+    """A number as its calls see it. ``account`` owns it at the carrier; empty for the installation's.
+
+    ``default_language`` is the project's.
+    """
 
     project_id: ProjectId
     number_id: NumberId
     settings: Settings
     account: str = ""
+    default_language: str = FALLBACK_LANGUAGE
 
 
 class Published(Struct, frozen=True, kw_only=True):
@@ -240,10 +245,9 @@ class Routing:
         """The published versions whose definition is not known yet."""
         return set(self._published.values()) - self._agents.keys()
 
-    def learn(self, published: Published, agent: AgentSpec) -> None:
-        """Notes the definition of the version that an agent answers with."""
+    def learn(self, published: Published) -> None:
+        """Notes the version that an agent answers with."""
         self._published[published.agent_id] = published.version_id
-        self._agents[published.version_id] = agent
 
     def learn_version(self, version_id: VersionId, agent: AgentSpec) -> None:
         """Notes the definition of a version, which never changes."""

@@ -13,6 +13,7 @@ from turncall_control.db import failures
 from turncall_control.db.engine import Pool
 from turncall_control.errors import NotFound
 from turncall_proto import ids
+from turncall_proto.agent import AgentSpec
 from turncall_proto.ids import ProjectId
 
 REMEMBER_S: Final = 30.0
@@ -21,6 +22,11 @@ REMEMBERED: Final = 10_000
 
 CallCount = Annotated[int, Meta(ge=0, le=100_000)]
 KeptDays = Annotated[int, Meta(ge=1, le=3650)]
+Language = Annotated[str, Meta(pattern=r"^[a-z]{2}(-[A-Z]{2})?$(?!\n)", examples=["de", "en-US"])]
+"""As BCP 47 writes it, with a region or without."""
+FALLBACK_LANGUAGE: Final = "en"
+DEFAULT_LANGUAGE_OF_P: Final = "coalesce(p.settings ->> 'default_language', 'en')"
+"""`ProjectSettings.default_language` of a row of ``projects p``, also of one that was written before there was any."""
 RequestRate = Annotated[int, Meta(ge=1, le=10_000_000)]
 
 
@@ -108,6 +114,14 @@ class ProjectSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     outbound: OutboundPolicy = OutboundPolicy()
     transfers: TransferPolicy = TransferPolicy()
     browser: BrowserPolicy = BrowserPolicy()
+    default_language: Annotated[Language, Meta(description="Spoken by agents that name no language of their own.")] = (
+        FALLBACK_LANGUAGE
+    )
+
+
+def speaking(agent: AgentSpec, default_language: str) -> AgentSpec:
+    """The agent as it is on a call: with its project's language where it names none of its own."""
+    return agent if agent.language else replace(agent, language=default_language)
 
 
 def changed[T: Struct](value: T, change: Struct) -> T:

@@ -89,7 +89,7 @@ def rehearsal(ready: Ready) -> AgentSpec | None:
     if len(chosen) < len(_REHEARSED):
         return None
     cascade = Cascade(stt=chosen["stt"], llm=chosen["llm"], tts=chosen["tts"])
-    return AgentSpec(pipeline=cascade, first_message="Hello.", recording="off")
+    return AgentSpec(pipeline=cascade, language="en", first_message="Hello.", recording="off")
 
 
 def _stands_alone(capabilities: Mapping[str, bool]) -> bool:

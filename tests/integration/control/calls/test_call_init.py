@@ -198,7 +198,7 @@ async def test_an_agent_by_id_and_a_definition_for_one_call(
     call_id = ids.inbound_call_id("twilio", "AC" + "a" * 32, sid)
     assert verbs(await desk.rings(sid)) == ["Connect"]
     plan: CallStart = worker.offers[-1].plan
-    wanted = replace(msgspec.convert(config, AgentSpec), first_message="Hello, {{name}}.")
+    wanted = replace(msgspec.convert(config, AgentSpec), first_message="Hello, {{name}}.", language="en")
     assert (plan.agent, plan.agent_id, plan.version_id) == (wanted, None, None)
     assert list(plan.secrets) == ["deepgram"], "a definition gets the keys of its vendors"
     shown = await desk.call(call_id)

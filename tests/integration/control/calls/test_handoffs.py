@@ -35,9 +35,11 @@ async def wishes(desk: Any, plan: Any, agent_id: str, **changes: Any) -> Handoff
     return decode(answer, HandoffReply)
 
 
-async def another_agent(desk: Any, first_message: str, *, is_published: bool = True) -> tuple[str, str]:
+async def another_agent(
+    desk: Any, first_message: str, *, is_published: bool = True, language: str = ""
+) -> tuple[str, str]:
     """An agent of the project and its version."""
-    config = msgspec.to_builtins(replace(AGENT, first_message=first_message))
+    config = msgspec.to_builtins(replace(AGENT, first_message=first_message, language=language))
     made = await desk.http.post("/v1/agents", json={"name": uuid4().hex, "config": config}, headers=desk.bearer)
     assert made.status_code == 201, made.text
     if is_published:

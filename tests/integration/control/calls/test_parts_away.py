@@ -27,6 +27,7 @@ async def test_calls_ring_while_postgres_is_away(
     """
     call_id = ids.inbound_call_id("twilio", "AC" + "a" * 32, sid)
     async with open_desk(rest_face, own=private_stack) as desk, open_worker(desk) as worker:
+        await desk.execute("""update projects set settings = '{"default_language": "de"}'""")
         await desk.rings("CA" + "1" * 32)
         earlier = worker.offers[-1].plan
         await worker.opens(earlier)
@@ -53,6 +54,7 @@ async def test_calls_ring_while_postgres_is_away(
         assert f"/resume/{call_id}/1" in answer.text
         plan = worker.offers[-1].plan
         assert (plan.call_id, plan.epoch, plan.version_id) == (call_id, 1, desk.version_id)
+        assert (plan.agent.language, earlier.agent.language) == ("de", "de"), "the last known default of the project"
         assert plan.signing_secret
         assert list(plan.secrets) == ["deepgram"]
         await worker.opens(plan)

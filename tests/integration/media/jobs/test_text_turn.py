@@ -52,7 +52,12 @@ def agent(*fakes: OpenAIFake, tool_url: str = "", **more: Any) -> AgentSpec:
         stt=VendorRef(vendor="local"), llm=first, tts=VendorRef(vendor="local"), fallbacks=Fallbacks(llm=tuple(others))
     )
     return AgentSpec(
-        pipeline=pipeline, prompt="You are {{who}}.", variables={"who": "the bakery"}, tools=tuple(tools), **more
+        pipeline=pipeline,
+        language="en-US",
+        prompt="You are {{who}}.",
+        variables={"who": "the bakery"},
+        tools=tuple(tools),
+        **more,
     )
 
 

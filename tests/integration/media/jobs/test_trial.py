@@ -46,6 +46,7 @@ def job(fake: OpenAIFake, caller: Scripted | Persona, *mocks: ToolMock, **more: 
     local = VendorRef(vendor="local")
     agent = AgentSpec(
         pipeline=Cascade(stt=local, llm=model(fake), tts=local),
+        language="en-US",
         first_message="Hello {{who}}.",
         tools=(EndCallTool(), book),
         **more,

@@ -605,6 +605,7 @@ def an_agent(
     scripted = VendorRef(vendor="scripted")
     return AgentSpec(
         pipeline=Cascade(stt=scripted, llm=scripted, tts=scripted),
+        language="en-US",
         prompt="You are on the phone.",
         first_message=first_message,
         turn_taking=TurnTaking(**taking),

@@ -90,6 +90,7 @@ class ProjectSettings(Struct, frozen=True, kw_only=True):
     outbound: OutboundPolicy
     transfers: TransferPolicy
     browser: BrowserPolicy
+    default_language: str
 
 
 class ProjectView(Struct, frozen=True, kw_only=True):

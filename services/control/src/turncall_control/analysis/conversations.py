@@ -8,6 +8,7 @@ from msgspec import Struct
 from psycopg.rows import dict_row
 
 from turncall_control.jobs.lane import Connection, Due
+from turncall_control.settings import DEFAULT_LANGUAGE_OF_P, speaking
 from turncall_proto.agent import AgentSpec
 from turncall_proto.events import ToolCalled, ToolReturned, TranscriptFinal
 from turncall_proto.job import Said, ToolUsed, Used
@@ -34,16 +35,17 @@ async def gathered(connection: Connection, due: Due) -> Conversation | None:
 async def _of_call(connection: Connection, due: Due) -> Conversation | None:
     row = await _row(
         connection,
-        "select c.ended_reason, coalesce(c.inline_agent, v.config) as config,"
+        f"select c.ended_reason, coalesce(c.inline_agent, v.config) as config, {DEFAULT_LANGUAGE_OF_P} as language,"
         " coalesce(extract(epoch from c.ended_at - c.answered_at) * 1000, 0)::int as lasted_ms"
-        " from calls c left join agent_versions v on v.id = c.version_id where c.id = %s",
+        " from calls c join projects p on p.id = c.project_id"
+        " left join agent_versions v on v.id = c.version_id where c.id = %s",
         due.call_id,
     )
     if row.get("config") is None:
         return None
     said, used = await _spoken(connection, due)
     return Conversation(
-        agent=msgspec.convert(row["config"], AgentSpec),
+        agent=speaking(msgspec.convert(row["config"], AgentSpec), row["language"]),
         said=said,
         used=used,
         ended_reason=row["ended_reason"] or "",
@@ -55,8 +57,10 @@ async def _of_call(connection: Connection, due: Due) -> Conversation | None:
 async def _of_session(connection: Connection, due: Due) -> Conversation | None:
     row = await _row(
         connection,
-        "select s.state, s.created_at, coalesce(s.inline_agent, v.config) as config"
-        " from sessions s left join agent_versions v on v.id = s.version_id where s.id = %s",
+        "select s.state, s.created_at, coalesce(s.inline_agent, v.config) as config,"
+        f" {DEFAULT_LANGUAGE_OF_P} as language"
+        " from sessions s join projects p on p.id = s.project_id"
+        " left join agent_versions v on v.id = s.version_id where s.id = %s",
         due.session_id,
     )
     if row.get("config") is None:
@@ -74,7 +78,7 @@ async def _of_session(connection: Connection, due: Due) -> Conversation | None:
             for one in msgspec.json.decode(tools, type=tuple[ToolUsed, ...])
         ]
     return Conversation(
-        agent=msgspec.convert(row["config"], AgentSpec),
+        agent=speaking(msgspec.convert(row["config"], AgentSpec), row["language"]),
         said=tuple(said),
         used=tuple(used),
         ended_reason=row["state"],

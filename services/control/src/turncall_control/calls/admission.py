@@ -69,7 +69,7 @@ async def _seek(plane: Plane, ringing: Ringing, found: Found, routed: Routed) ->
     if reached is not None:
         return _Sought(plan=planned, reached=reached)
     if routed.published is not None:
-        plane.routing.learn(routed.published, planned.agent)
+        plane.routing.learn(routed.published)
     return _Sought(plan=planned, placed=await placement.place(plane.bus, plane.workers, planned))
 
 

@@ -12,6 +12,7 @@ from turncall_control.calls.ringing import Ringing, is_proven
 from turncall_control.db.engine import Pool
 from turncall_control.plane import Plane
 from turncall_control.routing import KNOWN_AT_MOST, BoundNumber, Published, Settings
+from turncall_control.settings import DEFAULT_LANGUAGE_OF_P
 from turncall_control.wallet import STORED_OF, StoredJson
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec
@@ -80,6 +81,7 @@ class _Row(Struct, frozen=True, kw_only=True):
     number: UUID
     settings: Settings
     account: str
+    default_language: str
     max_calls: int | None
     max_calls_of_project: int | None
     call: KnownCall | None
@@ -91,6 +93,7 @@ class _Row(Struct, frozen=True, kw_only=True):
 _ABOUT: Final = f"""
     select json_build_object(
         'asked_at', now(), 'project', p.id, 'number', n.id, 'settings', n.settings, 'account', n.account,
+        'default_language', {DEFAULT_LANGUAGE_OF_P},
         'max_calls', n.max_concurrent_calls, 'max_calls_of_project', p.settings #> '{{limits,concurrent_calls}}',
         'call', (select json_build_object('project_id', c.project_id, 'answer', c.answer) from calls c where c.id = %s),
         'published', (
@@ -129,6 +132,7 @@ async def find(plane: Plane, ringing: Ringing) -> Found:
         number_id=NumberId(ids.written(ids.NUMBER, row.number)),
         settings=row.settings,
         account=row.account,
+        default_language=row.default_language,
     )
     if not is_proven(plane, ringing.proof, number):
         raise Unrouted("the webhook is not of the account that owns the number")
@@ -202,8 +206,8 @@ async def learn_routes(plane: Plane) -> None:
     routing = plane.routing
     async with plane.database.pool.connection() as connection:
         cursor = await connection.execute(
-            "select n.carrier, n.e164, n.project_id, n.id, n.settings, n.account from numbers n"
-            " join projects p on p.id = n.project_id and p.deleted_at is null limit %s",
+            f"select n.carrier, n.e164, n.project_id, n.id, n.settings, n.account, {DEFAULT_LANGUAGE_OF_P}"
+            " from numbers n join projects p on p.id = n.project_id and p.deleted_at is null limit %s",
             (KNOWN_AT_MOST,),
         )
         numbers = {(row[0], row[1]): _bound(*row[2:]) for row in await cursor.fetchall()}
@@ -224,10 +228,11 @@ async def learn_routes(plane: Plane) -> None:
             routing.learn_version(VersionId(ids.written(ids.VERSION, version)), msgspec.convert(config, AgentSpec))
 
 
-def _bound(project: UUID, number: UUID, settings: object, account: str) -> BoundNumber:
+def _bound(project: UUID, number: UUID, settings: object, account: str, default_language: str) -> BoundNumber:
     return BoundNumber(
         project_id=ProjectId(ids.written(ids.PROJECT, project)),
         number_id=NumberId(ids.written(ids.NUMBER, number)),
         settings=msgspec.convert(settings, Settings),
         account=account,
+        default_language=default_language,
     )

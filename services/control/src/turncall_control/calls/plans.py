@@ -17,7 +17,8 @@ from turncall_control.calls.ringing import Ringing
 from turncall_control.carriers.base import Answers
 from turncall_control.plane import Plane
 from turncall_control.projects.signing import signing_secrets
-from turncall_control.routing import Routed
+from turncall_control.routing import BoundNumber, Routed
+from turncall_control.settings import DEFAULT_LANGUAGE_OF_P, speaking
 from turncall_control.wallet import SERVER, VENDOR, Wallet
 from turncall_egress import Refused, authority, checked_url
 from turncall_proto import ids
@@ -41,20 +42,22 @@ async def plan(connection: Connection, plane: Plane, call_id: CallId, epoch: int
             "select c.project_id, c.agent_id, c.version_id, c.channel, c.direction, c.from_number, c.to_number,"
             " c.provider, c.provider_call_id, c.answered_by, c.created_at as called_at, c.variables, c.metadata,"
             " c.knowledge_context, c.mocks, coalesce(c.inline_agent, v.config) as config,"
+            f" {DEFAULT_LANGUAGE_OF_P} as default_language,"
             " (select handoff from epochs e where e.call_id = c.id and handoff is not null"
             " order by epoch desc limit 1),"
             " (select json_build_object('transfer_id', replace(t.id::text, '-', ''), 'to', t.wanted ->> 'to',"
             " 'outcome', t.outcome) from transfers t where t.call_id = c.id and t.outcome is not null"
             f" order by t.created_at desc limit 1) as transfer_failed, {SESSION_OF_CALL} as session,"
             " (select max_duration_s from client_tokens t where t.id = c.id) as lasts_s"
-            " from calls c left join agent_versions v on v.id = c.version_id where c.id = %s",
+            " from calls c join projects p on p.id = c.project_id"
+            " left join agent_versions v on v.id = c.version_id where c.id = %s",
             (ids.parsed(ids.CALL, call_id),),
         )
         row: dict[str, Any] = await cursor.fetchone() or {}
     config = row.pop("config", None)
     if config is None:
         return None
-    agent = msgspec.convert(config, AgentSpec)
+    agent = speaking(msgspec.convert(config, AgentSpec), row.pop("default_language"))
     lasts_s = row.pop("lasts_s")
     if lasts_s is not None:
         agent = replace(agent, max_duration_s=min(lasts_s, agent.max_duration_s))
@@ -85,13 +88,13 @@ async def plan_new(plane: Plane, ringing: Ringing, found: Found, routed: Routed)
         return None
     wallet = await plane.wallets.open_read(project_id, found.stored)
     memory = await _memory(plane, found, routed)
-    return first_plan(plane, ringing, project_id, wallet, routed, agent, found.asked_at, memory)
+    return first_plan(plane, ringing, found.number, wallet, routed, agent, found.asked_at, memory)
 
 
 def first_plan(
     plane: Plane,
     ringing: Ringing,
-    project_id: ProjectId,
+    number: BoundNumber,
     wallet: Wallet,
     routed: Routed,
     agent: AgentSpec,
@@ -99,9 +102,10 @@ def first_plan(
     memory: str = "",
 ) -> CallStart:
     """The plan of the first epoch of a call that rings, whether or not it can be stored; the last two as in plans."""
+    agent = speaking(agent, number.default_language)
     return CallStart(
         call_id=ringing.call_id,
-        project_id=project_id,
+        project_id=number.project_id,
         epoch=1,
         agent_id=routed.agent_id,
         version_id=routed.version_id,
@@ -117,7 +121,7 @@ def first_plan(
         metadata=dict(routed.metadata),
         knowledge_context=routed.knowledge_context,
         memory=memory,
-        **sealed(plane, project_id, wallet, agent),
+        **sealed(plane, number.project_id, wallet, agent),
     )
 
 

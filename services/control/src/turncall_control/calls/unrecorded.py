@@ -64,7 +64,7 @@ async def _admit(plane: Plane, documents: Documents, ringing: Ringing, since_s: 
     initializing = first_facts(ringing, number.project_id, routed)[0]
     if await _publish(plane.bus, replace(initializing, seq=1)):
         wallet = await plane.wallets.recall(number.project_id)
-        plan = first_plan(plane, ringing, number.project_id, wallet, routed, agent)
+        plan = first_plan(plane, ringing, number, wallet, routed, agent)
         placed = await placement.place(plane.bus, plane.workers, plan)
         if placed is not None:
             log.warning("call.unrecorded", call_id=plan.call_id, worker=placed.plan.offered_to)

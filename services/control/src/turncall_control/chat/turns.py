@@ -19,6 +19,8 @@ from turncall_control.chat.views import message_view
 from turncall_control.jobs.lane import Connection, Due, Kind
 from turncall_control.numbers.model import NumberRow
 from turncall_control.plane import Plane
+from turncall_control.projects.model import ProjectRow
+from turncall_control.settings import speaking
 from turncall_control.webhooks.sessions import SENT
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec
@@ -41,12 +43,14 @@ async def plan(connection: Connection, plane: Plane, due: Due) -> TextTurnJob | 
         if row is None or row.state != SessionState.ACTIVE or row.is_taken_over:
             return None
         agent = await _agent(session, row)
+        project = await session.get_one(ProjectRow, row.project_id)
         if agent is None:
             return None
         number = None if row.number_id is None else await session.get(NumberRow, row.number_id)
         wrote = (await repository.messages(session, row, after=row.summarised_through))[-MOST_MESSAGES:]
     if not wrote:
         return None
+    agent = speaking(agent, project.settings.default_language)
     wallet = await plane.wallets.open(row.project_id, connection)
     start = CallStart(
         call_id=CallId(row.id),

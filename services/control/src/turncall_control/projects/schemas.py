@@ -5,7 +5,16 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from turncall_control.http.fields import Label, Moment
-from turncall_control.settings import CallCount, CallingHours, KeptDays, Origin, Prefix, ProjectSettings, RequestRate
+from turncall_control.settings import (
+    CallCount,
+    CallingHours,
+    KeptDays,
+    Language,
+    Origin,
+    Prefix,
+    ProjectSettings,
+    RequestRate,
+)
 from turncall_proto.ids import ProjectId
 
 
@@ -58,6 +67,7 @@ class SettingsChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     outbound: OutboundChange | UnsetType = UNSET
     transfers: TransferChange | UnsetType = UNSET
     browser: BrowserChange | UnsetType = UNSET
+    default_language: Language | UnsetType = UNSET
 
 
 class ProjectChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

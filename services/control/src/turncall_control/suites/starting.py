@@ -9,6 +9,8 @@ from turncall_control.agents.model import VersionRow
 from turncall_control.dials import trying
 from turncall_control.errors import Conflict, Invalid
 from turncall_control.plane import Plane
+from turncall_control.projects.model import ProjectRow
+from turncall_control.settings import speaking
 from turncall_control.suites import repository
 from turncall_control.suites.model import RunRow, RunState, SuiteRow
 from turncall_control.suites.schemas import RunNew
@@ -86,6 +88,7 @@ async def begin(
     _require_callers(spec, is_phone=line is not None)
     if await repository.running(session, suite.project_id) >= MOST_RUNNING:
         raise TooManyRuns(f"{MOST_RUNNING} are under way; wait for one, or cancel it")
+    project = await session.get_one(ProjectRow, suite.project_id)
     row = RunRow(
         id=RunId(ids.mint(ids.RUN)),
         project_id=suite.project_id,
@@ -95,7 +98,7 @@ async def begin(
         version_id=version.id,
         version_number=version.number,
         spec=spec,
-        agent=version.config,
+        agent=speaking(version.config, project.settings.default_language),
         mode="text" if line is None else "phone",
         account="" if line is None else line.account,
         from_number="" if line is None else line.from_number,
