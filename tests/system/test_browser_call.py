@@ -1,5 +1,9 @@
 """Calls from web pages, over both planes as processes; the page is aiortc's."""
 
+from typing import Any
+
+import msgspec
+
 from turncall.demo.record import every_fact
 from turncall_control.webhooks.occurrences import OCCURRENCES
 from turncall_proto.agent import AgentSpec
@@ -9,6 +13,7 @@ from turncall_proto.ids import CallId
 from turncall_testkit.audio import level_dbfs, sounding_ms
 from turncall_testkit.browser import RATE_HZ, Page
 from turncall_testkit.house import House
+from turncall_testkit.receiver import receiving
 
 from .recordings import recording
 
@@ -20,7 +25,7 @@ async def published(house: House, agent: AgentSpec, name: str) -> str:
     return made.id
 
 
-def page_of(house: House, **wanted: str) -> Page:
+def page_of(house: House, **wanted: Any) -> Page:
     """A page that calls with the project's key."""
 
     async def offer(sdp: str, pc_id: str | None, is_restarted: bool) -> tuple[str, str]:
@@ -40,10 +45,16 @@ async def ended(house: House, call_id: str | None):
 
 
 async def test_a_page_talks_with_an_agent(house: House, agent: AgentSpec) -> None:
-    """Sound both ways, barge-in, the page's messages, its record: as on the telephone, at 16 kHz."""
+    """The project's server says with whom; sound both ways, barge-in, the page's messages, its record: as on the
+    telephone, at 16 kHz."""
     agent_id = await published(house, agent, "called by a page")
-    async with page_of(house, agent_id=agent_id) as page:
+    async with (
+        receiving() as server,
+        page_of(house, routing={"kind": "webhook", "url": server.url}) as page,
+    ):
+        server.deed, server.answer = 200, msgspec.json.encode({"agent_id": agent_id}).decode()
         await page.connect()
+        assert [request.type for request in server.received] == ["call-init"]
         page.send("client-ready", {"version": "1.1.0", "about": {"library": "test"}})
         await page.until("bot-ready")
         greeting = (await page.until("bot-transcription"))["data"]["text"]

@@ -122,6 +122,8 @@ async def test_a_number_asks_nobody_inside(walled, target, a_config):
         change = {"routing": {"kind": "webhook", "url": url}}
         problem = await api.refused(422, "PATCH", f"/v1/numbers/{number['id']}", change)
         assert [fault["field"] for fault in problem["errors"]] == ["routing.url"]
+        problem = await api.refused(422, "POST", "/v1/webrtc/tokens", change)
+        assert [fault["field"] for fault in problem["errors"]] == ["routing.url"]
         asked = await asking.ask(walled.plane, WebhookTarget(url=url), arrival)
         assert asked.reply is None
         assert asked.why

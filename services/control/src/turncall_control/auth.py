@@ -136,7 +136,10 @@ def needs(
 
 
 class Visit(Struct, frozen=True, kw_only=True):
-    """What was decided about the one call that a client token opens; with no ``origins`` the project's hold."""
+    """What was decided about the one call that a client token opens; with no ``origins`` the project's hold.
+
+    ``routing`` is a target of `routing`, as JSON, in place of agent and version.
+    """
 
     call_id: CallId
     agent_id: AgentId | None
@@ -144,6 +147,8 @@ class Visit(Struct, frozen=True, kw_only=True):
     variables: dict[str, str]
     metadata: dict[str, str]
     origins: tuple[str, ...]
+    routing: dict[str, Any] | None = None
+    fallback_agent_id: AgentId | None = None
     is_used: bool = False
 
 

@@ -65,6 +65,16 @@ class WebhookTarget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 Target = AgentTarget | WeightedTarget | WebhookTarget
 
 
+def aims(target: Target) -> Iterator[tuple[str, AgentId]]:
+    """Every agent that a target names, with the path at which it does."""
+    match target:
+        case AgentTarget(agent_id=agent_id):
+            yield "routing.agent_id", agent_id
+        case WeightedTarget(variants=variants):
+            for index, variant in enumerate(variants):
+                yield f"routing.variants[{index}].agent_id", variant.agent_id
+
+
 class Fallback(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a caller gets whom the target cannot serve: an agent; without one a person; without one a sentence."""
 
@@ -111,12 +121,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     def agents(self) -> Iterator[tuple[str, AgentId]]:
         """Every agent that the settings name, with the path at which they do."""
-        match self.routing:
-            case AgentTarget(agent_id=agent_id):
-                yield "routing.agent_id", agent_id
-            case WeightedTarget(variants=variants):
-                for index, variant in enumerate(variants):
-                    yield f"routing.variants[{index}].agent_id", variant.agent_id
+        yield from aims(self.routing)
         if self.fallback.agent_id is not None:
             yield "fallback.agent_id", self.fallback.agent_id
 

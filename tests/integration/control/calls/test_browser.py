@@ -1,6 +1,7 @@
 """Calls from web pages as control decides about them: who may make one, what comes of it, who goes on with it."""
 
 import hmac
+import json
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from typing import Any
@@ -15,6 +16,9 @@ from turncall_proto.call import CallState, EndedReason
 from turncall_proto.codec import decode_exchange, encode
 from turncall_proto.webrtc import CandidatesTold, SdpOffered, SdpReply
 from turncall_runtime.secret import Secret
+
+from .test_handoffs import another_agent
+from .users_server import serving
 
 SDP = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\n"
 SHOP = {"Origin": "https://shop.example.com"}
@@ -223,3 +227,91 @@ async def test_another_worker_goes_on(desk, worker, line, open_worker) -> None:
         await desk.becomes(call_id, status="completed")
         assert (await asked(desk, offer(pc_id=call_id))).status_code == 409
         await serving.close()
+
+
+async def routed_token(desk, routing: dict[str, Any], **wanted: Any) -> dict[str, Any]:
+    """A client token whose call is decided about when it is made."""
+    answer = await desk.http.post("/v1/webrtc/tokens", headers=desk.bearer, json={"routing": routing, **wanted})
+    assert answer.status_code == 201, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+async def test_the_projects_server_says_who_answers_a_page(desk, worker, line) -> None:
+    """It is asked as about a phone call, with what the token says of the page; its reply joins that, and its definition
+    serves the call, also when another worker goes on. Without a reply the fallback agent answers, and without one
+    nobody does: the call says why, and the page is refused."""
+    other, version = await another_agent(desk, "Sales.")
+    ((config,),) = await desk.rows(
+        "select config from agent_versions where id = %s", ids.parsed(ids.VERSION, desk.version_id)
+    )
+    async with serving() as server:
+        routing = {"kind": "webhook", "url": server.url}
+        server.replies(
+            {"config": {**config, "first_message": "Hello, {{name}}."}, "variables": {"name": "Ada"}, "metadata": {}}
+        )
+        made = await routed_token(desk, routing, variables={"name": "nobody"}, metadata={"page": "pricing"})
+        assert server.asked == [], "it is asked about calls, not about tokens"
+        answer = await asked(desk, offer(requestData={"agent_id": desk.agent_id}), made["token"])
+        assert answer.status_code == 200, answer.text
+        ((headers, body),) = server.asked
+        question = json.loads(body)["data"]
+        assert headers["webhook-id"] == f"init_{made['call_id']}"
+        assert {name: question[name] for name in ("call_id", "channel", "number_id", "from_number")} == {
+            "call_id": made["call_id"],
+            "channel": "browser",
+            "number_id": None,
+            "from_number": "",
+        }
+        assert (question["variables"], question["metadata"]) == ({"name": "nobody"}, {"page": "pricing"})
+        plan = worker.offers[-1].plan
+        assert (plan.agent.first_message, plan.variables) == ("Hello, {{name}}.", {"name": "Ada"})
+        shown = await desk.call(made["call_id"])
+        assert (shown["agent_id"], shown["metadata"]) == (None, {"page": "pricing"})
+        assert (shown["routing"]["kind"], shown["routing"]["is_inline"]) == ("webhook", True)
+        assert "call.routed" in await desk.types(made["call_id"])
+
+        server.replies({"agent_name": "No such agent"})
+        made = await routed_token(desk, routing, fallback_agent_id=other)
+        assert (await asked(desk, offer(), made["token"])).status_code == 200
+        assert worker.offers[-1].plan.version_id == version
+        shown = await desk.call(made["call_id"])
+        assert (shown["agent_id"], shown["routing"]["is_fallback"]) == (other, True)
+        made = await routed_token(desk, routing)
+        refused = await asked(desk, offer(), made["token"])
+        assert (refused.status_code, refused.json()["type"].rsplit(":", 1)[-1]) == (409, "no-agent-answers")
+        await desk.becomes(made["call_id"], status="failed", ended_reason="rejected")
+
+
+async def test_pages_are_divided_among_variants(desk, worker, line) -> None:
+    """By their calls, as callers without a number are; the variant is stamped on the call. Agents of nobody, and two
+    ways to find one, are refused by name."""
+    other, _ = await another_agent(desk, "Sales.")
+    variants = [
+        {"name": "calm", "agent_id": desk.agent_id, "weight": 50},
+        {"name": "brisk", "agent_id": other, "weight": 50},
+    ]
+    routing = {"kind": "weighted", "variants": variants}
+    fell_to = set()
+    for _ in range(40):  # one in 10^11 that all fall to one variant
+        answer = await asked(desk, offer(requestData={"routing": routing}))
+        assert answer.status_code == 200, answer.text
+        shown = await desk.call(answer.json()["pc_id"])
+        assert shown["agent_id"] == {"calm": desk.agent_id, "brisk": other}[shown["variant"]]
+        fell_to.add(shown["variant"])
+        if len(fell_to) == 2:
+            break
+    assert fell_to == {"calm", "brisk"}
+    nobody = "agt_" + "0" * 32
+    for wanted, field in (
+        ({"routing": {"kind": "agent", "agent_id": nobody}}, "routing.agent_id"),
+        ({"routing": routing, "fallback_agent_id": nobody}, "fallback_agent_id"),
+        ({"routing": routing, "agent_id": other}, "routing"),
+        ({"agent_id": other, "fallback_agent_id": other}, "fallback_agent_id"),
+        ({"routing": {"kind": "webhook", "url": "http://10.0.0.1/"}}, "routing.url"),
+        ({}, "agent_id"),
+    ):
+        token = await desk.http.post("/v1/webrtc/tokens", headers=desk.bearer, json=wanted)
+        for answer in (token, await asked(desk, offer(requestData=wanted))):
+            assert answer.status_code == 422, answer.text
+            assert [fault["field"] for fault in answer.json()["errors"]] == [field]

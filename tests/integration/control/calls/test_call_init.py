@@ -3,7 +3,7 @@
 import asyncio
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -22,43 +22,14 @@ from turncall_proto.agent import AgentSpec
 from turncall_proto.call import CallStart
 from turncall_proto.ids import AgentId, CallId, VersionId
 
-Handler = Callable[[web.Request, bytes], web.Response | float]
-
-
-class UsersServer:
-    """Answers what ``says`` makes of a request; a number keeps the request waiting for so many seconds."""
-
-    def __init__(self) -> None:
-        self.url = ""
-        self.asked: list[tuple[dict[str, str], bytes]] = []
-        self.says: Handler = lambda request, body: web.json_response({})
-
-    async def handle(self, request: web.Request) -> web.Response:
-        body = await request.read()
-        self.asked.append(({name.lower(): value for name, value in request.headers.items()}, body))
-        answer = self.says(request, body)
-        if isinstance(answer, web.Response):
-            return answer
-        await asyncio.sleep(answer)
-        return web.json_response({})
-
-    def replies(self, reply: dict[str, Any]) -> None:
-        """Replies this to every request from here on."""
-        self.says = lambda request, body: web.json_response(reply)
+from .users_server import UsersServer, serving
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def server() -> AsyncIterator[UsersServer]:
     """The project's own server."""
-    server = UsersServer()
-    app = web.Application()
-    app.router.add_post("/who/{call}", server.handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}/who/{uuid4().hex}"
-    yield server
-    await runner.cleanup()
+    async with serving() as server:
+        yield server
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -159,6 +130,8 @@ async def test_the_projects_server_says_who_answers(
         "to_number": desk.number,
         "provider": "twilio",
         "provider_call_id": sid,
+        "variables": {},
+        "metadata": {},
     }
 
     plan: CallStart = worker.offers[-1].plan

@@ -372,8 +372,9 @@ class TurnCall(Access, Knowledge, Suites, Takeaways, Versions):
         return await self.request("POST", "/v1/calls/outbound", OutboundCall, body=body, key=key)
 
     async def create_client_token(self, **wanted: Any) -> ClientTokenMade:
-        """A token with which a page calls an agent once. ``wanted`` are fields of the API: ``agent_id`` or
-        ``version_id``, ``variables``, ``metadata``, ``origins``, ``expires_in_s``, ``max_duration_s``."""
+        """A token with which a page calls an agent once. ``wanted`` are fields of the API: ``agent_id``, ``version_id``
+        or ``routing`` with ``fallback_agent_id``; ``variables``, ``metadata``, ``origins``, ``expires_in_s``,
+        ``max_duration_s``."""
         return await self.request("POST", "/v1/webrtc/tokens", ClientTokenMade, body=wanted)
 
     async def ice_servers(self) -> IceServers:
@@ -384,7 +385,7 @@ class TurnCall(Access, Knowledge, Suites, Takeaways, Versions):
         self, sdp: str, *, pc_id: str | None = None, restart_pc: bool = False, **wanted: Any
     ) -> Connected:
         """Calls an agent with a page's offer of sound, or goes on with the call ``pc_id``. ``wanted`` are fields of a
-        new call: ``agent_id`` or ``version_id``, ``variables``, ``metadata``."""
+        new call: ``agent_id``, ``version_id`` or ``routing``, ``variables``, ``metadata``."""
         body: dict[str, Any] = {"sdp": sdp, "type": "offer", "pc_id": pc_id, "restart_pc": restart_pc}
         if wanted:
             body["requestData"] = wanted

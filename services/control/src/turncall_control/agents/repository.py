@@ -1,6 +1,6 @@
 """Reading and writing agents and their versions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy import delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -194,6 +194,22 @@ async def speaking(
     if found is None:
         raise Invalid.at("version_id", "There is no such version in this project that may still answer")
     return found
+
+
+async def unavailable(
+    session: AsyncSession, project_id: ProjectId, named: Iterable[tuple[str, AgentId]]
+) -> list[Fault]:
+    """What keeps agents from being named at these paths; they may be published later."""
+    faults = []
+    for path, agent_id in named:
+        try:
+            agent = await get(session, project_id, agent_id)
+        except NotFound:
+            faults.append(Fault(field=path, message="There is no such agent in this project"))
+        else:
+            if agent.archived_at is not None:
+                faults.append(Fault(field=path, message="The agent is archived"))
+    return faults
 
 
 async def current_numbers(

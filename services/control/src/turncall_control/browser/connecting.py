@@ -1,30 +1,28 @@
 """A page's new call: its row, a worker for it, and the worker's answer to the page's offer."""
 
-from datetime import UTC, datetime
 from typing import Final
 
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from turncall_control.agents.repository import speaking
 from turncall_control.auth import Visit
 from turncall_control.browser import tokens
+from turncall_control.browser.choosing import chosen
 from turncall_control.browser.schemas import CallWanted
 from turncall_control.calls import concurrency, exchange, hangups, ledger, news, placement, settlement
+from turncall_control.calls.beginning import begin
 from turncall_control.calls.concurrency import TooManyCalls
 from turncall_control.calls.exchange import WorkerGone
-from turncall_control.calls.facts import UNNUMBERED, own
 from turncall_control.calls.model import CallRow
 from turncall_control.calls.placement import Placed
 from turncall_control.calls.plans import begin_epoch, plan
-from turncall_control.calls.projector import record
 from turncall_control.carriers import browser
 from turncall_control.db.engine import bare, in_project
-from turncall_control.errors import ControlError, Invalid
+from turncall_control.errors import Conflict, ControlError, Invalid
 from turncall_control.plane import Plane
+from turncall_control.routing import Routed
 from turncall_proto import ids
 from turncall_proto.call import CallStart, CallState, EndedReason
-from turncall_proto.events import CallInitializing
 from turncall_proto.ids import CallId, ProjectId
 from turncall_runtime import logs
 
@@ -39,6 +37,12 @@ class NobodyFree(ControlError):
     status, name, title = 503, "no-capacity", "All lines are busy"
 
 
+class NobodyAnswers(Conflict):
+    """The call's routing leads to no agent, and its fallback neither; the call says why."""
+
+    name, title = "no-agent-answers", "No agent answers the call"
+
+
 class Answered(Struct, frozen=True, kw_only=True):
     """A worker's answer to an offer. ``plan`` is to be announced; None where it was."""
 
@@ -50,11 +54,16 @@ class Answered(Struct, frozen=True, kw_only=True):
 async def connect(plane: Plane, project_id: ProjectId, wanted: CallWanted, sdp: str, visit: Visit | None) -> Answered:
     """Makes the call and finds it a worker, which answers the offer; a call that comes to nothing is ended with why.
 
-    With a ``visit`` it is the one that the token opens. Raises `TokenUsed`, `Invalid`, `TooManyCalls`, `NobodyFree` and
-    `WorkerGone`.
+    With a ``visit`` it is the one that the token opens. Raises `TokenUsed`, `Invalid`, `NobodyAnswers`, `TooManyCalls`,
+    `NobodyFree` and `WorkerGone`.
     """
+    call_id = CallId(ids.mint(ids.CALL)) if visit is None else visit.call_id
+    routed = await chosen(plane, project_id, call_id, wanted, may_be_repeated=visit is not None)
     async with in_project(plane.database, project_id) as session:
-        call_id = await _make(session, project_id, wanted, visit)
+        await _make(session, project_id, call_id, wanted, routed, visit)
+    if routed.published is None and routed.inline is None:
+        await _end(plane, call_id, EndedReason.REJECTED, routed.why)
+        raise NobodyAnswers(routed.why)
     placed = await _place(plane, call_id)
     assert placed.plan.offered_to is not None  # it is placed
     try:
@@ -65,51 +74,38 @@ async def connect(plane: Plane, project_id: ProjectId, wanted: CallWanted, sdp: 
     return Answered(call_id=call_id, sdp=answer, plan=placed.plan)
 
 
-async def _make(session: AsyncSession, project_id: ProjectId, wanted: CallWanted, visit: Visit | None) -> CallId:
-    """The call's row."""
-    version = await speaking(session, project_id, wanted.agent_id, wanted.version_id)
-    call_id = CallId(ids.mint(ids.CALL))
+async def _make(
+    session: AsyncSession,
+    project_id: ProjectId,
+    call_id: CallId,
+    wanted: CallWanted,
+    routed: Routed,
+    visit: Visit | None,
+) -> None:
+    """The call's row. Raises `TokenUsed`."""
     if visit is not None:
-        call_id = visit.call_id
         await tokens.use_up(await bare(session), call_id)
-    session.add(
-        CallRow(
-            id=call_id,
-            project_id=project_id,
-            agent_id=version.agent_id,
-            version_id=version.id,
-            channel="browser",
-            direction="inbound",
-            from_number="",
-            to_number="",
-            provider=browser.PROVIDER,
-            account="",
-            provider_call_id=call_id,
-            status=CallState.INITIATED,
-            variables=wanted.variables,
-            metadata_=wanted.metadata,
-        )
-    )
-    await session.flush()
-    begun = CallInitializing(
-        call_id=call_id,
+    call = CallRow(
+        id=call_id,
         project_id=project_id,
-        epoch=0,
-        seq=UNNUMBERED,
-        at=datetime.now(UTC),
-        agent_id=version.agent_id,
-        version_id=version.id,
+        agent_id=routed.agent_id,
+        version_id=routed.version_id,
+        inline_agent=routed.inline,
+        variant=routed.variant,
         channel="browser",
         direction="inbound",
         from_number="",
         to_number="",
         provider=browser.PROVIDER,
+        account="",
         provider_call_id=call_id,
-        variables=wanted.variables,
-        metadata=wanted.metadata,
+        status=CallState.INITIATED,
+        variables={**wanted.variables, **routed.variables},
+        metadata_={**wanted.metadata, **routed.metadata},
+        knowledge_context=routed.knowledge_context,
+        routing=None if routed.is_plain else routed.decision,
     )
-    await record(await bare(session), [own(begun)])
-    return call_id
+    await begin(session, call)
 
 
 async def _place(plane: Plane, call_id: CallId) -> Placed:

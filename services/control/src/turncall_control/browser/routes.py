@@ -8,11 +8,12 @@ from litestar import Request, Response, get, patch, post
 from litestar.background_tasks import BackgroundTask
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
+from msgspec import convert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.auth import IN_PROJECT, Caller, Permission, needs
-from turncall_control.browser import connecting, pages, renewing, tokens
-from turncall_control.browser.connecting import Answered, NobodyFree
+from turncall_control.browser import choosing, connecting, pages, renewing, tokens
+from turncall_control.browser.connecting import Answered, NobodyAnswers, NobodyFree
 from turncall_control.browser.schemas import (
     CallWanted,
     CandidatesAsked,
@@ -28,9 +29,11 @@ from turncall_control.calls import exchange, ice, placement
 from turncall_control.calls.commanding import CallOver
 from turncall_control.calls.concurrency import TooManyCalls
 from turncall_control.calls.exchange import WorkerGone
+from turncall_control.db.engine import in_project
 from turncall_control.duty import repeated
 from turncall_control.errors import Invalid, NotFound
 from turncall_control.plane import Plane, Slice
+from turncall_control.routing import Target
 from turncall_proto import ids
 from turncall_proto.ids import CallId
 
@@ -47,6 +50,7 @@ async def create_client_token(
     It opens one call, soon, from the pages that it names, and decides what the agent is told. The same page goes on
     with the call by it.
     """
+    await choosing.check(plane, session, caller.project_id, data)
     return await tokens.make(
         session, caller, plane.config.key_pepper, data, lambda call_id: ice.servers(plane.config, call_id)
     )
@@ -59,7 +63,7 @@ async def create_client_token(
     opt=needs(
         Permission.CALLS_CONNECT,
         IN_PROJECT,
-        fails=[OriginRefused, TokenUsed, CallOver, NotFound, TooManyCalls, NobodyFree, WorkerGone],
+        fails=[OriginRefused, TokenUsed, CallOver, NotFound, TooManyCalls, NobodyAnswers, NobodyFree, WorkerGone],
     ),
 )
 async def connect_browser(
@@ -95,10 +99,18 @@ async def _answered(plane: Plane, caller: Caller, data: ConnectAsked) -> Answere
     wanted = data.request_data
     if visit is not None:
         wanted = CallWanted(
-            agent_id=visit.agent_id, version_id=visit.version_id, variables=visit.variables, metadata=visit.metadata
+            agent_id=visit.agent_id,
+            version_id=visit.version_id,
+            routing=convert(visit.routing, Target | None),
+            fallback_agent_id=visit.fallback_agent_id,
+            variables=visit.variables,
+            metadata=visit.metadata,
         )
     if wanted is None:
-        raise Invalid.at("requestData", "Say who is called: agent_id or version_id")
+        raise Invalid.at("requestData", "Say who is called: agent_id, version_id or routing")
+    if visit is None:
+        async with in_project(plane.database, caller.project_id) as session:
+            await choosing.check(plane, session, caller.project_id, wanted)
     return await connecting.connect(plane, caller.project_id, wanted, data.sdp, visit)
 
 

@@ -6,7 +6,7 @@ from msgspec import Meta, Struct, field
 
 from turncall_control.dials.schemas import VersionRef
 from turncall_control.http.fields import Moment
-from turncall_control.routing import AgentRef
+from turncall_control.routing import AgentRef, Target
 from turncall_control.settings import Origin
 from turncall_proto.ids import CallId
 from turncall_proto.variables import Metadata, Variables
@@ -18,25 +18,21 @@ CallRef = Annotated[
 
 
 class CallWanted(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whom the page calls; ``agent_id`` or ``version_id`` says who is to speak."""
+    """Whom the page calls: ``agent_id``, ``version_id`` or ``routing`` says who is to speak."""
 
     agent_id: Annotated[AgentRef | None, Meta(description="Speaks in its published version.")] = None
     version_id: Annotated[
         VersionRef | None, Meta(description="A version by name: a published one, or a draft that is to be tried.")
     ] = None
+    routing: Annotated[Target | None, Meta(description="Who answers, as on a number: variants, or your server.")] = None
+    fallback_agent_id: Annotated[AgentRef | None, Meta(description="Answers when the routing gives nobody.")] = None
     variables: Variables = field(default_factory=dict)
     metadata: Metadata = field(default_factory=dict)
 
 
-class ClientTokenNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A call that a page may make once; ``agent_id`` or ``version_id`` says who is to speak."""
+class ClientTokenNew(CallWanted, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A call that a page may make once: ``agent_id``, ``version_id`` or ``routing`` says who is to speak."""
 
-    agent_id: Annotated[AgentRef | None, Meta(description="Speaks in its published version.")] = None
-    version_id: Annotated[
-        VersionRef | None, Meta(description="A version by name: a published one, or a draft that is to be tried.")
-    ] = None
-    variables: Variables = field(default_factory=dict)
-    metadata: Metadata = field(default_factory=dict)
     origins: Annotated[
         tuple[Origin, ...], Meta(max_length=20, description="Where the page may come from; empty: as the project says.")
     ] = ()

@@ -7,7 +7,6 @@ from typing import Final
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from turncall_control.agents.repository import speaking
 from turncall_control.auth import Caller, Visit
 from turncall_control.browser.model import ClientTokenRow
 from turncall_control.browser.schemas import ClientTokenMade, ClientTokenNew
@@ -45,8 +44,7 @@ async def make(
     wanted: ClientTokenNew,
     ice_servers: Callable[[CallId], tuple[IceServer, ...]],
 ) -> ClientTokenMade:
-    """A token for one call. Raises `Invalid` when nobody is named who may answer it."""
-    await speaking(session, caller.project_id, wanted.agent_id, wanted.version_id)
+    """A token for one call, which was checked."""
     call_id = CallId(ids.mint(ids.CALL))
     token = new_token(ids.parsed(ids.CALL, call_id))
     visit = Visit(
@@ -56,6 +54,8 @@ async def make(
         variables=wanted.variables,
         metadata=wanted.metadata,
         origins=wanted.origins,
+        routing=msgspec.to_builtins(wanted.routing),
+        fallback_agent_id=wanted.fallback_agent_id,
     )
     expires_at = datetime.now(UTC) + timedelta(seconds=wanted.expires_in_s)
     session.add(

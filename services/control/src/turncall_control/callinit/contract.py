@@ -19,7 +19,8 @@ TYPE: Literal["call-init"] = "call-init"
 
 class Arrival(Struct, frozen=True, kw_only=True):
     """A call, or a first message, that has come and is not answered yet. ``call_id`` is the id that it keeps, on every
-    channel; of a message it is that of the session which it begins."""
+    channel; of a message it is that of the session which it begins. A page's call has no numbers, but what its client
+    token says of it."""
 
     call_id: CallId
     project_id: ProjectId
@@ -30,6 +31,8 @@ class Arrival(Struct, frozen=True, kw_only=True):
     to_number: PhoneNumber
     provider: str
     provider_call_id: str
+    variables: Variables = field(default_factory=dict)
+    metadata: Metadata = field(default_factory=dict)
 
 
 class Question(Struct, frozen=True, kw_only=True):

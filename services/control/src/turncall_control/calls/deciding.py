@@ -1,12 +1,13 @@
 """Who answers a call: what the number's target names, or the user's server; failing these, the fallback agent."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from msgspec.structs import replace
 
 from turncall_control.callinit import asking
-from turncall_control.callinit.contract import Reply
+from turncall_control.callinit.contract import Arrival, Reply
 from turncall_control.calls import lookup
 from turncall_control.calls.lookup import Found
 from turncall_control.calls.ringing import Ringing
@@ -17,6 +18,7 @@ from turncall_control.routing import (
     Published,
     Routed,
     Routing,
+    Target,
     WebhookTarget,
     WeightedTarget,
     variant_for,
@@ -34,18 +36,39 @@ LOOK_EVERY_S: Final = 0.1
 
 async def decide(plane: Plane, found: Found, ringing: Ringing) -> Routed:
     """Who answers a call that has no row yet. The row may be there when this returns: another process made it."""
-    number = found.number
-    target = number.settings.routing
+    settings = found.number.settings
+    return await routed_by(
+        plane,
+        settings.routing,
+        settings.fallback.agent_id,
+        ringing.arrival(found.number),
+        found.answering,
+        may_be_repeated=ringing.may_be_repeated,
+    )
+
+
+async def routed_by(
+    plane: Plane,
+    target: Target,
+    fallback: AgentId | None,
+    arrival: Arrival,
+    answering: Callable[[AgentId], Published | None],
+    *,
+    may_be_repeated: bool,
+) -> Routed:
+    """Whom a target gives a call, on a number or not; the fallback agent with a ``why`` when that is nobody.
+
+    ``answering`` knows the versions that answer for the agents that are named here.
+    """
     if isinstance(target, WebhookTarget):
-        routed = await _asked(plane, number, target, ringing)
+        routed = await _asked(plane, target, arrival, may_be_repeated=may_be_repeated)
     else:
-        agent_id, routed = aimed_at(target, ringing.from_number, ringing.call_id)
-        published = found.answering(agent_id)
+        agent_id, routed = aimed_at(target, arrival.from_number, arrival.call_id)
+        published = answering(agent_id)
         routed = replace(routed, published=published, why="" if published else UNPUBLISHED)
     if not routed.why:
         return routed
-    fallback = number.settings.fallback.agent_id
-    return replace(routed, is_fallback=True, published=found.answering(fallback) if fallback else None)
+    return replace(routed, is_fallback=True, published=answering(fallback) if fallback else None)
 
 
 def recall(known: Routing, number: BoundNumber, caller: str, call_id: CallId) -> tuple[Routed, AgentSpec] | None:
@@ -77,16 +100,16 @@ def aimed_at(target: AgentTarget | WeightedTarget, caller: str, call_id: CallId)
             return variant.agent_id, Routed(kind="weighted", variant=variant.name)
 
 
-async def _asked(plane: Plane, number: BoundNumber, target: WebhookTarget, ringing: Ringing) -> Routed:
+async def _asked(plane: Plane, target: WebhookTarget, arrival: Arrival, *, may_be_repeated: bool) -> Routed:
     """What the project's server says, asked once for each call; with a ``why`` when that is of no use."""
-    if ringing.may_be_repeated and not await asking.is_first(plane, ringing.call_id):
-        await _other_process(plane, ringing.call_id)
+    if may_be_repeated and not await asking.is_first(plane, arrival.call_id):
+        await _other_process(plane, arrival.call_id)
         return Routed(kind="webhook", why=UNFINISHED)
-    asked = await asking.ask(plane, target, ringing.arrival(number))
+    asked = await asking.ask(plane, target, arrival)
     routed = Routed(kind="webhook", why=asked.why, asked_ms=asked.asked_ms, attempts=asked.attempts)
     if asked.reply is None:
         return routed
-    published = await _named(plane, number.project_id, asked.reply)
+    published = await _named(plane, arrival.project_id, asked.reply)
     if published is None and asked.reply.config is None:
         return replace(routed, why="the server named an agent that the project has not published")
     return replace(
@@ -109,7 +132,7 @@ async def _other_process(plane: Plane, call_id: CallId) -> None:
 
 
 async def _named(plane: Plane, project_id: ProjectId, reply: Reply) -> Published | None:
-    """The published version of the agent that a reply names; only the number's own project is searched."""
+    """The published version of the agent that a reply names; only the call's own project is searched."""
     if reply.agent_id is not None:
         return await lookup.published(plane.database.pool, project_id, reply.agent_id)
     if reply.agent_name is not None:

@@ -8,9 +8,8 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.agents.repository import speaking
-from turncall_control.calls.facts import UNNUMBERED, own
+from turncall_control.calls.beginning import begin
 from turncall_control.calls.model import CallRow
-from turncall_control.calls.projector import record
 from turncall_control.db.base import owned
 from turncall_control.db.engine import bare
 from turncall_control.dials import policy
@@ -23,7 +22,6 @@ from turncall_control.numbers.model import NumberRow
 from turncall_control.settings import OutboundPolicy
 from turncall_proto import ids
 from turncall_proto.call import CallState
-from turncall_proto.events import CallInitializing
 from turncall_proto.ids import CallId, ProjectId
 
 MOST_QUEUED: Final = 10_000
@@ -104,32 +102,9 @@ async def take_on(
 
 async def put(session: AsyncSession, call: CallRow, dial: DialRow) -> None:
     """Stores a new call and the intent to dial it, and states that there is one."""
-    session.add(call)
-    await session.flush()
+    await begin(session, call)
     session.add(dial)
     await session.flush()
-    await record(await bare(session), [own(_initializing(call))])
-    await session.refresh(call)
-
-
-def _initializing(call: CallRow) -> CallInitializing:
-    return CallInitializing(
-        call_id=call.id,
-        project_id=call.project_id,
-        epoch=0,
-        seq=UNNUMBERED,
-        at=datetime.now(UTC),
-        agent_id=call.agent_id,
-        version_id=call.version_id,
-        channel="phone",
-        direction="outbound",
-        from_number=call.from_number,
-        to_number=call.to_number,
-        provider=call.provider,
-        provider_call_id=None,
-        variables=call.variables,
-        metadata=call.metadata_,
-    )
 
 
 async def _number(session: AsyncSession, project_id: ProjectId, e164: str) -> NumberRow:

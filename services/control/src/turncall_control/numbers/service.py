@@ -190,14 +190,7 @@ async def _owned_number(carrier: Carrier, wanted: str, settings: Settings) -> Ca
 async def _check(session: AsyncSession, project_id: ProjectId, settings: Settings, carrier: str = CARRIER) -> None:
     """Raises `Invalid` with everything that keeps these settings from working."""
     faults = [Fault(field=field, message=_NO_VOICE) for field in _unspoken(settings) if carrier == SENDER]
-    for path, agent_id in settings.agents():
-        try:
-            agent = await agents.get(session, project_id, agent_id)
-        except NotFound:
-            faults.append(Fault(field=path, message="There is no such agent in this project"))
-        else:
-            if agent.archived_at is not None:
-                faults.append(Fault(field=path, message="The agent is archived"))
+    faults += await agents.unavailable(session, project_id, settings.agents())
     if isinstance(settings.busy, Forward) and settings.fallback.number is None:
         faults.append(Fault(field="fallback.number", message="Forwarding needs a phone number to forward to"))
     if faults:
