@@ -43,10 +43,14 @@ class ProjectLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How many days after a call began what is kept of it is deleted; null to keep it."""
+    """After how many days what is kept is deleted: of a call since it began, of a conversation in writing since it was
+    over; null to keep it."""
 
     recordings_days: Annotated[KeptDays | None, Meta(description="The recording. The rest of the call stays.")] = None
     calls_days: Annotated[KeptDays | None, Meta(description="The call and everything that is known of it.")] = None
+    sessions_days: Annotated[
+        KeptDays | None, Meta(description="The conversation in writing and everything that is known of it.")
+    ] = None
 
 
 Prefix = Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{0,14}$(?!\n)", description="What numbers begin with: +49, +1415.")]

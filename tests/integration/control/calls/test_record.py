@@ -273,7 +273,8 @@ async def test_any_part_of_the_recording_can_be_asked_for(desk: Any, recorded: b
 
 
 async def test_a_link_opens_the_recording_without_a_key(desk: Any, recorded: bytes, call_id: CallId) -> None:
-    """Whoever has the link hears the whole or a range, until it expires; a changed link opens nothing."""
+    """Whoever has the link hears the whole or a range, until it expires, and is in the audit log; a changed one opens
+    nothing."""
     path = f"/v1/calls/{call_id}/recording/link"
     made = (await desk.http.post(path, params={"lifetime_s": 60}, headers=desk.bearer)).json()
     opened = made["url"].removeprefix(desk.plane.config.public_url)
@@ -291,6 +292,10 @@ async def test_a_link_opens_the_recording_without_a_key(desk: Any, recorded: byt
     assert (await desk.http.get(f"/recordings/{expired}")).status_code == 403
     stranger = await desk.another_project()
     assert (await desk.http.post(path, headers=stranger)).status_code == 404
+    heard = await desk.http.get("/v1/audit", params={"actor": "link"}, headers=await desk.admin())
+    assert [(entry["operation"], entry["object_id"], entry["effect"]) for entry in heard.json()["items"]] == [
+        ("open_recording_link", call_id, "done")
+    ] * 2, "who listens by a link is in the log as well, and who is refused is not"
 
 
 async def test_without_a_recording_there_is_none(desk: Any, worker: Any, sid: str, call_id: CallId) -> None:

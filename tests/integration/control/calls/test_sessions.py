@@ -2,12 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from turncall_control.chat import erasing
+from turncall_control.erasure import retention
 from turncall_control.webhooks.occurrences import SESSION_OCCURRENCES
 from turncall_proto import ids, subjects
 from turncall_proto.codec import encode
@@ -217,6 +219,73 @@ async def test_what_cannot_begin_is_refused(desk: Any) -> None:
     session_id = await begun(desk)
     empty = await desk.http.post(f"/v1/sessions/{session_id}/messages", json={"text": ""}, headers=desk.bearer)
     assert empty.status_code == 422
+
+
+async def test_sessions_are_found_by_what_people_search_for(desk: Any, pen: Pen) -> None:
+    """Each filter narrows the list to what it names; what is no such value is refused by name."""
+    before = datetime.now(UTC).isoformat()
+    mine = await begun(desk, contact="found-1", metadata={"order": "17", "shop": "a:b"})
+    other = await begun(desk, contact="found-2", metadata={"order": "18"})
+    await desk.execute(
+        "update sessions set channel = 'sms', number_id = %s, variant = 'calm' where id = %s",
+        ids.parsed(ids.NUMBER, desk.number_id),
+        ids.parsed(ids.SESSION, mine),
+    )
+
+    async def found(**wanted: Any) -> list[str]:
+        answer = await desk.get("/v1/sessions", params={"created_from": before, **wanted})
+        assert answer.status_code == 200, answer.text
+        return [one["id"] for one in answer.json()["items"]]
+
+    assert await found() == [other, mine]
+    for wanted in (
+        {"channel": "sms"},
+        {"number_id": desk.number_id},
+        {"variant": "calm"},
+        {"contact": "found-1"},
+        {"metadata": ["order:17", "shop:a:b"]},
+    ):
+        assert await found(**wanted) == [mine], wanted
+    assert await found(agent_id=desk.agent_id, version_id=desk.version_id, state="active") == [other, mine]
+    assert await found(created_until=before) == []
+    assert await found(version_id="ver_" + "0" * 32) == []
+    for name, value in (("channel", "fax"), ("version_id", "7"), ("metadata", "order"), ("created_from", "yesterday")):
+        refused = await desk.get("/v1/sessions", params={name: value})
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, name)
+
+
+@pytest.mark.proves("settings.retention.sessions_days")
+async def test_conversations_go_when_their_time_has_come(desk: Any, pen: Pen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old ones that are over are erased with all that is known of them, batch by batch; younger and active ones stay,
+    and all do while the project sets no limit."""
+    monkeypatch.setattr(erasing, "AT_ONCE", 1)
+    old, older, young, living = [await begun(desk, contact=f"kept-{n}") for n in range(4)]
+    await says(desk, old, "My secret is a plum.")
+    for session_id, days in ((old, 8), (older, 30), (young, 6)):
+        await desk.http.post(f"/v1/sessions/{session_id}/end", headers=desk.bearer)
+        await desk.execute(
+            "update sessions set ended_at = now() - make_interval(days => %s) where id = %s",
+            days,
+            ids.parsed(ids.SESSION, session_id),
+        )
+
+    async def left() -> list[str]:
+        await asyncio.gather(*(retention.sweep(desk.plane.database.pool, desk.plane.blobs) for _ in range(2)))
+        known = [await desk.get(f"/v1/sessions/{one}") for one in (old, older, young, living)]
+        return [answer.json()["id"] for answer in known if answer.status_code == 200]
+
+    assert await left() == [old, older, young, living]
+    path = f"/v1/projects/{desk.project_id}"
+    limits = {"settings": {"retention": {"sessions_days": 7}}}
+    assert (await desk.http.patch(path, json=limits, headers=await desk.admin())).status_code == 200
+    await desk.comes_true(lambda: _are(left, [young, living]))
+    for table in ("messages", "jobs"):
+        assert await desk.rows(f"select 1 from {table} where session_id = %s", ids.parsed(ids.SESSION, old)) == []
+    await desk.http.patch(path, json={"settings": {"retention": {"sessions_days": None}}}, headers=await desk.admin())
+
+
+async def _are(found: Callable[[], Awaitable[list[str]]], wanted: list[str]) -> bool:
+    return await found() == wanted
 
 
 async def test_a_person_is_forgotten_in_writing_too(desk: Any, pen: Pen) -> None:

@@ -510,9 +510,11 @@ class TurnCall(Access, Knowledge, Suites, Takeaways, Versions):
         agent_id: AgentId | None = None,
         contact: str | None = None,
         cursor: str | None = None,
+        **wanted: Any,
     ) -> Page[SessionView]:
-        """Conversations in writing, newest first."""
-        query = {"state": state, "agent_id": agent_id, "contact": contact, "cursor": cursor}
+        """Conversations in writing, newest first. ``wanted`` are further filters: ``channel``, ``version_id``,
+        ``variant``, ``number_id``, ``metadata``, ``created_from``, ``created_until``."""
+        query = {"state": state, "agent_id": agent_id, "contact": contact, "cursor": cursor, **wanted}
         return await self.request("GET", "/v1/sessions", Page[SessionView], query=query)
 
     async def session(self, session_id: SessionId) -> SessionView:

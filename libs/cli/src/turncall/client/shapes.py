@@ -49,10 +49,12 @@ class ProjectLimits(Struct, frozen=True, kw_only=True):
 
 
 class Retention(Struct, frozen=True, kw_only=True):
-    """How many days after a call began what is kept of it is deleted; None keeps it."""
+    """After how many days what is kept is deleted: of a call since it began, of a conversation in writing since it was
+    over; None keeps it."""
 
     recordings_days: int | None
     calls_days: int | None
+    sessions_days: int | None
 
 
 class CallingHours(Struct, frozen=True, kw_only=True):

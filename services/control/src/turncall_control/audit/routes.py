@@ -29,7 +29,7 @@ log = logs.logger(__name__)
 def entries_wanted(
     actor: Annotated[
         str | None,
-        QueryParameter(max_length=120, pattern=r"^\w+$(?!\n)", description="The id of a key, or `platform`."),
+        QueryParameter(max_length=120, pattern=r"^\w+$(?!\n)", description="The id of a key, `platform` or `link`."),
     ] = None,
     operation: Annotated[
         str | None, QueryParameter(max_length=120, pattern=r"^\w+$(?!\n)", description="Such as `publish_agent`.")

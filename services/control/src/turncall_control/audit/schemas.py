@@ -15,7 +15,7 @@ class EntryView(Struct, frozen=True, kw_only=True):
     id: AuditId
     project_id: Annotated[ProjectId | None, Meta(description="Null for what concerns the whole installation.")]
     created_at: Moment
-    actor: Annotated[str, Meta(description="The id of a key, or `platform`.")]
+    actor: Annotated[str, Meta(description="The id of a key, `platform`, or `link`: whoever had a link.")]
     operation: Annotated[str, Meta(description="The operation's id in this reference, such as `publish_agent`.")]
     object_id: Annotated[str, Meta(description="The id of what was changed or listened to; empty for none.")]
     effect: Effect

@@ -14,6 +14,7 @@ from turncall_control.auth import NOTHING, Caller, Permission, in_path, needs
 from turncall_control.calls import links, record_routes, repository
 from turncall_control.calls.links import LinkRefused
 from turncall_control.calls.schemas import RecordingLink
+from turncall_control.db.act import current
 from turncall_control.errors import NotFound
 from turncall_control.plane import Plane
 from turncall_proto import ids
@@ -69,6 +70,9 @@ async def open_recording_link(
     found = links.opened(plane.config.key_peppers, links.RECORDING, link, datetime.now(UTC).timestamp())
     project_id, call_id = ProjectId(ids.written(ids.PROJECT, found[0])), CallId(ids.written(ids.CALL, found[1]))
     await plane.settings.of(project_id)  # raises `NotFound` for a project that was deleted
+    act = current()
+    assert act is not None  # `attributed` is around every application
+    act.listens(plane.database, "open_recording_link", project_id, call_id)
     answer = await record_routes.served(plane, project_id, call_id, range_header, request.headers.get("if-range"))
     answer.headers["Cache-Control"] = "private, no-store"
     return answer

@@ -1,6 +1,5 @@
 """/v1/calls: the calls of a project, and ending one."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Final
 
@@ -17,6 +16,7 @@ from turncall_control.calls.schemas import CallChange, CallView, EndTaken
 from turncall_control.calls.views import call_view
 from turncall_control.db.engine import in_project
 from turncall_control.errors import Conflict, Invalid
+from turncall_control.http.filters import marks
 from turncall_control.http.paging import Page, PageAsked, paged
 from turncall_control.plane import Plane, Slice
 from turncall_proto import ids
@@ -68,7 +68,7 @@ def calls_wanted(
         number_id=None if number_id is None else NumberId(number_id),
         from_number=from_number,
         to_number=to_number,
-        metadata=_marks(metadata or []),
+        metadata=marks(metadata or []),
         created_from=created_from,
         created_until=created_until,
     )
@@ -136,18 +136,6 @@ async def end_call(plane: NamedDependency[Plane], caller: NamedDependency[Caller
     if not await ending.closed(plane, row.id):
         raise CallOver
     return EndTaken(taken_by="carrier")
-
-
-def _marks(given: Sequence[str]) -> dict[str, str]:
-    """``key:value`` each; a key has no colon, a value may. Raises `Invalid`."""
-    marks: dict[str, str] = {}
-    for text in given:
-        key, colon, value = text.partition(":")
-        if not colon or not key:
-            raise Invalid.at("metadata", "Write it as key:value")
-        if marks.setdefault(key, value) != value:
-            raise Invalid.at("metadata", f"A call cannot have two values of {key}")
-    return marks
 
 
 def _check_id(name: str, prefix: str, text: str | None) -> None:

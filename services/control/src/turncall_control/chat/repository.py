@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -19,7 +20,8 @@ from turncall_control.jobs import orders
 from turncall_control.texts import queue
 from turncall_control.webhooks.telling import tell
 from turncall_proto import ids
-from turncall_proto.ids import AgentId, MessageId, ProjectId, SessionId
+from turncall_proto.call import TextChannel
+from turncall_proto.ids import AgentId, MessageId, NumberId, ProjectId, SessionId, VersionId
 
 LASTS: Final = timedelta(hours=24)
 """How long a session lives without a message."""
@@ -64,23 +66,46 @@ async def begin(session: AsyncSession, row: SessionRow) -> None:
     await session.refresh(row)
 
 
+class SessionsWanted(Struct, frozen=True, kw_only=True):
+    """What a list of sessions is narrowed to; None for everything. ``created_until`` is not included."""
+
+    state: SessionState | None
+    channel: TextChannel | None
+    agent_id: AgentId | None
+    version_id: VersionId | None
+    variant: str | None
+    number_id: NumberId | None
+    contact: str | None
+    metadata: dict[str, str]
+    created_from: datetime | None
+    created_until: datetime | None
+
+
 async def page(
     session: AsyncSession,
     project_id: ProjectId,
+    wanted: SessionsWanted,
     asked: PageAsked,
-    *,
-    state: SessionState | None,
-    agent_id: AgentId | None,
-    contact: str | None,
 ) -> Sequence[SessionRow]:
     """A page of the project's sessions, newest first."""
     statement = select(SessionRow).where(owned(SessionRow.project_id, project_id))
-    if state is not None:
-        statement = statement.where(SessionRow.state == state)
-    if agent_id is not None:
-        statement = statement.where(SessionRow.agent_id == agent_id)
-    if contact is not None:
-        statement = statement.where(SessionRow.contact == contact)
+    for column, value in (
+        (SessionRow.state, wanted.state),
+        (SessionRow.channel, wanted.channel),
+        (SessionRow.agent_id, wanted.agent_id),
+        (SessionRow.version_id, wanted.version_id),
+        (SessionRow.variant, wanted.variant),
+        (SessionRow.number_id, wanted.number_id),
+        (SessionRow.contact, wanted.contact),
+    ):
+        if value is not None:
+            statement = statement.where(column == value)
+    if wanted.metadata:
+        statement = statement.where(SessionRow.metadata_.contains(wanted.metadata))
+    if wanted.created_from is not None:
+        statement = statement.where(SessionRow.created_at >= wanted.created_from)
+    if wanted.created_until is not None:
+        statement = statement.where(SessionRow.created_at < wanted.created_until)
     return (await session.scalars(newest_first(statement, SessionRow.id, ids.SESSION, asked))).all()
 
 

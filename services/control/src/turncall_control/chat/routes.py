@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import msgspec
 from litestar import delete, get, post
-from litestar.di import NamedDependency
+from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.response import Stream
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,19 +19,22 @@ from turncall_control.calls.links import LinkRefused
 from turncall_control.chat import erasing, news, repository
 from turncall_control.chat.following import Following
 from turncall_control.chat.model import Author, SessionRow, SessionState
+from turncall_control.chat.repository import SessionsWanted
 from turncall_control.chat.schemas import Exchange, MessageNew, MessageView, SessionLink, SessionNew, SessionView
 from turncall_control.chat.turns import KIND
 from turncall_control.chat.views import message_view, session_view
 from turncall_control.db.engine import in_project
 from turncall_control.duty import repeated
 from turncall_control.errors import Conflict, Invalid
+from turncall_control.http.filters import marks
 from turncall_control.http.paging import Page, PageAsked, number_after, paged
 from turncall_control.jobs.lane import Lane
 from turncall_control.plane import Plane, Slice
 from turncall_control.webhooks.sessions import CREATED, EXPIRED, RECEIVED, SENT
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec, Cascade
-from turncall_proto.ids import AgentId, SessionId
+from turncall_proto.call import TextChannel
+from turncall_proto.ids import AgentId, NumberId, SessionId, VersionId
 from turncall_proto.template import filled
 
 EXPIRE_EVERY_S: Final = 10.0
@@ -116,19 +119,60 @@ async def open_session(
     return session_view(await repository.get(session, caller.project_id, SessionId(ids.written(ids.SESSION, opens))))
 
 
-@get("/v1/sessions", tags=["sessions"], opt=needs(Permission.SESSIONS_READ, IN_PROJECT))
+def sessions_wanted(
+    standing: Annotated[SessionState | None, QueryParameter(name="state", description="Where it stands.")] = None,
+    channel: Annotated[
+        TextChannel | None, QueryParameter(description="The one that the contact wrote on last.")
+    ] = None,
+    agent_id: Annotated[
+        AgentId | None, QueryParameter(description="Who answers.", pattern=r"^agt_[0-9a-f]{32}$(?!\n)")
+    ] = None,
+    version_id: Annotated[
+        VersionId | None, QueryParameter(description="The version that answers.", pattern=r"^ver_[0-9a-f]{32}$(?!\n)")
+    ] = None,
+    variant: Annotated[
+        str | None, QueryParameter(description="The variant of a number that the contact fell to.")
+    ] = None,
+    number_id: Annotated[
+        NumberId | None,
+        QueryParameter(description="Our number that was written to last.", pattern=r"^num_[0-9a-f]{32}$(?!\n)"),
+    ] = None,
+    contact: Annotated[str | None, QueryParameter(max_length=200, description="Who writes, exactly.")] = None,
+    metadata: Annotated[
+        list[str] | None, QueryParameter(description="`key:value`; given several times, sessions that have them all.")
+    ] = None,
+    created_from: Annotated[datetime | None, QueryParameter(description="Begun at this moment or later.")] = None,
+    created_until: Annotated[datetime | None, QueryParameter(description="Begun before this moment.")] = None,
+) -> SessionsWanted:
+    """The filters of the list. Raises `Invalid` for metadata of the wrong form."""
+    return SessionsWanted(
+        state=standing,
+        channel=channel,
+        agent_id=agent_id,
+        version_id=version_id,
+        variant=variant,
+        number_id=number_id,
+        contact=contact,
+        metadata=marks(metadata or []),
+        created_from=created_from,
+        created_until=created_until,
+    )
+
+
+@get(
+    "/v1/sessions",
+    tags=["sessions"],
+    opt=needs(Permission.SESSIONS_READ, IN_PROJECT),
+    dependencies={"wanted": Provide(sessions_wanted, sync_to_thread=False)},
+)
 async def list_sessions(
     session: NamedDependency[AsyncSession],
     caller: NamedDependency[Caller],
     page: NamedDependency[PageAsked],
-    standing: Annotated[SessionState | None, QueryParameter(name="state", description="Where it stands.")] = None,
-    agent_id: Annotated[
-        AgentId | None, QueryParameter(description="Who answers.", pattern=r"^agt_[0-9a-f]{32}$(?!\n)")
-    ] = None,
-    contact: Annotated[str | None, QueryParameter(max_length=200, description="Who writes, exactly.")] = None,
+    wanted: NamedDependency[SessionsWanted],
 ) -> Page[SessionView]:
     """Conversations in writing, newest first."""
-    rows = await repository.page(session, caller.project_id, page, state=standing, agent_id=agent_id, contact=contact)
+    rows = await repository.page(session, caller.project_id, wanted, page)
     return paged(rows, page, session_view, lambda row: (row.id,))
 
 

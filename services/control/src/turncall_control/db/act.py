@@ -15,6 +15,8 @@ from turncall_control.db.engine import Database
 from turncall_proto.ids import ProjectId
 
 PLATFORM: Final = "platform"
+LINK: Final = "link"
+"""Who acts without a key: somebody who was given a link."""
 """The operator, as an actor."""
 
 
@@ -42,7 +44,7 @@ class Act:
         self.address = address
         self.database: Database | None = None
         self.actor = ""
-        """The id of the key, or `PLATFORM`; empty until the guard knows, and in what no key is needed for."""
+        """The id of the key, `PLATFORM` or `LINK`; empty until it is known, and in what no key is needed for."""
         self.operation = ""
         self.project_id: ProjectId | None = None
         self.object_id = ""
@@ -58,6 +60,11 @@ class Act:
         """Known once the handler has succeeded; the transaction that ends next is the last one."""
         self.is_refused = False
         """Whether the handler itself refused, so that nothing of what was asked for stands."""
+
+    def listens(self, database: Database, operation: str, project_id: ProjectId, object_id: str) -> None:
+        """It is somebody with a link, who listens to this: a success leaves an entry."""
+        self.database, self.operation, self.actor = database, operation, LINK
+        self.project_id, self.object_id, self.is_audited = project_id, object_id, True
 
 
 _ACT: Final[ContextVar[Act | None]] = ContextVar("turncall_act", default=None)

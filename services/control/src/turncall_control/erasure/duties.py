@@ -22,7 +22,7 @@ async def empty_projects(plane: Plane) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def keep_no_longer(plane: Plane) -> AsyncIterator[None]:
-    """Erases recordings and calls that their projects do not keep any longer, and forgets what was erased long ago."""
+    """Erases what their projects do not keep any longer, and forgets what was erased long ago."""
 
     async def sweep() -> None:
         await retention.sweep(plane.database.pool, plane.blobs)

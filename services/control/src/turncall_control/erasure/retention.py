@@ -1,4 +1,5 @@
-"""Recordings and calls that their projects keep no longer. Replicas may sweep at once: each takes its own."""
+"""Recordings, calls and conversations that their projects keep no longer. Replicas may sweep at once: each takes its
+own."""
 
 from typing import Final
 from uuid import UUID
@@ -7,6 +8,7 @@ import msgspec
 
 from turncall_blobs import BlobStore, keys
 from turncall_control.calls import erasing, moving
+from turncall_control.chat import erasing as chat
 from turncall_control.db.engine import Pool
 from turncall_control.settings import Retention
 from turncall_proto import ids
@@ -22,7 +24,7 @@ async def sweep(pool: Pool, blobs: BlobStore) -> None:
     async with pool.connection() as connection:
         cursor = await connection.execute(
             "select id, settings->'retention' from projects where deleted_at is null"
-            " and coalesce(settings->'retention'->>'recordings_days', settings->'retention'->>'calls_days') is not null"
+            " and jsonb_path_exists(settings, '$.retention.* ? (@ != null)')"
         )
         projects = await cursor.fetchall()
     for project, kept in projects:
@@ -31,6 +33,8 @@ async def sweep(pool: Pool, blobs: BlobStore) -> None:
             await _calls(pool, blobs, project, retention.calls_days)
         if retention.recordings_days is not None:
             await _recordings(pool, blobs, project, retention.recordings_days)
+        if retention.sessions_days is not None:
+            await _sessions(pool, project, retention.sessions_days)
 
 
 async def _calls(pool: Pool, blobs: BlobStore, project: UUID, days: int) -> None:
@@ -43,6 +47,12 @@ async def _calls(pool: Pool, blobs: BlobStore, project: UUID, days: int) -> None
             {"project": project, "days": days},
         )
         if erased < erasing.AT_ONCE:
+            return
+
+
+async def _sessions(pool: Pool, project: UUID, days: int) -> None:
+    for _ in range(BATCHES):
+        if await chat.erase_older(pool, project, days) < chat.AT_ONCE:
             return
 
 

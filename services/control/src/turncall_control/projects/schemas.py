@@ -36,6 +36,7 @@ class RetentionChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     recordings_days: KeptDays | UnsetType | None = UNSET
     calls_days: KeptDays | UnsetType | None = UNSET
+    sessions_days: KeptDays | UnsetType | None = UNSET
 
 
 class OutboundChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
