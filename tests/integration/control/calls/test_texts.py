@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -15,7 +16,7 @@ from turncall_control.webhooks.occurrences import SESSION_OCCURRENCES
 from turncall_phone import Account, Carrier
 from turncall_phone.faults import CallbackFault, RestFault
 from turncall_phone.journal import RestAnswered
-from turncall_phone.texting import TextRefused, Undeliverable
+from turncall_phone.texting import Receives, TextRefused, Undeliverable
 from turncall_phone.texts import STOPPED
 from turncall_proto import ids
 from turncall_testkit.pen import Pen, writing
@@ -219,6 +220,39 @@ async def test_a_lost_answer_of_the_carrier_sends_nothing_twice(house: House, co
     )
     await last_is(desk, contact, "delivered")
     assert [text.body for text in carrier.texts.inbox(contact)] == ["Your table is ready.", "Are you coming?"]
+
+
+async def test_a_message_of_which_no_callback_came_is_asked_about(house: House) -> None:
+    """Every callback is lost: what became of the messages is read at the carrier, and one whose phone is off for days
+    is asked about five times and then left."""
+    desk, carrier, _ = house
+    arrives, fails, hangs = (f"+1555041{line:04}" for line in range(3))
+    carrier.texts.expect(fails, Undeliverable(code=30003))
+    carrier.texts.expect(hangs, Receives(after_s=86_400.0))
+    for event in ("sending", "sent", "delivered", "undelivered"):
+        carrier.faults.add(CallbackFault(event=event, effect="drop", times=3))  # type: ignore[arg-type]
+    people = (arrives, fails, hangs)
+    for contact in people:
+        order = {"to": contact, "from": NUMBER, "text": "Your table is ready."}
+        await desk.http.post("/v1/messages", json=order, headers=desk.bearer)
+    for contact in people:
+        await last_is(desk, contact, "accepted")
+    carrier.faults.clear()
+
+    async def look(contact: str) -> None:
+        await desk.execute("update texts set look_at = now() where to_number = %s and look_at is not null", contact)
+
+    for contact in people:
+        await look(contact)
+    assert (await last_is(desk, arrives, "delivered"))["delivery_failure"] == ""
+    assert (await last_is(desk, fails, "failed"))["delivery_failure"] == "unreachable"
+    assert (await last_is(desk, hangs, "sent"))["delivery_failure"] == ""
+    settled = "select look_at from texts where to_number = any(%s)"
+    assert await desk.rows(settled, [arrives, fails]) == [(None,), (None,)]
+    await desk.execute("update texts set looks = 4, look_at = now() where to_number = %s", hangs)
+    asked = partial(desk.rows, "select 1 from texts where to_number = %s and looks = 5", hangs)
+    await desk.comes_true(asked, timeout_s=PATIENCE_S)
+    assert await desk.rows(settled, [hangs]) == [(None,)]
 
 
 async def test_subscribers_hear_of_everything_with_its_channel(house: House, contact: str) -> None:

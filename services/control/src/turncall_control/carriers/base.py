@@ -181,6 +181,13 @@ class SentText(Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
+class TextStanding(Struct, frozen=True, kw_only=True):
+    """How far a message has come, in the carrier's word for it, and its code of what went wrong."""
+
+    status: str
+    code: int | None = None
+
+
 class Line(Protocol):
     """What is asked about a call that somebody holds a line for. Every method raises a `CarrierError`."""
 
@@ -226,6 +233,10 @@ class Messenger(Protocol):
 
         One of the last seconds may be missing.
         """
+        ...
+
+    async def fetch_text(self, provider_message_id: str) -> TextStanding | None:
+        """How far a message has come; None from a carrier that tells it by callbacks alone. Raises `Gone`."""
         ...
 
 

@@ -29,6 +29,7 @@ from turncall_control.carriers.base import (
     NumberUrls,
     SentText,
     TextOrder,
+    TextStanding,
     Unavailable,
 )
 from turncall_control.carriers.twilio_refusals import translated
@@ -285,6 +286,12 @@ class Twilio:
                 for one in found
                 if one.direction == "outbound-api" and one.date_created is not None and one.date_created >= since
             ]
+
+    async def fetch_text(self, provider_message_id: str) -> TextStanding:
+        """How far a message has come. Raises `Gone` (20404)."""
+        with translated():
+            found = await self._client.messages(provider_message_id).fetch_async()
+            return TextStanding(status=str(found.status), code=found.error_code or None)
 
     async def check(self) -> str:
         """How the account stands in Twilio's words, such as ``active``. Raises `NotAuthorised` for a wrong token."""

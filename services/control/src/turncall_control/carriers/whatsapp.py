@@ -24,6 +24,7 @@ from turncall_control.carriers.base import (
     SentText,
     Template,
     TextOrder,
+    TextStanding,
     Unavailable,
     WindowClosed,
 )
@@ -135,16 +136,14 @@ class WhatsApp:
         """None: WhatsApp lists no messages; a status says what became of one."""
         return None
 
-    async def mark_read(self, provider_message_id: str) -> None:
-        """Shows the writer that a message was read, and that an answer is being written."""
-        await self._post(
-            {
-                "messaging_product": "whatsapp",
-                "status": "read",
-                "message_id": provider_message_id,
-                "typing_indicator": {"type": "text"},
-            }
-        )
+    async def fetch_text(self, provider_message_id: str) -> TextStanding | None:
+        """None: WhatsApp shows no message; its webhooks come again until they are answered."""
+        return None
+
+    async def mark_read(self, provider_message_id: str, *, is_typing: bool) -> None:
+        """Shows the writer that a message was read, and whether an answer is being written."""
+        read = {"messaging_product": "whatsapp", "status": "read", "message_id": provider_message_id}
+        await self._post({**read, "typing_indicator": {"type": "text"}} if is_typing else read)
 
     async def number(self) -> str:
         """The sender's number in E.164. Raises `Gone` for an id of nothing, `NotAuthorised` for a wrong token."""

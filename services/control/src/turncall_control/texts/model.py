@@ -53,13 +53,13 @@ class TextRow(Row):
     of the body.
 
     The intent is stored before the carrier is asked. ``asked_at``: when it was, or was about to be, asked. ``look_at``:
-    when to see what became of that.
+    when to see what became of that, and then, ``looks`` times so far, whether it has arrived.
     """
 
     __tablename__ = "texts"
     __table_args__ = (
         Index("ix_texts_due_at", "due_at", postgresql_where=text("state = 'queued'")),
-        Index("ix_texts_look_at", "look_at", postgresql_where=text("state = 'asked'")),
+        Index("ix_texts_look_at", "look_at", postgresql_where=text("look_at is not null")),
         Index("ix_texts_open", "from_number", "to_number", postgresql_where=text("state in ('queued', 'asked')")),
         Index("ix_texts_session_id_message_seq", "session_id", "message_seq"),
         Index("ix_texts_provider_message_id", "provider_message_id"),
@@ -84,6 +84,7 @@ class TextRow(Row):
     asked_at: Mapped[datetime | None]
     look_at: Mapped[datetime | None]
     tries: Mapped[int] = mapped_column(server_default=text("0"))
+    looks: Mapped[int] = mapped_column(server_default=text("0"))
     created_at: Mapped[datetime] = created_at()
 
 

@@ -22,8 +22,12 @@ from turncall_proto.ids import NumberId, ProjectId, SessionId, TextId
 
 ASKED_WITHIN_S: Final = 15.0
 """Whoever was about to ask has asked by then, and has heard or given up: the carrier's answer has 5 s."""
+LOOKS_AFTER_S: Final = (120.0, 600.0, 3600.0, 14_400.0, 43_200.0)
+"""When the carrier is asked of a text of which it says nothing more: so long after its last word, then after each look.
+Twilio gives a message up after ten hours at most (Twilio, ValidityPeriod); behind the last look it stays as it is."""
 AT_ONCE: Final = 20
 _RANKS: Final = {state: rank for rank, state in enumerate(TextState)}
+_UNDER_WAY: Final = (TextState.ACCEPTED, TextState.SENT)
 
 Connection = AsyncConnection[TupleRow]
 
@@ -43,7 +47,9 @@ class Letter(Struct, frozen=True, kw_only=True):
     to_number: str
     body: str
     tries: int
+    looks: int
     template: dict[str, Any] | None
+    provider_message_id: str | None
     asked_s: float
     is_out: bool
     is_shut: bool
@@ -61,7 +67,8 @@ class Letter(Struct, frozen=True, kw_only=True):
 
 _LETTER: Final[LiteralString] = (
     " t.id, t.project_id, t.session_id, t.message_seq, t.number_id, t.provider, t.account, t.from_number, t.to_number,"
-    " t.body, t.template, t.tries, coalesce(extract(epoch from now() - t.asked_at), 0)::float as asked_s,"
+    " t.body, t.template, t.tries, t.looks, t.provider_message_id,"
+    " coalesce(extract(epoch from now() - t.asked_at), 0)::float as asked_s,"
     " exists (select from opt_outs o where o.number_id = t.number_id and o.contact = t.to_number) as is_out,"
     " t.provider = 'whatsapp' and t.template is null and not "
     + HAS_WRITTEN.format(number="t.number_id", project="t.project_id", contact="t.to_number")
@@ -135,6 +142,23 @@ async def unanswered(connection: Connection, again_s: float) -> list[Letter]:
     )
 
 
+async def undelivered(connection: Connection) -> list[Letter]:
+    """Takes up texts that the carrier has, and of which it has said nothing for long; each look is further off."""
+    return await _letters(
+        connection,
+        "update texts t set looks = t.looks + 1, look_at = case when t.looks + 1 < cardinality(%(after)s::float[])"
+        " then now() + (%(after)s::float[])[t.looks + 2] * interval '1 s' end"
+        " where t.id = any(array(select q.id from texts q where q.state in ('accepted', 'sent')"
+        " and q.look_at <= now() order by q.look_at limit %(limit)s for update skip locked)) returning",
+        {"after": list(LOOKS_AFTER_S), "limit": AT_ONCE},
+    )
+
+
+async def look_no_more(connection: Connection, letter: Letter) -> None:
+    """The carrier tells nothing of it when it is asked."""
+    await connection.execute("update texts set look_at = null where id = %s and state <> 'asked'", (letter.id,))
+
+
 async def _letters(connection: Connection, update: LiteralString, values: dict[str, object]) -> list[Letter]:
     async with connection.cursor(row_factory=class_row(Letter)) as cursor:
         await cursor.execute(update + _LETTER, values)
@@ -185,6 +209,7 @@ async def move(
         "update texts set state = case when state = any(%(behind)s) then %(state)s else state end,"
         " failure = case when state = any(%(behind)s) then %(failure)s else failure end,"
         " code = case when state = any(%(behind)s) then %(code)s else code end,"
+        " look_at = case when state = any(%(behind)s) then now() + %(look)s else look_at end,"
         " provider_message_id = coalesce(provider_message_id, %(provider_message_id)s)"
         " where id = %(text)s and (state = any(%(behind)s)"
         "  or (provider_message_id is null and %(provider_message_id)s::text is not null))"
@@ -195,6 +220,7 @@ async def move(
             "behind": behind,
             "failure": "" if failure is None else failure.value,
             "code": code,
+            "look": timedelta(seconds=LOOKS_AFTER_S[0]) if state in _UNDER_WAY else None,
             "provider_message_id": provider_message_id,
         },
     )

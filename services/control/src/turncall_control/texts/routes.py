@@ -7,7 +7,7 @@ from typing import Final
 
 from turncall_control.duty import repeated
 from turncall_control.plane import Plane, Slice
-from turncall_control.texts.sending import SEND_EVERY_S, SWEEP_EVERY_S, Sender, find_lost
+from turncall_control.texts.sending import SEND_EVERY_S, SWEEP_EVERY_S, Sender, find_lost, follow
 
 
 @asynccontextmanager
@@ -20,8 +20,11 @@ async def send_texts(plane: Plane) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def find_texts(plane: Plane) -> AsyncIterator[None]:
-    """Finds out what became of texts whose answer was lost."""
-    async with repeated("finding_texts", partial(find_lost, plane), SWEEP_EVERY_S):
+    """Finds out what became of texts whose answer, or whose last callback, was lost."""
+    async with (
+        repeated("finding_texts", partial(find_lost, plane), SWEEP_EVERY_S),
+        repeated("following_texts", partial(follow, plane), SWEEP_EVERY_S),
+    ):
         yield
 
 

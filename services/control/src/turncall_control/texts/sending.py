@@ -20,7 +20,7 @@ from turncall_control.carriers.base import (
 )
 from turncall_control.carriers.questions import LOOK_AFTER_S, MOST_REFUSALS, STATUS_RETRIES, Questions, pause_s
 from turncall_control.plane import Plane
-from turncall_control.texts import optouts, queue
+from turncall_control.texts import optouts, queue, statuses
 from turncall_control.texts.model import TextFailure
 from turncall_control.texts.queue import Letter
 from turncall_runtime import logs
@@ -158,6 +158,31 @@ async def _search(plane: Plane, messenger: Messenger, letter: Letter) -> None:
         elif letter.asked_s >= LOST_AFTER_S:
             log.error("text.lost", text_id=letter.text_id)
             await queue.fail(connection, letter, TextFailure.LOST)
+
+
+async def follow(plane: Plane) -> None:
+    """Asks the carrier about texts of which no callback says that they have arrived. Replicas may do this at once."""
+    async with plane.database.pool.connection() as connection, connection.transaction():
+        letters = await queue.undelivered(connection)
+    for letter in letters:
+        try:
+            messenger = await _messenger(plane, letter)
+            if messenger is None:
+                log.error("text.helpless", text_id=letter.text_id, provider=letter.provider)
+            else:
+                await _look(plane, messenger, letter)
+        except CarrierError as error:
+            log.warning("text.carrier_failed", text_id=letter.text_id, error=str(error))
+
+
+async def _look(plane: Plane, messenger: Messenger, letter: Letter) -> None:
+    assert letter.provider_message_id is not None  # what the carrier has, it has under an id
+    standing = await messenger.fetch_text(letter.provider_message_id)
+    async with plane.database.pool.connection() as connection, connection.transaction():
+        if standing is None:
+            await queue.look_no_more(connection, letter)
+        elif await statuses.note(connection, letter.id, letter.provider_message_id, standing.status, standing.code):
+            log.warning("text.not_called_back", text_id=letter.text_id, status=standing.status)
 
 
 async def _messenger(plane: Plane, letter: Letter) -> Messenger | None:

@@ -1,7 +1,8 @@
-"""What carriers call back with about a text: taken in whatever order it comes, and however often."""
+"""What carriers say of a text, by callback or when asked: taken in whatever order it comes, and however often."""
 
 from collections.abc import Mapping
 from typing import Final
+from uuid import UUID
 
 from turncall_control.carriers.accounts import Proof
 from turncall_control.plane import Plane
@@ -59,8 +60,7 @@ async def take(
 
     Raises what the database raises: it is to be said again.
     """
-    state = _STATES.get(status)
-    if state is None or not provider_message_id:
+    if status not in _STATES or not provider_message_id:
         return False
     ours = None if text_id is None else ids.parsed(ids.TEXT, text_id)
     async with plane.database.pool.connection() as connection, connection.transaction():
@@ -75,9 +75,23 @@ async def take(
         text, project, provider, account, number, to_number = row
         if not proof.covers(ProjectId(ids.written(ids.PROJECT, project)), account):
             return False
-        failure = _FAILURES.get(code or 0, TextFailure.UNKNOWN) if state is TextState.FAILED else None
-        if failure is TextFailure.OPTED_OUT and provider == TWILIO:
+        if _failure(status, code) is TextFailure.OPTED_OUT and provider == TWILIO:
             await optouts.put_out(connection, project, number, to_number)
-        return await queue.move(
-            connection, text, state, provider_message_id=provider_message_id, failure=failure, code=code
-        )
+        return await note(connection, text, provider_message_id, status, code)
+
+
+async def note(
+    connection: queue.Connection, text: UUID, provider_message_id: str, status: str, code: int | None
+) -> bool:
+    """Whether the carrier's word for how a text stands brings it further; a word that is unknown does not."""
+    state = _STATES.get(status)
+    if state is None:
+        return False
+    return await queue.move(
+        connection, text, state, provider_message_id=provider_message_id, failure=_failure(status, code), code=code
+    )
+
+
+def _failure(status: str, code: int | None) -> TextFailure | None:
+    is_failed = _STATES[status] is TextState.FAILED
+    return _FAILURES.get(code or 0, TextFailure.UNKNOWN) if is_failed else None
