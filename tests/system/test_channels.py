@@ -7,7 +7,7 @@ import signal
 from aiohttp import web
 
 from turncall.demo.provision import receptionist
-from turncall_phone import HangUp, WaitForAgent
+from turncall_phone import WaitForHangUp
 from turncall_proto.agent import AgentSpec
 from turncall_testkit.house import House, conversation
 from turncall_testkit.vendors.serving import Stalls, serving
@@ -50,22 +50,35 @@ async def test_a_worker_that_is_killed_in_the_middle_of_an_answer_by_sms(house: 
 
 
 async def test_a_conversation_hops_from_phone_to_sms_to_chat(house: House, agent: AgentSpec) -> None:
-    """The caller asks for an appointment on the phone, names the day by SMS and the hour in the chat: one session."""
+    """The caller asks for an appointment on the phone, writes the day by SMS while speaking and hears the agent go on
+    from it, names the hour by SMS afterwards, and asks about it in the chat: one session."""
     contact = "+15550191112"
     made, number = await house.answering(agent, name="hops")
-    call = await house.dial(number, [*conversation("book")[:2], WaitForAgent(), HangUp()], caller=contact)
-    await call.settled(timeout_s=PATIENCE_S)
-    record = await house.record_of(call)
-    house.carrier.texts.write(to=number.e164, from_=contact, body="on tuesday")
+    call = await house.dial(number, [*conversation("book")[:2], WaitForHangUp(timeout_s=PATIENCE_S)], caller=contact)
+    record = await house.live(call)
+    replies: list[str] = []
+    async for fact in house.api.follow(record.id):
+        if fact.type != "transcript.final" or fact.data["speaker"] != "agent" or fact.data["turn"] == 0:
+            continue
+        replies.append(fact.data["text"])
+        if len(replies) == 1:
+            house.carrier.texts.write(to=number.e164, from_=contact, body="on tuesday")
+        else:
+            call.hang_up()
+    assert "time" in replies[1]
+    assert house.carrier.texts.inbox(contact) == (), "who is on the phone is answered there"
+    house.carrier.texts.write(to=number.e164, from_=contact, body="at ten o'clock")
     await house.carrier.texts.received(contact, 1, timeout_s=PATIENCE_S)
     session = await house.api.create_session(made.id, contact, resume=True)
-    exchange = await house.api.write(session.id, "at ten o'clock")
+    exchange = await house.api.write(session.id, "thank you")
     assert exchange.reply is not None
-    assert [(used.tool, used.is_ok) for used in exchange.reply.tools] == [("book_appointment", True)]
-    assert exchange.reply.tools[0].arguments["day"].lower() == "tuesday"
     messages = (await house.api.messages(session.id)).items
+    (booked,) = [message for message in messages if message.tools]
+    assert [(used.tool, used.is_ok) for used in booked.tools] == [("book_appointment", True)]
+    assert booked.tools[0].arguments["day"].lower() == "tuesday"
+    assert (messages[0].text, messages[0].told_on) == ("on tuesday", record.id)
     spoken = [message for message in messages if message.call_id == record.id]
     assert {message.channel for message in spoken} == {"phone"}
     assert "appointment" in " ".join(message.text for message in spoken)
-    assert [message.channel for message in messages[len(spoken) :]] == ["sms", "sms", "chat", "chat"]
+    assert [message.channel for message in messages[len(spoken) + 1 :]] == ["sms", "sms", "chat", "chat"]
     assert len((await house.api.sessions(contact=contact)).items) == 1

@@ -1,7 +1,7 @@
 """One session over phone, SMS and chat: what was said anywhere is known everywhere."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -13,9 +13,9 @@ import pytest_asyncio
 from turncall_phone import Account, Carrier
 from turncall_proto import ids, subjects
 from turncall_proto.call import CallStart, CallState, EndedReason
-from turncall_proto.codec import decode, encode
-from turncall_proto.command import ActReply, LinkAsked
-from turncall_proto.events import TranscriptFinal
+from turncall_proto.codec import decode, decode_command, encode
+from turncall_proto.command import ActReply, CommandReply, Inject, LinkAsked
+from turncall_proto.events import CommandDone, TranscriptFinal
 from turncall_proto.template import rendered
 from turncall_testkit.pen import Pen, writing
 
@@ -115,6 +115,79 @@ async def test_begun_by_phone_continued_by_sms_finished_in_chat(house: Any, cont
     assert len(carrier.texts.inbox(contact)) == 1, "what is asked in the chat is answered there"
     deleted = await desk.http.delete(f"/v1/sessions/{session['id']}", headers=desk.bearer)
     assert deleted.status_code == 204, deleted.text
+
+
+@asynccontextmanager
+async def told(desk: Any, plan: CallStart, *replies: CommandReply) -> AsyncIterator[list[Inject]]:
+    """A worker that holds the call and answers its commands so, one after another; what it was told."""
+    heard: list[Inject] = []
+
+    async def obey(data: bytes) -> bytes:
+        command = decode_command(data)
+        assert isinstance(command, Inject)
+        heard.append(command)
+        return encode(replies[len(heard) - 1])
+
+    serving = await desk.bus.serve(subjects.command(plan.call_id), obey)
+    try:
+        yield heard
+    finally:
+        await serving.close()
+
+
+async def test_what_is_written_during_a_call_is_answered_aloud(house: Any, contact: str) -> None:
+    """The agent on the phone is told, in the caller's name and not as an instruction, and nothing goes back in writing;
+    what the call does not take is answered in writing, and so is, afterwards, what the agent never spoke about."""
+    desk, carrier, pen, worker = house
+    done, refused = CommandReply(outcome="done"), CommandReply(outcome="refused", detail="the call is ending")
+    plan = await calls(desk, worker, contact, ("caller", "I will write you the day."))
+    await desk.becomes(plan.call_id, status="in_progress")
+    turns = len(pen.turns)
+
+    async def write(text: str) -> dict[str, Any]:
+        carrier.texts.write(to=NUMBER, from_=contact, body=text)
+        shown: list[dict[str, Any]] = []
+
+        async def is_settled() -> bool:
+            found = (await desk.get("/v1/sessions", params={"contact": contact})).json()["items"]
+            shown[:] = (await session_of(desk, contact))["messages"] if found else []
+            mine = [message for message in shown if message["text"] == text]
+            return bool(mine) and (mine[0]["told_on"] is not None or shown[-1]["author"] == "agent")
+
+        await desk.comes_true(is_settled, timeout_s=PATIENCE_S)
+        return next(message for message in shown if message["text"] == text)
+
+    async with told(desk, plan, done, refused, done) as heard:
+        first = await write("On Tuesday.")
+        assert (first["told_on"], first["channel"], first["call_id"]) == (plan.call_id, "sms", None)
+        (injected,) = heard
+        assert injected.text == "(SMS from the caller, during this call:) On Tuesday."
+        assert (injected.role, injected.is_answered, injected.command_id) == ("user", True, first["id"])
+        assert carrier.texts.inbox(contact) == ()
+        second = await write("At ten.")
+        assert second["told_on"] is None
+        assert [text.body for text in await carrier.texts.received(contact, 1, timeout_s=PATIENCE_S)] == [
+            "Echo: At ten."
+        ]
+        third = await write("Or at eleven.")
+        assert third["told_on"] == plan.call_id
+    for message, spoken in ((first, "Tuesday it is."), (third, "")):
+        await worker.publish(worker.fact(CommandDone, plan, command_id=message["id"], command="inject"))
+        if spoken:
+            times = {"turn": 2, "start_ms": 9000, "end_ms": 9000}
+            await worker.publish(worker.fact(TranscriptFinal, plan, speaker="agent", text=spoken, **times))
+    await hangs_up(desk, worker, plan)
+    await carrier.texts.received(contact, 2, timeout_s=PATIENCE_S)
+    assert [turn.wrote[-1].text for turn in pen.turns[turns:]] == ["At ten.", "Tuesday it is."]
+    assert [one.text for one in pen.turns[-1].wrote] == [
+        "On Tuesday.",
+        "At ten.",
+        "Echo: At ten.",
+        "Or at eleven.",
+        "I will write you the day.",
+        "Tuesday it is.",
+    ]
+    assert len((await desk.get("/v1/sessions", params={"contact": contact})).json()["items"]) == 1
 
 
 async def test_what_another_agent_or_another_person_heard_stays_with_them(house: Any, contact: str) -> None:

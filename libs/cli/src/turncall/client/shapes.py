@@ -636,6 +636,7 @@ class MessageView(Struct, frozen=True, kw_only=True):
     channel: str
     number_id: NumberId | None
     call_id: CallId | None
+    told_on: CallId | None
     delivery: str | None
     delivery_failure: str
     created_at: datetime

@@ -49,9 +49,25 @@ _JOIN: Final[LiteralString] = """
 """
 
 
+_UNSPOKEN: Final[LiteralString] = """
+    with unanswered as (update sessions s set answered_through = least(s.answered_through, m.seq - 1) from messages m
+    where m.session_id = s.id and m.told_on = %(call)s and not exists (
+        select from call_events told join call_events said on said.call_id = told.call_id
+            and said.type = 'transcript.final' and said.payload ->> 'speaker' = 'agent'
+            and said.at - ((said.payload ->> 'end_ms')::int - (said.payload ->> 'start_ms')::int) * interval '1 ms'
+                >= told.at
+        where told.call_id = %(call)s and told.type = 'command.done'
+            and told.payload ->> 'command_id' = 'msg_' || replace(m.id::text, '-', '')) returning s.id, s.project_id)
+    insert into jobs (id, project_id, kind, session_id) select uuidv7(), project_id, 'text_turn', id from unanswered
+    on conflict (kind, session_id) where state in ('due', 'sent') do nothing
+"""
+"""What was written during a call whose agent began to say nothing after it was told is answered in writing."""
+
+
 async def conclude(connection: Connection, call_id: CallId) -> None:
     """A call that is over joins the living session of its contact with its agent, if there is one. Once."""
     call = ids.parsed(ids.CALL, call_id)
+    await connection.execute(_UNSPOKEN, {"call": call})
     cursor = await connection.execute(
         f"select id from sessions where id = (select {SESSION_OF_CALL} from calls c where c.id = %s) for update",
         (call,),
@@ -86,7 +102,7 @@ async def memory(connection: Connection, session: UUID | None) -> str:
         return ""
     cursor = await connection.execute(
         "select author, text from messages where session_id = %s and seq > (select summarised_through from sessions"
-        " where id = %s) order by seq desc limit %s",
+        " where id = %s) order by created_at desc, seq desc limit %s",
         (session, session, MOST_MESSAGES),
     )
     lines = _lines(await cursor.fetchall())

@@ -75,8 +75,9 @@ class MessageRow(Row):
 
     ``job_id`` is the turn that wrote it: an answer that comes twice is one message. ``answers`` is the last message
     that the agent knew of then. ``channel`` and ``number_id``, a number of ours, are the way it went;
-    ``origin_id`` is the carrier's id of one that the contact sent. One that was spoken was so on ``call_id``.
-    ``delivery`` is how far one that went to a phone has come, and ``delivery_failure`` why it did not arrive.
+    ``origin_id`` is the carrier's id of one that the contact sent. One that was spoken was so on ``call_id``; of one
+    that was written, the agent on ``told_on`` was told. ``delivery`` is how far one that went to a phone has come, and
+    ``delivery_failure`` why it did not arrive.
     """
 
     __tablename__ = "messages"
@@ -89,6 +90,7 @@ class MessageRow(Row):
             postgresql_where=sql("origin_id is not null"),
         ),
         Index("ix_messages_call_id", "call_id", postgresql_where=sql("call_id is not null")),
+        Index("ix_messages_told_on", "told_on", postgresql_where=sql("told_on is not null")),
     )
 
     session_id: Mapped[SessionId] = mapped_column(Id(ids.SESSION), ForeignKey("sessions.id"), primary_key=True)
@@ -107,6 +109,7 @@ class MessageRow(Row):
     number_id: Mapped[NumberId | None] = mapped_column(Id(ids.NUMBER))
     origin_id: Mapped[str | None]
     call_id: Mapped[CallId | None] = mapped_column(Id(ids.CALL))
+    told_on: Mapped[CallId | None] = mapped_column(Id(ids.CALL))
     delivery: Mapped[str | None]
     delivery_failure: Mapped[str] = mapped_column(server_default=sql("''"))
     created_at: Mapped[datetime] = created_at()

@@ -99,6 +99,9 @@ class MessageView(Struct, frozen=True, kw_only=True):
     channel: Annotated[TextChannel | Literal["phone"], Meta(description="phone: it was spoken.")]
     number_id: Annotated[NumberId | None, Meta(description="The project's number that it came to, or went from.")]
     call_id: Annotated[CallId | None, Meta(description="On which it was spoken.")]
+    told_on: Annotated[
+        CallId | None, Meta(description="The call whose agent was told of it and answers aloud, not in writing.")
+    ]
     delivery: Annotated[
         Literal["queued", "accepted", "sent", "delivered", "read", "failed"] | None,
         Meta(description="How far it has come on its way to a phone, as far as the carrier says; null for the others."),

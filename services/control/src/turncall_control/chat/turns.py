@@ -150,7 +150,7 @@ async def _answered(session: AsyncSession, row: SessionRow, answer: TextTurnDone
             used=json.loads(msgspec.json.encode(answer.used)),
         )
         await repository.notify(session, row, SENT, message_view(message))
-    row.answered_through = answer.through
+    row.answered_through = max(row.answered_through, answer.through)
     if answer.handed_to is not None:
         await _hand_over(session, row, answer)
     if answer.is_ended:

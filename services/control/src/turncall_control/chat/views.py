@@ -48,6 +48,7 @@ def message_view(row: MessageRow) -> MessageView:
         channel=cast(Any, row.channel),
         number_id=row.number_id,
         call_id=row.call_id,
+        told_on=row.told_on,
         delivery=cast(Any, "queued" if row.delivery == "asked" else row.delivery),
         delivery_failure=cast(Any, row.delivery_failure),
         created_at=row.created_at,

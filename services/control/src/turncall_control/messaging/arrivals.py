@@ -8,6 +8,7 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Final
 
+from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,6 +24,7 @@ from turncall_control.chat import news, repository
 from turncall_control.chat.model import Author, MessageRow, SessionRow, SessionState
 from turncall_control.chat.views import message_view, session_view
 from turncall_control.db.engine import bare
+from turncall_control.messaging import aloud
 from turncall_control.plane import Plane
 from turncall_control.routing import BoundNumber, Routed
 from turncall_control.texts import optouts
@@ -60,6 +62,14 @@ class Arriving(Ringing, frozen=True, kw_only=True):
     def arrival(self, number: BoundNumber) -> Arrival:
         """The message as the user's server is told of it."""
         return replace(super().arrival(number), call_id=CallId(self.session_id), channel=self.written_on)
+
+
+class Kept(Struct, kw_only=True):
+    """A message in its session, and the call in which its writer speaks at this moment."""
+
+    session: SessionRow
+    message: MessageRow
+    on_call: CallId | None = None
 
 
 async def bring(plane: Plane, arrived: TextArrived) -> None:
@@ -103,25 +113,26 @@ async def take(plane: Plane, arrived: TextArrived) -> None:
         log.info("text.channel_off", number_id=number.number_id, channel=arrived.channel)
         return
     async with plane.contacts.setdefault((number.project_id, arrived.from_number), asyncio.Lock()):
-        row = await _taken_in(plane, found, arriving, arrived)
-    if row is not None:
-        await news.tell(plane.bus, number.project_id, row.id)
-        if arrived.channel == "whatsapp" and not row.is_taken_over:
-            await _show_read(plane, number.project_id, arrived)
+        kept = await _taken_in(plane, found, arriving, arrived)
+        is_told = kept is not None and kept.on_call is not None and await aloud.tell(plane, kept.message, kept.on_call)
+    if kept is not None:
+        await news.tell(plane.bus, number.project_id, kept.session.id)
+        if arrived.channel == "whatsapp" and not kept.session.is_taken_over:
+            await _show_read(plane, number.project_id, arrived, is_typing=not is_told)
 
 
-async def _show_read(plane: Plane, project_id: ProjectId, arrived: TextArrived) -> None:
-    """The writer sees that the message was read and that an answer is being written; nothing depends on it."""
+async def _show_read(plane: Plane, project_id: ProjectId, arrived: TextArrived, *, is_typing: bool) -> None:
+    """The writer sees that the message was read, and that an answer is being written; nothing depends on it."""
     try:
         sender = await plane.accounts.whatsapp(project_id, arrived.account)
         if sender is not None:
-            await sender.mark_read(arrived.provider_message_id)
+            await sender.mark_read(arrived.provider_message_id, is_typing=is_typing)
     except CarrierError as error:
         log.warning("whatsapp.not_marked", provider_message_id=arrived.provider_message_id, error=str(error))
 
 
-async def _taken_in(plane: Plane, found: Found, arriving: Arriving, arrived: TextArrived) -> SessionRow | None:
-    """The session with the message in it; None when nobody answers, and when it was in there already."""
+async def _taken_in(plane: Plane, found: Found, arriving: Arriving, arrived: TextArrived) -> Kept | None:
+    """The message in its session; None when nobody answers, and when it was in there already."""
     number, routed = found.number, None
     if await _session_of(plane, number, arriving) is None:
         routed = await deciding.decide(plane, found, arriving)
@@ -165,8 +176,8 @@ async def one_at_a_time(session: AsyncSession, project_id: ProjectId, contact: s
 
 async def _stored(
     plane: Plane, number: BoundNumber, arriving: Arriving, arrived: TextArrived, routed: Routed | None
-) -> SessionRow | None:
-    """The session with the message in it; None when it was in there already."""
+) -> Kept | None:
+    """The message in its session; None when it was in there already."""
     async with plane.database.system() as session, session.begin():
         await one_at_a_time(session, number.project_id, arriving.from_number)
         if await _is_known(session, number.project_id, arrived.provider_message_id):
@@ -186,9 +197,12 @@ async def _stored(
         )
         await repository.notify(session, row, RECEIVED, message_view(message))
         message.failure = await _why_unanswered(session, number, arriving.from_number, arrived)
+        kept = Kept(session=row, message=message)
         if not (message.failure or row.is_taken_over):
-            await repository.order_turn(session, row)
-    return row
+            kept.on_call = await aloud.call_of(await bare(session), row)
+            if kept.on_call is None:
+                await repository.order_turn(session, row)
+    return kept
 
 
 async def _is_known(session: AsyncSession, project_id: ProjectId, origin_id: str) -> bool:

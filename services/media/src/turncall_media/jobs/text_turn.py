@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from operator import attrgetter
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -31,7 +32,7 @@ from turncall_proto.call import EndedReason
 from turncall_proto.codec import encode
 from turncall_proto.command import TransferOrder
 from turncall_proto.ids import AgentId
-from turncall_proto.job import TextTurnDone, TextTurnJob
+from turncall_proto.job import TextTurnDone, TextTurnJob, Wrote
 from turncall_proto.live import TextDelta
 from turncall_proto.mcp import McpServer
 from turncall_proto.template import rendered
@@ -98,12 +99,13 @@ async def answered(job: TextTurnJob, desk: Desk, tally: Tally, outfit: Outfit) -
     raise unanswered(last) from last
 
 
-def _messages(prompt: str, summary: str, wrote: Any) -> list[Any]:
+def _messages(prompt: str, summary: str, wrote: Sequence[Wrote]) -> list[Any]:
+    """In the order in which people spoke: what was written during a call stands in the session before all of it."""
     told = "\n\n".join(part for part in (prompt, summary and _SUMMARY + summary) if part)
     roles = {"contact": "user", "agent": "assistant", "operator": "assistant"}
     return [
         *([{"role": "system", "content": told}] if told else []),
-        *({"role": roles[message.author], "content": message.text} for message in wrote),
+        *({"role": roles[message.author], "content": message.text} for message in sorted(wrote, key=attrgetter("at"))),
     ]
 
 

@@ -1,0 +1,13 @@
+"""Messages that an agent on the phone was told of."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0040"
+down_revision = "0039"
+
+
+def upgrade() -> None:
+    """Adds on which call it was."""
+    op.add_column("messages", sa.Column("told_on", sa.Uuid))
+    op.create_index("ix_messages_told_on", "messages", ["told_on"], postgresql_where=sa.text("told_on is not null"))
