@@ -325,6 +325,13 @@ class Keypad(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str,
         Meta(pattern=r"^[0-9*#]$(?!\n)", description="The key that completes them at once; it is passed on with them."),
     ] = "#"
+    masked: Annotated[
+        bool,
+        Meta(
+            description="Whether keys are secret: the model, the transcript and the events get a star for each, unless "
+            "one alone was pressed. A tool's server gets them as {{call.keys}} among its bound arguments."
+        ),
+    ] = False
 
 
 class RecordingConsent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -349,6 +349,7 @@ class DtmfReceived(CallEvent, frozen=True, kw_only=True, tag="dtmf.received"):
     """The caller pressed a key."""
 
     digit: Annotated[str, Meta(pattern=r"^[0-9A-D*#]$(?!\n)"), PERSONAL]
+    is_masked: Annotated[bool, Meta(description="The agent keeps keys secret: the digit is a star.")] = False
 
 
 class ContextInjected(CallEvent, frozen=True, kw_only=True, tag="context.injected"):

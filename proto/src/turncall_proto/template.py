@@ -49,11 +49,18 @@ BUILT_IN: Final[Mapping[str, Callable[[CallStart], str]]] = {
 """What the platform fills in. Date, time and weekday are those of the call's beginning, in the agent's time zone."""
 
 
+KEYS: Final = "call.keys"
+"""What the caller has entered by keypad. It is filled in where a tool is used, among its bound arguments alone, so that
+neither the model nor the record gets it."""
+_KEYS_PLACE: Final = "{{call.keys}}"
+
+
 class Text(Struct, frozen=True, kw_only=True):
     """One text of an agent; ``path`` is its place in the definition: ``tools[0].description``."""
 
     path: str
     text: str
+    is_bound: bool = False
 
 
 class Rendered(Struct, frozen=True, kw_only=True):
@@ -92,7 +99,7 @@ def texts(agent: AgentSpec) -> Iterator[Text]:
 
 
 def _bound(bound: Mapping[str, str], at: str) -> Iterator[Text]:
-    return (Text(path=f"{at}.{name}", text=text) for name, text in bound.items())
+    return (Text(path=f"{at}.{name}", text=text, is_bound=True) for name, text in bound.items())
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -104,6 +111,16 @@ def undefined(agent: AgentSpec) -> tuple[str, ...]:
     """Names of users that no default fills: a call must bring them along, or they are left out."""
     met = dict.fromkeys(name for text in texts(agent) for name in names(text.text))
     return tuple(name for name in met if name not in agent.variables and "." not in name)
+
+
+def is_known(name: str, text: Text) -> bool:
+    """Whether there is such a name for this text, as far as that can be said without a call's variables."""
+    return "." not in name or name in BUILT_IN or (name == KEYS and text.is_bound)
+
+
+def with_keys(text: str, keys: str) -> str:
+    """A bound argument with what the caller has entered."""
+    return _PLACE.sub(lambda found: keys if found[1] == KEYS else found[0], text)
 
 
 def filled(text: str, values: Mapping[str, str]) -> str:
@@ -135,7 +152,7 @@ def rendered(plan: CallStart) -> Rendered:
             knowledge=tuple(_link(link, known) for link in agent.knowledge),
             mcp_servers=tuple(_server(server, known) for server in agent.mcp_servers),
         ),
-        missing=tuple(name for name in met if name not in known),
+        missing=tuple(name for name in met if name not in known and name != KEYS),
     )
 
 
@@ -178,4 +195,6 @@ def _server(server: McpServer, values: Mapping[str, str]) -> McpServer:
 
 
 def _all_filled(texts: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
-    return {name: filled(text, values) for name, text in texts.items()}
+    # A value is no template: one that names the keys does not get them.
+    known = {name: with_keys(value, "") for name, value in values.items()} | {KEYS: _KEYS_PLACE}
+    return {name: filled(text, known) for name, text in texts.items()}

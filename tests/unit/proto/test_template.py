@@ -6,7 +6,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from turncall_proto import template
-from turncall_proto.agent import AgentSpec, Cascade, EndCallTool, Guardrails, VendorRef
+from turncall_proto.agent import AgentSpec, Cascade, EndCallTool, Guardrails, VendorRef, WebhookTool
 from turncall_proto.call import CallStart
 from turncall_proto.ids import AgentId, CallId, ProjectId, VersionId
 
@@ -65,6 +65,19 @@ def test_a_value_is_not_a_template() -> None:
     """What a caller's name holds cannot pull in another value."""
     agent = an_agent(first_message="{{name}}", variables={"secret": "42"})
     assert template.rendered(a_call(agent, variables={"name": "{{secret}}"})).agent.first_message == "{{secret}}"
+
+
+def test_keys_of_the_caller_are_filled_in_where_a_tool_is_used() -> None:
+    """They are known to no text but a bound argument, and to no value that names them."""
+    bound = {"card": "{{call.keys}}", "name": "{{name}} {{call.keys}}"}
+    tool = WebhookTool(name="pay", description="Pays {{call.keys}}.", url="https://example.com", bound=bound)
+    rendered = template.rendered(a_call(an_agent(tools=(tool,)), variables={"name": "{{call.keys}}!"}))
+    (told,) = rendered.agent.tools
+    assert told.description == "Pays ."
+    assert [template.with_keys(text, "4711") for text in told.bound.values()] == ["4711", "! 4711"]
+    assert rendered.missing == ()
+    known = {text.path: template.is_known(template.KEYS, text) for text in template.texts(an_agent(tools=(tool,)))}
+    assert [path for path, is_known in known.items() if is_known] == ["tools[0].bound.card", "tools[0].bound.name"]
 
 
 def test_other_braces_stay() -> None:

@@ -1,19 +1,25 @@
 """What goes beside the voice: keys, both ways, and a link that the agent has sent to the caller's phone."""
 
 import asyncio
+import json
+from functools import partial
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 import pytest
+from aiohttp import web
 from msgspec.structs import replace
 
+from turncall_egress.signing import new_secret
 from turncall_media.audio import mulaw
 from turncall_media.audio.tones import COLUMNS_HZ, KEYS, PAUSE_MS, ROWS_HZ, TONE_MS
+from turncall_media.pipelines import build
 from turncall_proto.agent import Keypad, SendDtmfTool, SendLinkTool
-from turncall_proto.events import ToolReturned
+from turncall_proto.events import DtmfReceived, ToolCalled, ToolReturned
 
 from .both import BOTH
+from .users_server import UsersServer, a_webhook
 
 QUIET = bytes([0xFF] * 160)
 
@@ -138,3 +144,35 @@ def test_keys_of_the_caller_are_complete_when_the_agent_says_so(stage: Any, keyp
 
     scene = stage.play(replace(stage.an_agent(), keypad=keypad), act)
     assert [text for speaker, text in scene.transcript() if speaker == "caller"] == told
+
+
+@BOTH
+@pytest.mark.proves("agent.keypad.masked")
+async def test_secret_keys_reach_the_tools_server_alone(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model, the transcript and every fact have stars; one key alone is a choice, and stays readable."""
+    card = "4929123456781234"
+    monkeypatch.setattr(build, "_signing_secrets", lambda *_: (new_secret(),))
+    shop = UsersServer(web.json_response({"is_paid": True}))
+    stage.script.replies = ["Your card?", stage.call("weather", {"city": "Oslo"}), "Paid."]
+    schema = {"type": "object", "properties": {"city": {"type": "string"}, "card": {"type": "string"}}}
+    async with shop.listening() as url:
+        tool = a_webhook(url, parameters=schema, bound={"card": "{{call.keys}}"})
+        agent = replace(stage.an_agent(tools=(tool,)), keypad=Keypad(timeout_ms=5000, masked=True))
+        scene = stage.scene(agent)
+        await scene.begin()
+        for digits, said in (("1#", "DTMF: 1#"), (f"{card}#", f"DTMF: {'*' * len(card)}#")):
+            for digit in digits:
+                scene.carrier.press(digit)
+            await scene.carrier.until(partial(_has_said, scene, "caller", said), within_s=20)
+        await scene.carrier.until(partial(_has_said, scene, "agent", "Paid."), within_s=20)
+        scene.carrier.hang_up()
+        await scene.running
+    assert [json.loads(body)["arguments"]["card"] for _, body in shop.requests] == [card]
+    assert {(fact.digit, fact.is_masked) for fact in scene.facts.of(DtmfReceived)} == {("*", True)}
+    (called,) = scene.facts.of(ToolCalled)
+    assert (called.arguments, called.bound) == ({"city": "Oslo"}, {"card": "{{call.keys}}"})
+    assert card not in repr((stage.script.contexts, scene.facts.all))
+
+
+def _has_said(scene: Any, speaker: str, text: str) -> bool:
+    return (speaker, text) in scene.transcript()

@@ -81,9 +81,9 @@ class Told:
     def returns(self, tool: str, output: Any, call_id: str = "t1", *, ok: bool = True) -> "Told":
         return self.add(ToolReturned, tool_call_id=call_id, tool=tool, is_ok=ok, output=output, latency_ms=5)
 
-    def presses(self, keys: str) -> "Told":
+    def presses(self, keys: str, *, is_masked: bool = False) -> "Told":
         for key in keys:
-            self.add(DtmfReceived, digit=key)
+            self.add(DtmfReceived, digit=key, is_masked=is_masked)
         return self
 
     def means(self) -> Continuation:
@@ -295,6 +295,12 @@ def test_keys_that_were_not_read_yet_are_read_again() -> None:
     story = begun().says("Your number?").presses("12A#").means()
     assert actions(story) == {"keys"}
     assert story.keys == "12#"
+
+
+def test_secret_keys_that_were_not_read_yet_are_asked_for_again() -> None:
+    """Which they were is nowhere written; the caller who was at it would wait for a reply."""
+    story = begun().agent("Your card?").presses("**", is_masked=True).means()
+    assert actions(story) == {"ask_again"}
 
 
 def test_keys_that_became_words_are_not_read_again() -> None:

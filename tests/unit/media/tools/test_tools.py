@@ -113,6 +113,17 @@ def test_model_cannot_set_what_is_bound(value: str, arguments: dict[str, Any], c
         checked(function(bound_to(value)), arguments)
 
 
+def test_what_the_caller_entered_is_filled_in_and_not_shown() -> None:
+    """Nobody reads it in what does not fit; without it the function is not used."""
+    card = function(bound_to("{{call.keys}}"))
+    assert checked(card, {"seats": 2}, "4711")["phone"] == "4711"
+    with pytest.raises(ToolFailed, match="phone is not known"):
+        checked(card, {"seats": 2})
+    card.parameters["properties"]["phone"]["maxLength"] = 3
+    with pytest.raises(ToolFailed, match=r"'\*\*\*\*' is too long"):
+        checked(card, {"seats": 2}, "4711")
+
+
 @pytest.mark.parametrize("name", ["Authorization", "X-Api-Key", "cookie", "X-Auth-Token", "client_secret"])
 def test_headers_that_would_hold_secrets_are_refused(name: str) -> None:
     """Whoever may read an agent reads its headers."""

@@ -52,10 +52,10 @@ def _text_faults(spec: AgentSpec) -> Iterator[Fault]:
         yield Fault(field=f"{ROOT}.timezone", message="There is no such time zone; name one like Europe/Berlin")
     for text in template.texts(spec):
         for name in template.names(text.text):
-            if "." in name and name not in template.BUILT_IN:
+            if not template.is_known(name, text):
+                known = (*template.BUILT_IN, *((template.KEYS,) if text.is_bound else ()))
                 yield Fault(
-                    field=f"{ROOT}.{text.path}",
-                    message=f"There is no {{{{{name}}}}}; built in are {', '.join(template.BUILT_IN)}",
+                    field=f"{ROOT}.{text.path}", message=f"There is no {{{{{name}}}}}; built in are {', '.join(known)}"
                 )
     if (size_bytes := len(msgspec.json.encode(spec))) > LARGEST_BYTES:
         yield Fault(

@@ -26,6 +26,7 @@ from turncall_media.pipelines.duplex import build_duplex
 from turncall_media.pipelines.ending import Ending
 from turncall_media.pipelines.faults import Faults
 from turncall_media.pipelines.giving import Giving
+from turncall_media.pipelines.keypad import Entry, Keys
 from turncall_media.pipelines.kit import Kit
 from turncall_media.pipelines.knowing import Recall
 from turncall_media.pipelines.last_words import LastWords
@@ -115,6 +116,7 @@ class _Ends(Struct, frozen=True, kw_only=True):
     speech: Speech
     faults: Faults
     egress: EgressClient
+    entry: Entry
 
 
 def _ends(plan: CallStart, wire: Wire, narrator: Narrator, resources: Resources, page: Rtvi | None) -> _Ends:
@@ -150,6 +152,7 @@ def _ends(plan: CallStart, wire: Wire, narrator: Narrator, resources: Resources,
         speech=(Speech if isinstance(plan.agent.pipeline, Cascade) else ModelSpeech)(mute, overhears),
         faults=Faults(),
         egress=EgressClient(Wall(resources.egress_allow)),
+        entry=Entry(),
     )
 
 
@@ -169,6 +172,7 @@ def _conversation(
     if agent.recording == "on" or story.has_consented:
         ends.recording.begin(is_paused=story.is_recording_paused)
     narrator.turn, narrator.keys_s = story.turn, agent.keypad.timeout_ms / 1000
+    narrator.are_keys_masked = agent.keypad.masked
     giving = Giving(resources.hand_off, resources.transfer, ends.ending, narrator)
     kit = _kit(plan, ends, resources, story, context, giving)
     each_service(built.mind, kit.equip)
@@ -246,7 +250,7 @@ def _worker(
                 ends.narrator,
                 ends.speech,
                 ends.faults,
-                agent.keypad,
+                Keys(agent.keypad, ends.entry),
                 agent.pronunciations,
                 ends.mute,
                 kit,
@@ -266,7 +270,7 @@ def _worker(
                 ends.narrator,
                 ends.speech,
                 ends.faults,
-                agent.keypad,
+                Keys(agent.keypad, ends.entry),
                 ends.mute,
                 kit,
                 consent,
@@ -365,6 +369,7 @@ def _shared(
         is_over=lambda: ends.ending.outcome is not None,
         repeated=frozenset(call.tool_call_id for call in story.repeat_tools),
         way_out=please_repeat(plan.agent.language),
+        entry=ends.entry,
     )
 
 

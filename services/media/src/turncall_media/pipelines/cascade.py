@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from pipecat.audio.dtmf.types import KeypadEntry
 from pipecat.frames.frames import (
     ErrorFrame,
     Frame,
@@ -29,7 +28,6 @@ from pipecat.frames.frames import (
 from pipecat.metrics.metrics import LLMUsageMetricsData
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
-from pipecat.processors.aggregators.dtmf_aggregator import DTMFAggregator
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.aggregators.llm_response_universal import (
     LLMAssistantAggregator,
@@ -44,6 +42,7 @@ from turncall_media.pipelines.aloud import plain, pronounced
 from turncall_media.pipelines.answering import Answering
 from turncall_media.pipelines.consent import Consent
 from turncall_media.pipelines.faults import Faults
+from turncall_media.pipelines.keypad import Keys
 from turncall_media.pipelines.kit import Kit, KitGate
 from turncall_media.pipelines.knowing import Recall
 from turncall_media.pipelines.knowledge_gates import KnowledgeGate
@@ -56,7 +55,6 @@ from turncall_media.pipelines.succession import Succession, each_service
 from turncall_media.pipelines.tap import Tap, by_class
 from turncall_media.pipelines.vendors import Vendors
 from turncall_media.report.events import Narrator
-from turncall_proto.agent import Keypad
 
 CONNECT_WITHIN_S = 10.0
 """For all vendors together, before the first word."""
@@ -72,7 +70,7 @@ def build_worker(
     narrator: Narrator,
     speech: Speech,
     faults: Faults,
-    keypad: Keypad,
+    keys: Keys,
     pronunciations: Mapping[str, str],
     mute: Mute,
     kit: Kit,
@@ -95,7 +93,7 @@ def build_worker(
             vendors.stt,
             Tap("Ear", _ear(narrator, faults, recall), swallows=(InputAudioRawFrame,)),
             *([answering.gate] if answering is not None else []),
-            keys(keypad),
+            keys,
             LLMUserAggregator(context, params=turns),
             Tap(
                 "Floor",
@@ -134,13 +132,6 @@ def worker_of(caller: CallerInput, stages: list[FrameProcessor]) -> PipelineWork
         setup_timeout_secs=CONNECT_WITHIN_S,
         start_timeout_secs=CONNECT_WITHIN_S,
         cancel_timeout_secs=CANCEL_WITHIN_S,
-    )
-
-
-def keys(keypad: Keypad) -> DTMFAggregator:
-    """Where keys become the caller's words."""
-    return DTMFAggregator(
-        timeout=keypad.timeout_ms / 1000, termination_digit=KeypadEntry(keypad.terminator), enable_direct_mode=True
     )
 
 

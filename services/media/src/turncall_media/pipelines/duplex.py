@@ -34,9 +34,10 @@ from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
 from turncall_media.audio.sound import duration_ms
 from turncall_media.pipelines.answering import Answering, ModelGate
-from turncall_media.pipelines.cascade import keys, report, worker_of
+from turncall_media.pipelines.cascade import report, worker_of
 from turncall_media.pipelines.consent import Consent
 from turncall_media.pipelines.faults import Faults
+from turncall_media.pipelines.keypad import Keys
 from turncall_media.pipelines.kit import Kit, KitGate
 from turncall_media.pipelines.knowing import Recall
 from turncall_media.pipelines.knowledge_gates import HearingGate
@@ -49,7 +50,6 @@ from turncall_media.pipelines.speech import ModelSpeech
 from turncall_media.pipelines.tap import Tap, by_class
 from turncall_media.report.events import Narrator
 from turncall_media.stages.exchange import AnswerFrame, CallerWordsFrame, SaidFrame
-from turncall_proto.agent import Keypad
 
 
 def build_duplex(
@@ -62,7 +62,7 @@ def build_duplex(
     narrator: Narrator,
     speech: ModelSpeech,
     faults: Faults,
-    keypad: Keypad,
+    keys: Keys,
     mute: Mute,
     kit: Kit,
     consent: Consent,
@@ -90,7 +90,7 @@ def build_duplex(
         [
             *([Tap("Beep", answering.hear)] if answering is not None else []),
             *([gate] if gate is not None else []),
-            keys(keypad),
+            keys,
             LLMUserAggregator(context, params=turns),
             floor,
             *([KitGate(kit)] if kit.is_awaited else []),

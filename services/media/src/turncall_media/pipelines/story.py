@@ -163,6 +163,9 @@ class _Reader:
             case UtteranceBegun(speaker="caller"):
                 self._caller_acts()
                 self._is_caller_speaking = True
+            case DtmfReceived(is_masked=True):
+                self._caller_acts()
+                self._is_caller_speaking = True  # which keys they were is lost with their worker
             case DtmfReceived(digit=digit):
                 self._caller_acts()
                 if digit not in _UNSENT_KEYS:

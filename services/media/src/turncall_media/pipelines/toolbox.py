@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError
-from msgspec import Struct
+from msgspec import Struct, field
 from pipecat.adapters.llm.schemas.function_schema import FunctionSchema
 from pipecat.adapters.llm.schemas.tools_schema import ToolsSchema
 from pipecat.frames.frames import FunctionCallResultProperties
@@ -15,9 +15,11 @@ from pipecat.services.llm_service import FunctionCallParams, LLMService
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
+from turncall_media.pipelines.keypad import STAR, Entry
 from turncall_media.pipelines.story import INTERRUPTED
 from turncall_media.tools.shape import CallReach, Function, Invocation, ToolFailed
 from turncall_proto.events import LeftOut
+from turncall_proto.template import with_keys
 from turncall_runtime import logs
 
 LARGEST_ARGUMENTS_CHARACTERS: Final = 16_000
@@ -82,7 +84,8 @@ class Shared(Struct, frozen=True, kw_only=True):
     """What all tools of one call have in common. ``is_over``: the conversation has ended, or goes on elsewhere.
 
     ``repeated`` are the uses of tools that an earlier worker of the call began and nobody saw the end of.
-    ``way_out`` is said in place of a model that goes on asking for more than its allowance.
+    ``way_out`` is said in place of a model that goes on asking for more than its allowance. ``entry`` is what the
+    caller has entered by keypad.
     """
 
     reach: CallReach
@@ -92,6 +95,7 @@ class Shared(Struct, frozen=True, kw_only=True):
     is_over: Callable[[], bool]
     repeated: frozenset[str]
     way_out: str
+    entry: Entry = field(default_factory=Entry)
 
 
 def schemas(functions: Iterable[Function]) -> ToolsSchema:
@@ -210,7 +214,7 @@ async def _answer(function: Function, tool_call_id: str, arguments: dict[str, An
     try:
         if tool_call_id in shared.repeated and not function.is_repeatable:
             raise ToolFailed(_UNKNOWN_FATE)
-        whole = checked(function, arguments)
+        whole = checked(function, arguments, shared.entry.keys)
         return True, await function.run(Invocation(tool_call_id=tool_call_id, arguments=whole, reach=shared.reach))
     except ToolFailed as failure:
         return False, {"error": str(failure)}
@@ -219,8 +223,8 @@ async def _answer(function: Function, tool_call_id: str, arguments: dict[str, An
         return False, {"error": _BROKEN}
 
 
-def checked(function: Function, arguments: dict[str, Any]) -> dict[str, Any]:
-    """All arguments of one use: the model's ``arguments`` and those that are bound.
+def checked(function: Function, arguments: dict[str, Any], keys: str = "") -> dict[str, Any]:
+    """All arguments of one use: the model's ``arguments`` and those that are bound, to the caller's ``keys`` too.
 
     Raises `ToolFailed` with what is wrong, so that the model can call again: also when it set what is bound, for then
     somebody has talked it into that.
@@ -228,13 +232,18 @@ def checked(function: Function, arguments: dict[str, Any]) -> dict[str, Any]:
     strange = arguments.keys() - function.parameters.get("properties", {}).keys() if function.bound else ()
     for name in sorted(strange):  # whatever else the schema lets pass: a server may take Phone for phone
         raise ToolFailed(f"The arguments do not fit: there is no {name[:64]}.")
-    for name, text in function.bound.items():
+    bound = {name: with_keys(text, keys) for name, text in function.bound.items()}
+    for name, text in bound.items():
         if name in arguments:
             raise ToolFailed(f"The arguments do not fit: {name} is not yours to set.")
         if not text:
             raise ToolFailed(f"This function cannot be used in this call: {name} is not known.")
-    whole = arguments | dict(function.bound)
-    check(function.parameters, whole)
+    whole = arguments | bound
+    try:
+        check(function.parameters, whole)
+    except ToolFailed as failure:
+        # Whatever does not fit is shown to the model, and kept.
+        raise ToolFailed(str(failure).replace(keys, STAR * len(keys)) if keys else str(failure)) from failure
     return whole
 
 

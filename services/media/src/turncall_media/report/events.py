@@ -115,6 +115,7 @@ class Narrator:
         self.usage: dict[Stage, Usage] = {}  # of who serves each stage by now
         self.turn = 0
         self.keys_s = 0.0  # after a key, in which the next one may come
+        self.are_keys_masked = False
 
     @property
     def is_busy(self) -> bool:
@@ -323,9 +324,10 @@ class Narrator:
         self._reporter.report(VoicemailDetected, clue=clue)
 
     def key_pressed(self, digit: str) -> None:
-        """The caller pressed a key."""
+        """The caller pressed a key; where keys are secret, nobody is told which."""
         self._key_s = self._clock_s()
-        self._reporter.report(DtmfReceived, digit=digit)
+        is_masked = self.are_keys_masked
+        self._reporter.report(DtmfReceived, digit="*" if is_masked else digit, is_masked=is_masked)
 
     def injected(self, text: str, role: Literal["system", "user"], *, is_answered: bool) -> None:
         """The model was told something beside the conversation."""
