@@ -254,6 +254,8 @@ class Worker:
             metrics.watch(self._registry, f"turncall_media_slots_{name}", f"Slots, {name}.", read)
         metrics.watch(self._registry, "turncall_media_cpu_share", "CPU of 5 s, by one core's.", lambda: self._cpu_share)
         metrics.watch(self._registry, "turncall_media_loop_lag_seconds", "p99 of 5 s.", lambda: self._lag.p99_ms / 1000)
+        usual = "turncall_media_loop_lag_median_seconds"
+        metrics.watch(self._registry, usual, "p50 of 5 s.", lambda: self._lag.quantile_ms(0.5) / 1000)
         return reception
 
     async def _open_workshop(self, stack: AsyncExitStack, bus: Bus, blobs: BlobStore) -> None:

@@ -34,11 +34,13 @@ class NotTaken(Exception):
 
 
 class Subject(Struct, frozen=True, kw_only=True):
-    """Who serves the calls: how one is placed, whose CPU it costs, and what an answer has to take."""
+    """Who serves the calls: how one is placed, whose CPU it costs, what an answer has to take, and who knows how late
+    its event loop is."""
 
     place: Place
     pid: procfs.Pid
     takes_ms: float
+    lag_ms: Callable[[], Awaitable[tuple[float, float]]] | None = None
 
 
 async def idle(pid: procfs.Pid) -> None:
@@ -118,6 +120,7 @@ async def sampled(subject: Subject, crowd: Crowd, lasts_s: float, settles_s: flo
         lates=tuple((piece.late_ms, piece.samples) for piece in pieces),
         gap_ms=sum(piece.gap_ms for piece in pieces),
         callers_late_ms=1000 * percentile(crowd.lates_s[beats:], 0.99),
+        loop_lag_ms=await subject.lag_ms() if subject.lag_ms is not None else None,
         cut_off=sum(caller.is_over.is_set() for caller in crowd.members),
     )
 

@@ -28,6 +28,7 @@ ANSWERED_WITHIN_S: Final = 20.0
 LOADED_WITHIN_S: Final = 300.0
 AGAIN_S: Final = 0.5
 _LOADED: Final = "turncall_media_is_loaded 1.0"
+_LAG: Final = re.compile(r"^turncall_media_loop_lag(_median|)_seconds (\S+)$", re.MULTILINE)
 _PATH: Final = "/webhooks/twilio/voice/inbound"
 _STREAM: Final = re.compile(r'<Stream [^>]*url="(ws://[^"]+)"')
 
@@ -61,11 +62,19 @@ class Rig(Struct, frozen=True, kw_only=True):
 
         Raises `TimeoutError` after 5 minutes.
         """
+        async with asyncio.timeout(LOADED_WITHIN_S):
+            while _LOADED not in await self._metrics():  # noqa: ASYNC110 - asked over HTTP
+                await asyncio.sleep(AGAIN_S)
+
+    async def lag_ms(self) -> tuple[float, float]:
+        """How late the worker's event loop has woken its sleepers in the last 5 s: median and 99th percentile."""
+        told = dict(_LAG.findall(await self._metrics()))
+        return 1000 * float(told["_median"]), 1000 * float(told[""])
+
+    async def _metrics(self) -> str:
         (worker,) = self.installation.workers
         url = f"http://127.0.0.1:{self.installation.ports[worker]}/metrics"
-        async with asyncio.timeout(LOADED_WITHIN_S):
-            while _LOADED not in (await self.client.get(url)).raise_for_status().text:  # noqa: ASYNC110 - asked over HTTP
-                await asyncio.sleep(AGAIN_S)
+        return (await self.client.get(url)).raise_for_status().text
 
 
 @asynccontextmanager

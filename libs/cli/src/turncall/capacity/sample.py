@@ -26,7 +26,8 @@ class Sample(Struct, frozen=True, kw_only=True):
 
     ``cpu_share`` of a core; ``added_ms`` of each answer: beyond what it has to take; ``lates``: milliseconds and
     samples of each piece of audio; ``gap_ms``: silence within what the agent said, all calls together;
-    ``callers_late_ms``: the 99th percentile by which the callers' own beat was late.
+    ``callers_late_ms``: the 99th percentile by which the callers' own beat was late; ``loop_lag_ms``: median and 99th
+    percentile of what the worker's was in the last seconds, where it tells.
     """
 
     calls: int
@@ -39,6 +40,7 @@ class Sample(Struct, frozen=True, kw_only=True):
     gap_ms: float
     cut_off: int
     callers_late_ms: float = 0.0
+    loop_lag_ms: tuple[float, float] | None = None
 
     @property
     def cpu_ms(self) -> float:

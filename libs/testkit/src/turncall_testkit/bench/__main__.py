@@ -12,13 +12,14 @@ from typing import Final
 
 from turncall_testkit.bench import measured
 from turncall_testkit.bench.benches import BENCHES
+from turncall_testkit.bench.calls import TINY, smart_turn
 from turncall_testkit.bench.cold import cold
 from turncall_testkit.bench.demo import demo
 from turncall_testkit.bench.measured import Measured, Size
 from turncall_testkit.bench.placement import placement
 from turncall_testkit.bench.plant import plant
 from turncall_testkit.bench.report import Row, markdown, report, write
-from turncall_testkit.bench.studio import studio
+from turncall_testkit.bench.studio import Studio, studio
 from turncall_testkit.bench.voices import VOICES
 
 FOLDER: Final = Path(".turncall/bench")
@@ -26,7 +27,8 @@ ALONE: Final = {"cold": cold, "placement": placement}
 """Benches that start what they measure."""
 DEMO: Final = "demo"
 """Installs everything anew over the network, so it is to be asked for."""
-SLUGS: Final = (*ALONE, *BENCHES, *VOICES, DEMO)
+SMART: Final = "smart_turn"
+SLUGS: Final = (*ALONE, *BENCHES, *VOICES, SMART, DEMO)
 ROOM: Final = "room"
 """Of the folder: what is started and its logs, until the next run."""
 
@@ -70,12 +72,23 @@ async def _run(chosen: list[str], size: Size, folder: Path) -> int:
                 await bench(slug, BENCHES[slug](made, size, room))
     if of_voices := [slug for slug in chosen if slug in VOICES]:
         async with studio(room / "studio") as speaking:
+            await _loaded(speaking, size)
             for slug in of_voices:
                 await bench(slug, VOICES[slug](speaking, size, room))
+    if SMART in chosen:
+        async with studio(room / "smart-studio", "smart") as speaking:
+            await _loaded(speaking, size)
+            await bench(SMART, smart_turn(speaking, size, room))
     if DEMO in chosen:
         await bench(DEMO, demo(size, room))
     sys.stdout.write(markdown(report(rows, load_before)))
     return 0
+
+
+async def _loaded(speaking: Studio, size: Size) -> None:
+    """A worker that has just started still loads vendors' code, which takes CPU and memory once."""
+    if size.share >= TINY:
+        await speaking.rig.loaded()
 
 
 if __name__ == "__main__":

@@ -26,11 +26,12 @@ from turncall_testkit.bench.pace import Pace, pacing
 from turncall_testkit.bench.report import Figure
 from turncall_testkit.bench.spending import loop_ms, per_second, spent
 from turncall_testkit.bench.spending import sampled as profiled
-from turncall_testkit.bench.studio import ACCOUNT, REPLY_S, SIMULATED_MS, STOP_WINDOW_MS, Studio
+from turncall_testkit.bench.studio import ACCOUNT, PAUSE_MS, REPLY_S, SIMULATED_MS, STOP_WINDOW_MS, Studio
 from turncall_testkit.chaos.machine import watching
 from turncall_testkit.vendors.tones import tone
 
 TO_BEAR: Final = 60
+TO_BEAR_SMART: Final = 40
 CYCLE_S: Final = 7.0
 """Between two times that a caller speaks: words, the stop window, a reply, and what is left to say nothing in."""
 WINDOW_S: Final = 7.0
@@ -68,6 +69,16 @@ class Ramp(Struct, frozen=True, kw_only=True):
     def bore(self) -> int:
         """How many calls that is; 0 when even the first ones suffered."""
         return self.knee.calls if self.knee is not None else 0
+
+    @property
+    def last(self) -> Sample:
+        """The same, or the first crowd when even that suffered."""
+        return self.knee or self.samples[0]
+
+    @property
+    def each_bytes(self) -> float:
+        """Memory that one call of it took."""
+        return (self.last.resident_bytes - self.first_bytes) / self.last.calls
 
     def of_at_least(self, calls: int) -> Sample:
         """The first crowd of so many; the largest when there was none."""
@@ -109,15 +120,41 @@ async def calls(studio: Studio, size: Size, folder: Path) -> Measured:
     )
 
 
+async def smart_turn(studio: Studio, size: Size, folder: Path) -> Measured:
+    """One climb of calls in which a model hears at each pause whether the caller is done.
+
+    Answers may take what they may without it, the agent's silence timeout included. Raises `Unsound`.
+    """
+    loops_ms, used = [loop_ms()], spent(studio.pids)
+    async with watching() as watch, pacing(min(CORES)) as pace:
+        ramp = await _ramp(_ours(studio), size, pace, _sound())
+        served = sum(round(sample.calls * sample.lasted_s) for sample in ramp.samples)
+        capacity = per_second(served, used, spent(studio.pids))
+        profile = await _profile(studio, max(2, round(PROFILED_SHARE * ramp.bore)), folder) if size.has_profile else {}
+        load = watch.load()
+    added_ms = _added([ramp.last])[0] + STOP_WINDOW_MS - PAUSE_MS
+    return Measured(
+        unit="call seconds",
+        figures=(
+            figure("P3", "smart turn", "calls on one core", "calls", [ramp.bore], TO_BEAR_SMART),
+            figure("P4", "smart turn", f"added to a pause of {PAUSE_MS} ms, p50", "ms", [added_ms], None),
+            figure("P7", "smart turn", "memory of a call", "MB", [ramp.each_bytes / 1e6], 3, is_upward=False),
+        ),
+        capacities=(capacity,),
+        profile=profile,
+        profiled="the worker",
+        load=load,
+        loops_ms=tuple(loops_ms),
+        counted={"callers answered": ramp.answered, "turns measured": sum(one.turns for one in ramp.samples)},
+    )
+
+
 def _figures(ours: Sequence[Ramp], stock: Sequence[Ramp], lean: Sequence[Ramp]) -> tuple[Figure, ...]:
     """Of the ramps of the three contestants, round by round."""
-    last = [ramp.knee or ramp.samples[0] for ramp in ours]
+    last = [ramp.last for ramp in ours]
     asked = [ramp.of_at_least(TO_BEAR) for ramp in ours]
     times = [one.bore / max(1, other.bore) for one, other in zip(ours, lean, strict=True)]
     cpu_ms = [sample.cpu_ms / ramp.slowness for sample, ramp in zip(last, ours, strict=True)]
-    each_bytes = [
-        (sample.resident_bytes - ramp.first_bytes) / sample.calls for sample, ramp in zip(last, ours, strict=True)
-    ]
     return (
         figure("P3", "calls", "on one core", "calls", [ramp.bore for ramp in ours], TO_BEAR),
         figure("P3", "calls", "by a plain Pipecat bot at its own rates", "calls", [ramp.bore for ramp in stock], None),
@@ -126,12 +163,18 @@ def _figures(ours: Sequence[Ramp], stock: Sequence[Ramp], lean: Sequence[Ramp]) 
         figure("P3", "calls", "CPU for each second of a call, on a fast core", "ms", cpu_ms, 10, is_upward=False),
         figure("P4", "calls", "added to a reply at the most calls, p50", "ms", _added(last), 40, is_upward=False),
         figure("P4", "calls", f"the same at {TO_BEAR} calls", "ms", _added(asked), 40, is_upward=False),
-        figure("P7", "calls", "memory of a call", "MB", [one / 1e6 for one in each_bytes], 3, is_upward=False),
+        figure("P4", "calls", "loop lag at the most calls, p50", "ms", _lags(last, 0), None),
+        figure("P4", "calls", "loop lag at the most calls, p99", "ms", _lags(last, 1), None),
+        figure("P7", "calls", "memory of a call", "MB", [ramp.each_bytes / 1e6 for ramp in ours], 3, is_upward=False),
     )
 
 
 def _added(samples: Sequence[Sample]) -> list[float]:
     return [min(sample.added(0.5), 1000 * GIVEN_UP_S) for sample in samples]
+
+
+def _lags(samples: Sequence[Sample], which: int) -> list[float]:
+    return [sample.loop_lag_ms[which] for sample in samples if sample.loop_lag_ms is not None]
 
 
 async def _contest(studio: Studio, size: Size, pace: Pace, folder: Path) -> list[Ramp]:
@@ -189,8 +232,14 @@ def told(sample: Sample) -> str:
         f"{sample.calls} calls: {sample.cpu_share:.0%} of a core, {sample.cpu_ms:.1f} ms of CPU a call second,"
         f" {len(sample.added_ms)} of {sample.turns} turns answered, {sample.added(0.5):.0f} ms late at p50,"
         f" {sample.added(0.99):.0f} at p99, jitter {sample.jitter_ms:.1f} ms, {sample.late_share:.1%} late,"
-        f" gaps {sample.gap_ms:.0f} ms, callers {sample.callers_late_ms:.0f} ms behind"
+        f" gaps {sample.gap_ms:.0f} ms, callers {sample.callers_late_ms:.0f} ms behind{_lag(sample)}"
         f"{'; ' + sample.fault if sample.fault else ''}"
+    )
+
+
+def _lag(sample: Sample) -> str:
+    return (
+        "" if sample.loop_lag_ms is None else ", loop {:.0f} ms late at p50, {:.0f} at p99".format(*sample.loop_lag_ms)
     )
 
 
@@ -216,7 +265,9 @@ def _sound() -> bytes:
 
 
 def _ours(studio: Studio) -> Subject:
-    return Subject(place=studio.rig.place, pid=studio.worker.pid, takes_ms=STOP_WINDOW_MS + SIMULATED_MS)
+    return Subject(
+        place=studio.rig.place, pid=studio.worker.pid, takes_ms=STOP_WINDOW_MS + SIMULATED_MS, lag_ms=studio.rig.lag_ms
+    )
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -20,6 +20,8 @@ ACCOUNT: Final = Account(
     sid="AC" + "d" * 32, auth_token="a-token-of-the-benches", numbers=("+15550144000", "+15550144001", "+15550144002")
 )
 STOP_WINDOW_MS: Final = 500
+PAUSE_MS: Final = 200
+"""In place of it where a model hears who is done: after so much silence it is asked."""
 MODEL_MS: Final = 100
 VOICE_MS: Final = 50
 SIMULATED_MS: Final = MODEL_MS + VOICE_MS
@@ -60,7 +62,7 @@ class Studio(Struct, frozen=True, kw_only=True):
         return await self.rig.carrier.dial(to=ACCOUNT.numbers[line], from_=CALLER, script=())
 
 
-def agent(vendors: Vendors) -> AgentSpec:
+def agent(vendors: Vendors, end_of_turn: Literal["silence", "smart"] = "silence") -> AgentSpec:
     """A cascade of the simulated vendors with everything on that a production has on."""
     return AgentSpec(
         pipeline=Cascade(
@@ -69,13 +71,13 @@ def agent(vendors: Vendors) -> AgentSpec:
             tts=VendorRef(vendor="deepgram", options=vendors.tts.options("tts") | {"timeout_ms": 5_000}),
         ),
         first_message="Hello there.",
-        turn_taking=TurnTaking(silence_timeout_ms=STOP_WINDOW_MS),
+        turn_taking=TurnTaking(silence_timeout_ms=STOP_WINDOW_MS, end_of_turn=end_of_turn),
         recording="on",
     )
 
 
 @asynccontextmanager
-async def studio(folder: Path) -> AsyncIterator[Studio]:
+async def studio(folder: Path, end_of_turn: Literal["silence", "smart"] = "silence") -> AsyncIterator[Studio]:
     """Everything running in an empty folder: the worker alone on the first core, all else on the others."""
     async with (
         deepgram_fake(floor=LINE_NOISE) as stt,
@@ -85,5 +87,5 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
         llm.manners = Manners(first_byte_after_s=MODEL_MS / 1000)
         tts.manners = Manners(first_byte_after_s=VOICE_MS / 1000)
         vendors = Vendors(stt=stt, llm=llm, tts=tts)
-        async with rig(folder, agent(vendors), ACCOUNT) as running:
+        async with rig(folder, agent(vendors, end_of_turn), ACCOUNT) as running:
             yield Studio(rig=running, vendors=vendors)

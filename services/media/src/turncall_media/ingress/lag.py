@@ -27,10 +27,14 @@ class LagProbe:
     @property
     def p99_ms(self) -> float:
         """99th percentile of the window, in milliseconds; 0 before the first probe."""
+        return self.quantile_ms(0.99)
+
+    def quantile_ms(self, share: float) -> float:
+        """What this share of the window's probes was late by at most, in milliseconds; 0 before the first one."""
         if not self._late_s:
             return 0.0
         ordered = sorted(self._late_s)
-        return round(ordered[ceil(0.99 * len(ordered)) - 1] * 1000, 3)
+        return round(ordered[ceil(share * len(ordered)) - 1] * 1000, 3)
 
     def note(self, late_s: float) -> None:
         """Adds one observation, in seconds."""
