@@ -23,6 +23,6 @@ def test_every_vendor_has_its_row() -> None:
         ("whisper", "stt"),
         ("kokoro", "tts"),
         ("piper", "tts"),
-        *(("local", kind) for kind in ("stt", "llm", "tts", "speech", "embed")),
+        *(("local", kind) for kind in ("stt", "llm", "tts", "speech", "embed", "avatar")),
     }
     assert rows == {(f"| `{vendor}`", kind) for vendor, kind in set(FAKES) | here}

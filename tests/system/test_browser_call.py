@@ -1,12 +1,15 @@
 """Calls from web pages, over both planes as processes; the page is aiortc's."""
 
+import asyncio
 from typing import Any
 
 import msgspec
+import pytest
+from msgspec.structs import replace
 
 from turncall.demo.record import every_fact
 from turncall_control.webhooks.occurrences import OCCURRENCES
-from turncall_proto.agent import AgentSpec
+from turncall_proto.agent import AgentSpec, Cascade, VendorRef
 from turncall_proto.call import CallState, EndedReason
 from turncall_proto.events import PUBLIC_TAGS
 from turncall_proto.ids import CallId
@@ -17,6 +20,8 @@ from turncall_testkit.receiver import receiving
 
 from .recordings import recording
 
+WAIT_S = 30
+
 
 async def published(house: House, agent: AgentSpec, name: str) -> str:
     """An agent without a number."""
@@ -25,7 +30,7 @@ async def published(house: House, agent: AgentSpec, name: str) -> str:
     return made.id
 
 
-def page_of(house: House, **wanted: Any) -> Page:
+def page_of(house: House, *, watches: bool = False, **wanted: Any) -> Page:
     """A page that calls with the project's key."""
 
     async def offer(sdp: str, pc_id: str | None, is_restarted: bool) -> tuple[str, str]:
@@ -33,7 +38,7 @@ def page_of(house: House, **wanted: Any) -> Page:
         answer = await house.api.connect_browser(sdp, pc_id=pc_id, restart_pc=is_restarted, **asked)
         return answer.sdp, answer.pc_id
 
-    return Page(offer)
+    return Page(offer, watches=watches)
 
 
 async def ended(house: House, call_id: str | None):
@@ -44,13 +49,22 @@ async def ended(house: House, call_id: str | None):
     return await house.api.call(CallId(call_id))
 
 
+def mouth_px(picture: Any) -> int:
+    """Dark pixels of the lower half: the mouth's."""
+    return int((picture[picture.shape[0] // 2 :, :, 0] < 110).sum())
+
+
+@pytest.mark.proves("agent.pipeline.cascade.avatar.vendor", "agent.pipeline.cascade.avatar.options")
 async def test_a_page_talks_with_an_agent(house: House, agent: AgentSpec) -> None:
     """The project's server says with whom; sound both ways, barge-in, the page's messages, its record: as on the
-    telephone, at 16 kHz."""
-    agent_id = await published(house, agent, "called by a page")
+    telephone, at 16 kHz. The page sees the agent's face, whose mouth opens while it speaks; one without room for it
+    hears the same agent, and there is none."""
+    assert isinstance(agent.pipeline, Cascade)
+    drawn = replace(agent.pipeline, avatar=VendorRef(vendor="local", options={"size_px": 128}))
+    agent_id = await published(house, replace(agent, pipeline=drawn), "called by a page")
     async with (
         receiving() as server,
-        page_of(house, routing={"kind": "webhook", "url": server.url}) as page,
+        page_of(house, watches=True, routing={"kind": "webhook", "url": server.url}) as page,
     ):
         server.deed, server.answer = 200, msgspec.json.encode({"agent_id": agent_id}).decode()
         await page.connect()
@@ -59,6 +73,11 @@ async def test_a_page_talks_with_an_agent(house: House, agent: AgentSpec) -> Non
         await page.until("bot-ready")
         greeting = (await page.until("bot-transcription"))["data"]["text"]
         await page.until("bot-stopped-speaking")
+        async with asyncio.timeout(WAIT_S):
+            while len(page.seen) < 5 or mouth_px(page.seen[-1]) > 2 * min(map(mouth_px, page.seen)):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert page.seen[-1].shape == (128, 128, 3)
+        assert max(map(mouth_px, page.seen)) > 3 * min(map(mouth_px, page.seen))
         assert sounding_ms(bytes(page.heard), RATE_HZ)
         assert -45 < level_dbfs(bytes(page.heard)) < -5
         page.say(recording("hours"))
@@ -81,3 +100,11 @@ async def test_a_page_talks_with_an_agent(house: House, agent: AgentSpec) -> Non
     assert all("browser" in OCCURRENCES[kind].channels for kind in kinds if kind in PUBLIC_TAGS)
     recorded = next(fact for fact in facts if fact.type == "recording.ready")
     assert recorded.data["rate_hz"] == RATE_HZ
+    (used,) = [fact.data for fact in facts if fact.type == "usage.reported" and fact.data["kind"] == "avatar"]
+    assert used["vendor"] == "local"
+    assert used["audio_ms"] > 1000
+    async with page_of(house, agent_id=agent_id) as blind:
+        await blind.connect()
+        await blind.until("bot-started-speaking")
+    unseen = await every_fact(house.api, (await ended(house, blind.call_id)).id)
+    assert not [fact for fact in unseen if fact.data.get("kind") == "avatar"]

@@ -19,7 +19,7 @@ Line = Annotated[str, Meta(min_length=1, max_length=500, description="One thing 
 Name = Annotated[
     str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$(?!\n)", description="Lower snake case, 64 characters at most.")
 ]
-Kind = Literal["stt", "llm", "tts", "speech", "embed"]
+Kind = Literal["stt", "llm", "tts", "speech", "embed", "avatar"]
 """What a vendor can do: for a call, or, as ``embed`` does, for what is known."""
 
 
@@ -51,6 +51,13 @@ class Cascade(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
     llm: VendorRef
     tts: VendorRef
     fallbacks: Fallbacks = Fallbacks()
+    avatar: Annotated[
+        VendorRef | None,
+        Meta(
+            description="A face for calls from browsers whose page has room for one; on a telephone nobody sees it."
+            " When it cannot be had, or is lost, the call goes on as a voice."
+        ),
+    ] = None
 
     def stages(self) -> dict[Literal["stt", "llm", "tts"], tuple[VendorRef, ...]]:
         """The vendors of each stage, in the order in which they serve it."""
@@ -65,6 +72,8 @@ class Cascade(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
         for kind, refs in self.stages().items():
             for index, ref in enumerate(refs):
                 yield kind, kind if index == 0 else f"fallbacks.{kind}[{index - 1}]", ref
+        if self.avatar is not None:
+            yield "avatar", "avatar", self.avatar
 
 
 class SpeechToSpeech(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="speech"):

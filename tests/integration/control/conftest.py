@@ -54,7 +54,7 @@ def _vendor(options: type[msgspec.Struct], *, needs_secret: bool) -> dict[str, A
 def vendors() -> Catalogue:
     """Two vendors of each kind, described as the media plane describes its own."""
     both = {"local": _vendor(LocalOptions, needs_secret=False), "acme": _vendor(AcmeOptions, needs_secret=True)}
-    return parsed(msgspec.json.encode(dict.fromkeys(("stt", "llm", "tts", "speech", "embed"), both)))
+    return parsed(msgspec.json.encode(dict.fromkeys(("stt", "llm", "tts", "speech", "embed", "avatar"), both)))
 
 
 class Api:

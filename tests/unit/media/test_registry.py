@@ -36,7 +36,7 @@ def test_a_file_on_disk_is_a_vendor(acme: Path) -> None:
     (acme / "tts.py").write_text("NAME = 'acme'\n")
     (acme / "server.py").touch()
     try:
-        assert registry.catalogue() == {"stt": (), "llm": (), "tts": ("acme",), "speech": (), "embed": ()}
+        assert registry.catalogue() == {"stt": (), "llm": (), "tts": ("acme",), "speech": (), "embed": (), "avatar": ()}
         assert vars(registry.load("tts", "acme"))["NAME"] == "acme"
     finally:
         forget_acme()

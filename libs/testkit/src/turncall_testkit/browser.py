@@ -10,7 +10,8 @@ from typing import Any, Self, cast
 
 from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
-from av import AudioFrame, AudioResampler
+from av import AudioFrame, AudioResampler, VideoFrame
+from numpy.typing import NDArray
 
 RATE_HZ = 16_000
 FRAME_MS = 20
@@ -18,6 +19,7 @@ _FRAME_BYTES = 2 * RATE_HZ * FRAME_MS // 1000
 PING_EVERY_S = 1.0
 WAIT_S = 30.0
 
+Picture = NDArray[Any]
 Offer = Callable[[str, str | None, bool], Awaitable[tuple[str, str]]]
 """Posts an SDP, of a call or of none, from a connection made anew or not; the answer's SDP and the call."""
 
@@ -25,10 +27,11 @@ Offer = Callable[[str, str | None, bool], Awaitable[tuple[str, str]]]
 class Page:
     """One page with a microphone and a loudspeaker. ``heard`` is what the agent said: mono s16le at 16 kHz.
 
-    ``messages`` are what came over the channel, in order.
+    ``messages`` are what came over the channel, in order. One that ``watches`` has room for a picture: ``seen`` are its
+    frames, as rows of pixels of red, green and blue.
     """
 
-    def __init__(self, offer: Offer) -> None:
+    def __init__(self, offer: Offer, *, watches: bool = False) -> None:
         self._offer = offer
         self._connection: RTCPeerConnection | None = None
         self._channel: RTCDataChannel | None = None
@@ -36,7 +39,9 @@ class Page:
         self._microphone = Microphone()
         self._news = asyncio.Event()
         self.call_id: str | None = None
+        self._watches = watches
         self.heard = bytearray()
+        self.seen: list[Picture] = []
         self.messages: list[dict[str, Any]] = []
 
     async def __aenter__(self) -> Self:
@@ -55,6 +60,8 @@ class Page:
         connection.on("track", self._play)
         microphone = self._microphone = Microphone()
         connection.addTrack(microphone)
+        if self._watches:
+            connection.addTransceiver("video", direction="recvonly")
         self._channel = connection.createDataChannel("chat")
         self._channel.on("message", self._told)
         self._channel.on("open", connected.set)
@@ -117,6 +124,15 @@ class Page:
     def _play(self, track: MediaStreamTrack) -> None:
         if track.kind == "audio":
             self._tasks.append(asyncio.create_task(listen(track, self.heard)))
+        else:
+            self._tasks.append(asyncio.create_task(self._watch(track)))
+
+    async def _watch(self, track: MediaStreamTrack) -> None:
+        with suppress(MediaStreamError):
+            while True:
+                frame = await track.recv()
+                assert isinstance(frame, VideoFrame)
+                self.seen.append(frame.to_ndarray(format="rgb24"))
 
     @staticmethod
     async def _ping(channel: RTCDataChannel) -> None:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from turncall_runtime import circuits
 
-Circuit = tuple[Literal["stt", "llm", "tts", "speech"], str, tuple[str, ...]]
+Circuit = tuple[Literal["stt", "llm", "tts", "speech", "avatar"], str, tuple[str, ...]]
 """A vendor's capability on one server: kind, vendor, and what its options name as a server of the user's own."""
 
 Circuits = circuits.Circuits[Circuit]

@@ -8,7 +8,7 @@ from typing import Final
 from turncall_media import registry
 from turncall_media.errors import VendorUnusable
 from turncall_media.stages.kinds import Kind
-from turncall_proto.agent import AgentSpec, Cascade, SpeechToSpeech
+from turncall_proto.agent import AgentSpec
 from turncall_runtime import logs
 
 _log = logs.logger(__name__)
@@ -61,12 +61,7 @@ async def _keep_if_sound(ready: Ready, kind: Kind, vendor: str) -> None:
 
 def vendors_of(agent: AgentSpec) -> tuple[Vendor, ...]:
     """Whose code a call of this agent may need, fallbacks included."""
-    match agent.pipeline:
-        case Cascade() as cascade:
-            return tuple((kind, ref.vendor) for kind, refs in cascade.stages().items() for ref in refs)
-        case SpeechToSpeech() as speech:
-            models = (speech.model, *speech.fallbacks)
-            return (*(("speech", ref.vendor) for ref in models), ("tts", speech.apology_voice.vendor))
+    return tuple((kind, ref.vendor) for kind, _, ref in agent.pipeline.places())
 
 
 def _load(vendors: Iterable[Vendor]) -> None:

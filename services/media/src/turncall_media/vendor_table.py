@@ -24,7 +24,7 @@ def _row(vendor: str, kind: str, capabilities: dict[str, Any], options: dict[str
         f"`{vendor}`",
         kind,
         _key(vendor, capabilities),
-        "–" if kind in ("llm", "embed") else rates,
+        "–" if kind in ("llm", "embed", "avatar") else rates,
         ", ".join(tells) or "–",
         named,
         _run_against(vendor, capabilities),

@@ -41,10 +41,12 @@ RATE_HZ: Final = 8000
 LOCAL: Final = "local"
 ANSWER: Final = "We open at nine."
 TOOL: Final = "book_it"
+OTHERS: Final = ("embed", "avatar")
+"""No services of Pipecat's: tests/integration/media/jobs, test_avatars."""
 _CATALOGUE: Final = {
     kind: tuple(vendor for vendor in vendors if vendor not in WANT_A_MODEL)
     for kind, vendors in registry.catalogue().items()
-    if kind != "embed"  # no part of a pipeline: tests/integration/media/jobs
+    if kind not in OTHERS
 }
 HOSTED: Final = [(kind, vendor) for kind, vendors in _CATALOGUE.items() for vendor in vendors if vendor != LOCAL]
 SCRIPT: Final = {
@@ -148,7 +150,7 @@ def asked_of(fake: Any) -> str:
 
 def test_every_hosted_vendor_has_a_fake() -> None:
     """A vendor that nobody can try without an account is not done."""
-    assert {(vendor, kind) for kind, vendor in HOSTED} == {pair for pair in FAKES if pair[1] != "embed"}
+    assert {(vendor, kind) for kind, vendor in HOSTED} == {pair for pair in FAKES if pair[1] not in OTHERS}
 
 
 @pytest.mark.parametrize("vendor", _CATALOGUE["stt"])

@@ -13,6 +13,7 @@ from turncall_testkit.vendors.cartesia import CartesiaFake, cartesia_fake
 from turncall_testkit.vendors.deepgram import DeepgramFake, deepgram_fake
 from turncall_testkit.vendors.elevenlabs import ElevenLabsFake, elevenlabs_fake
 from turncall_testkit.vendors.google import GoogleFake, google_fake
+from turncall_testkit.vendors.heygen import HeyGenFake, heygen_fake
 from turncall_testkit.vendors.live import GeminiLiveFake, gemini_live_fake
 from turncall_testkit.vendors.manners import Asked, Fake, Fault, Kind, Manners, StartFake
 from turncall_testkit.vendors.nova import NovaSonicFake, nova_sonic_fake
@@ -20,6 +21,7 @@ from turncall_testkit.vendors.openai import OpenAIFake, openai_fake
 from turncall_testkit.vendors.realtime import RealtimeFake, realtime_fake
 from turncall_testkit.vendors.replies import Call, Reply
 from turncall_testkit.vendors.serving import UNKNOWN
+from turncall_testkit.vendors.tavus import TavusFake, tavus_fake
 from turncall_testkit.vendors.tones import pitch_hz, tone
 from turncall_testkit.vendors.ultravox import UltravoxFake, ultravox_fake
 
@@ -41,6 +43,7 @@ FAKES: Final[dict[tuple[str, Kind], StartFake]] = {
     ("google", "tts"): google_fake,
     ("groq", "llm"): openai_fake,
     ("groq", "stt"): openai_fake,
+    ("heygen", "avatar"): heygen_fake,
     ("ollama", "llm"): openai_fake,
     ("openai", "embed"): openai_fake,
     ("openai", "llm"): openai_fake,
@@ -48,6 +51,7 @@ FAKES: Final[dict[tuple[str, Kind], StartFake]] = {
     ("openai", "stt"): openai_fake,
     ("openai", "tts"): openai_fake,
     ("openrouter", "llm"): openai_fake,
+    ("tavus", "avatar"): tavus_fake,
     ("ultravox", "speech"): ultravox_fake,
 }
 
@@ -67,6 +71,7 @@ __all__ = [
     "Fault",
     "GeminiLiveFake",
     "GoogleFake",
+    "HeyGenFake",
     "Kind",
     "Manners",
     "NovaSonicFake",
@@ -74,6 +79,7 @@ __all__ = [
     "RealtimeFake",
     "Reply",
     "StartFake",
+    "TavusFake",
     "UltravoxFake",
     "anthropic_fake",
     "assemblyai_fake",
@@ -84,10 +90,12 @@ __all__ = [
     "elevenlabs_fake",
     "gemini_live_fake",
     "google_fake",
+    "heygen_fake",
     "nova_sonic_fake",
     "openai_fake",
     "pitch_hz",
     "realtime_fake",
+    "tavus_fake",
     "tone",
     "ultravox_fake",
 ]

@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 from msgspec import Struct, field
 
-Kind = Literal["stt", "llm", "tts", "speech", "embed"]
+Kind = Literal["stt", "llm", "tts", "speech", "embed", "avatar"]
 Fault = Literal["refuse_key", "fail", "stall", "break", "cut"]
 """``refuse_key``: 401. ``fail``: 500. ``stall``: silence instead of the first byte. ``break``: a part of the answer,
 then an error in the protocol's own words. ``cut``: a part of the answer, then the connection is gone."""

@@ -15,7 +15,7 @@ from pipecat.processors.frame_processor import FrameProcessor
 from turncall_blobs.keys import recording_part
 from turncall_egress import EgressClient, Wall
 from turncall_media.audio.ambience import Ambience
-from turncall_media.errors import VendorUnusable
+from turncall_media.errors import SecretUnusable, VendorUnusable
 from turncall_media.pipelines import knowing, toolbox
 from turncall_media.pipelines.answering import Answering, Gate, ModelGate
 from turncall_media.pipelines.apologies import please_repeat
@@ -24,6 +24,7 @@ from turncall_media.pipelines.consent import Consent
 from turncall_media.pipelines.conversation import Conversation, Parts, Watch
 from turncall_media.pipelines.duplex import build_duplex
 from turncall_media.pipelines.ending import Ending
+from turncall_media.pipelines.face import Face
 from turncall_media.pipelines.faults import Faults
 from turncall_media.pipelines.giving import Giving
 from turncall_media.pipelines.keypad import Entry, Keys
@@ -40,7 +41,7 @@ from turncall_media.pipelines.speaking import AgentOutput
 from turncall_media.pipelines.speech import ModelSpeech, Speech
 from turncall_media.pipelines.story import UNKNOWN, Continuation, continuation, unheard
 from turncall_media.pipelines.succession import each_service, serving
-from turncall_media.pipelines.vendors import Built, Vendors, build_all, build_voice, processors
+from turncall_media.pipelines.vendors import Built, Vendors, build_all, build_avatar, build_voice, processors
 from turncall_media.pipelines.watches import ask_when_idle, warn_of_the_end
 from turncall_media.report.events import Narrator, Stage
 from turncall_media.report.recorder import Recorder
@@ -93,7 +94,7 @@ def build_conversation(
     ends = _ends(plan, wire, narrator, resources, page)
     if not built.refused:
         answering = _answering(plan, ends, past)
-        return _conversation(plan, ends, built, resources, story, context, answering, page)
+        return _conversation(plan, wire, ends, built, resources, story, context, answering, page)
     for stage, why in built.refused.items():
         _log.error("vendor.refused", stage=stage, vendor=narrator.usage[stage].vendor, why=why)
         narrator.vendor_failed(stage, why, is_fatal=True)
@@ -158,6 +159,7 @@ def _ends(plan: CallStart, wire: Wire, narrator: Narrator, resources: Resources,
 
 def _conversation(
     plan: CallStart,
+    wire: Wire,
     ends: _Ends,
     built: Built,
     resources: Resources,
@@ -178,7 +180,8 @@ def _conversation(
     each_service(built.mind, kit.equip)
     protection = _protection(agent, story)
     recall = _recall(agent, resources, narrator, context)
-    worker = _worker(plan, ends, built, resources, context, protection, kit, consent, answering, recall)
+    face = _face(plan, wire, narrator, resources)
+    worker = _worker(plan, ends, built, resources, context, protection, kit, consent, answering, recall, face)
 
     async def opening() -> None:
         narrator.started()
@@ -237,6 +240,7 @@ def _worker(
     consent: Consent,
     answering: Answering | None,
     recall: Recall | None,
+    face: Face | None,
 ) -> PipelineWorker:
     agent = plan.agent
     match agent.pipeline:
@@ -257,6 +261,7 @@ def _worker(
                 consent,
                 answering,
                 recall,
+                face,
             )
         case SpeechToSpeech() as pipeline:
             assert isinstance(ends.speech, ModelSpeech)
@@ -277,6 +282,20 @@ def _worker(
                 answering,
                 recall,
             )
+
+
+def _face(plan: CallStart, wire: Wire, narrator: Narrator, resources: Resources) -> Face | None:
+    """The agent's avatar, if it has one and somebody can see it. One that cannot be had is stated, and is none."""
+    pipeline = plan.agent.pipeline
+    if not isinstance(pipeline, Cascade) or pipeline.avatar is None or wire.page is None or not wire.page.is_watching:
+        return None
+    narrator.serves("avatar", pipeline.avatar.vendor, "")
+    try:
+        avatar = build_avatar(pipeline.avatar, plan, wire.sound, resources)
+    except (VendorUnusable, SecretUnusable) as error:
+        narrator.vendor_failed("avatar", str(error), is_fatal=False)
+        return None
+    return Face(avatar, wire.page.show, narrator, wire.sound)
 
 
 def _recall(agent: AgentSpec, resources: Resources, narrator: Narrator, context: LLMContext) -> Recall | None:

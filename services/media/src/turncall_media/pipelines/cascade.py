@@ -41,6 +41,7 @@ from turncall_media.audio.sound import duration_ms
 from turncall_media.pipelines.aloud import plain, pronounced
 from turncall_media.pipelines.answering import Answering
 from turncall_media.pipelines.consent import Consent
+from turncall_media.pipelines.face import Face
 from turncall_media.pipelines.faults import Faults
 from turncall_media.pipelines.keypad import Keys
 from turncall_media.pipelines.kit import Kit, KitGate
@@ -77,6 +78,7 @@ def build_worker(
     consent: Consent,
     answering: Answering | None = None,
     recall: Recall | None = None,
+    face: Face | None = None,
 ) -> PipelineWorker:
     """The pipeline of one call, not started. Pipecat's own extras (RTVI, turn tracking, idle watch) are off: they cost
     a third of the work for each frame (measured), and what they tell is told by ``narrator``."""
@@ -106,6 +108,7 @@ def build_worker(
             vendors.llm,
             mouth,
             vendors.tts,
+            *([face] if face is not None else []),
             agent,
             LLMAssistantAggregator(context, enable_direct_mode=True),
         ],

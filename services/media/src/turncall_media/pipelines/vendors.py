@@ -17,6 +17,7 @@ from turncall_media.pipelines.redo import Conversing, Hearing, Redo, Speaking, T
 from turncall_media.pipelines.succession import Candidate, Succession, model_of
 from turncall_media.report.events import Narrator, Stage
 from turncall_media.seams import Resources
+from turncall_media.stages.avatars import Avatar
 from turncall_media.stages.kinds import BuildContext, Capabilities, Kind, VendorModule
 from turncall_proto.agent import Cascade, SpeechToSpeech, VendorRef
 from turncall_proto.call import CallStart
@@ -82,7 +83,14 @@ def build_all(
 
 def build_voice(ref: VendorRef, plan: CallStart, sound: Sound, resources: Resources) -> FrameProcessor:
     """A voice by itself. Raises `VendorUnusable` and `SecretUnusable`."""
-    return _built("tts", ref, plan, sound, resources, None)
+    voice: FrameProcessor = _built("tts", ref, plan, sound, resources, None)
+    return voice
+
+
+def build_avatar(ref: VendorRef, plan: CallStart, sound: Sound, resources: Resources) -> Avatar:
+    """The agent's face. Raises `VendorUnusable` and `SecretUnusable`."""
+    avatar: Avatar = _built("avatar", ref, plan, sound, resources, None)
+    return avatar
 
 
 def _stage(
@@ -106,7 +114,7 @@ def _stage(
         ]
         return Succession(stage, candidates, resources.circuits, _REDO[stage](), narrator)
     try:
-        service = _built(stage, refs[0], plan, sound, resources, conversation)
+        service: FrameProcessor = _built(stage, refs[0], plan, sound, resources, conversation)
     except (VendorUnusable, SecretUnusable):
         narrator.serves(stage, refs[0].vendor, "")
         raise
@@ -157,7 +165,7 @@ def _built(
     sound: Sound,
     resources: Resources,
     conversation: LLMContext | None,
-) -> FrameProcessor:
+) -> Any:
     module = registry.load(kind, ref.vendor)
     context = BuildContext(
         rate_hz=sound.rate_hz,
@@ -169,8 +177,7 @@ def _built(
         conversation=conversation if kind == "speech" else None,
         models_dir=resources.models_dir,
     )
-    service: FrameProcessor = module.build(options_of(module, kind, ref), context)
-    return service
+    return module.build(options_of(module, kind, ref), context)
 
 
 def _expected_phrases(plan: CallStart) -> tuple[str, ...]:

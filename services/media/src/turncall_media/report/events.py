@@ -41,7 +41,7 @@ from turncall_proto.ids import CallId, WorkerId
 from turncall_proto.knowledge import Citation
 from turncall_proto.live import TranscriptPartial
 
-Stage = Literal["stt", "llm", "tts", "speech"]
+Stage = Literal["stt", "llm", "tts", "speech", "avatar"]
 LONGEST_DETAIL: Final = 500
 BEHIND_MS: Final = 400
 """Audio that comes later than this waits somewhere; a network's jitter is less."""

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 from msgspec import Struct
 from pipecat.processors.aggregators.llm_context import LLMContext
 
-Kind = Literal["stt", "llm", "tts", "speech", "embed"]
+Kind = Literal["stt", "llm", "tts", "speech", "embed", "avatar"]
 
 
 class Capabilities(Struct, frozen=True, kw_only=True):
@@ -59,7 +59,8 @@ class VendorModule(Protocol):
     Options: type[Struct]
 
     def build(self, options: Any, context: BuildContext) -> Any:
-        """A Pipecat service for one call; of the kind ``embed`` an `Embedder`. Must not block: what loads slowly is
+        """A Pipecat service for one call; of the kinds ``embed`` and ``avatar`` an `Embedder` and an
+        `Avatar`. Must not block: what loads slowly is
         shared and loaded before."""
         ...
 

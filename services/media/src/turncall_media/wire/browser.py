@@ -9,7 +9,9 @@ from typing import Final
 
 from msgspec import DecodeError, json
 
+from turncall_media.stages.avatars import Picture
 from turncall_media.wire.peer import OfferUnusable, Peer
+from turncall_media.wire.screen import Screen
 from turncall_media.wire.stream import StreamStart
 from turncall_media.wire.webrtc import QUEUED_AUDIO, WebRtcWire
 from turncall_proto.webrtc import IceCandidate, IceServer
@@ -29,6 +31,7 @@ class BrowserWire(WebRtcWire):
 
     def __init__(self, line_id: str, ice_servers: Sequence[IceServer]) -> None:
         super().__init__(line_id, ice_servers)
+        self._screen = Screen()
         self._listener: Listener | None = None
         self._unheard: list[str] = []  # messages that came before anybody listened
         self._watching: asyncio.Task[None] | None = None
@@ -42,7 +45,7 @@ class BrowserWire(WebRtcWire):
             raise OfferUnusable("the call is over")
         if self._peer is not None and not is_new:
             return await self._peer.answer(offer)
-        peer = Peer(self._mouth, self._ice_servers, self)
+        peer = Peer(self._mouth, self._ice_servers, self, self._screen)
         try:
             answer = await peer.answer(offer)
         except OfferUnusable:
@@ -75,6 +78,15 @@ class BrowserWire(WebRtcWire):
         """Sends the page a text; it is lost while there is no channel."""
         if self._peer is not None:
             self._peer.tell(message)
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether the present connection has a line for a picture."""
+        return self._peer is not None and self._peer.is_watching
+
+    def show(self, picture: Picture) -> None:
+        """Replaces what the page sees."""
+        self._screen.show(picture)
 
     async def open(self) -> StreamStart:
         """Waits until sound can flow. Raises `NeverConnected`, when that takes too long or the page leaves."""

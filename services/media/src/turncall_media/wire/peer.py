@@ -18,6 +18,7 @@ from av import AudioFrame, AudioResampler
 from turncall_media.audio.sound import WIDEBAND
 from turncall_media.errors import WireError
 from turncall_media.wire.mouth import Mouth, MouthTrack
+from turncall_media.wire.screen import Screen, ScreenTrack
 from turncall_proto.webrtc import GATHER_WITHIN_S, IceCandidate, IceServer
 
 _DECODED_HZ: Final = 48_000
@@ -52,17 +53,21 @@ class Ears(Protocol):
 class Peer:
     """One `RTCPeerConnection`. The other side makes the offers, and the channel, if there is one."""
 
-    def __init__(self, mouth: Mouth, ice_servers: Sequence[IceServer], ears: Ears) -> None:
+    def __init__(
+        self, mouth: Mouth, ice_servers: Sequence[IceServer], ears: Ears, screen: Screen | None = None
+    ) -> None:
         servers = [
             RTCIceServer(list(server.urls), server.username or None, server.credential or None)
             for server in ice_servers
         ]
         self._connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         self._mouth = mouth
+        self._screen = screen
         self._ears = ears
         self._channel: RTCDataChannel | None = None
         self._listening: asyncio.Task[None] | None = None
         self._is_closing = False
+        self.is_watching = False
         self._connection.on("connectionstatechange", self._changed)
         self._connection.on("track", self._tracked)
         self._connection.on("datachannel", self._opened)
@@ -112,7 +117,7 @@ class Peer:
             await self._connection.close()
 
     def _choose(self) -> None:
-        """One line of sound both ways; everything else that was offered is declined."""
+        """One line of sound both ways, and one of a picture to the page if it offers one; all else is declined."""
         lines = self._connection.getTransceivers()
         sound = next((line for line in lines if line.kind == "audio"), None)
         if sound is None:
@@ -120,8 +125,13 @@ class Peer:
         if sound.currentDirection is None:
             sound.sender.replaceTrack(MouthTrack(self._mouth))
             sound.direction = "sendrecv"
+        picture = next((line for line in lines if line.kind == "video"), None)
+        if picture is not None and self._screen is not None and picture.currentDirection is None:
+            picture.sender.replaceTrack(ScreenTrack(self._screen))
+            picture.direction = "sendonly"
+            self.is_watching = True
         for line in lines:
-            if line is not sound:
+            if line is not sound and not (line is picture and self.is_watching):
                 line.direction = "inactive"
             # aioice would wait 5 s for a STUN or TURN server that does not answer, and has no parameter for it.
             ice = line.receiver.transport.transport.iceGatherer._connection

@@ -6,6 +6,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from turncall_media.audio.sound import Sound
+from turncall_media.stages.avatars import Picture
 
 
 class StreamStart(Struct, frozen=True, kw_only=True):
@@ -53,6 +54,15 @@ class Page(Protocol):
 
     def press(self, digit: str) -> None:
         """Has it that the caller pressed a key on it."""
+        ...
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether it has room for a picture."""
+        ...
+
+    def show(self, picture: Picture) -> None:
+        """Shows it the next frame of a picture that moves."""
         ...
 
 

@@ -53,6 +53,10 @@ call.addEventListener("transcript", ({ detail: { speaker, text, isFinal } }) => 
   if (!line.isConnected) list.append(line);
   list.scrollTop = list.scrollHeight;
 });
+call.addEventListener("face", ({ detail: stream }) => {
+  by("face").srcObject = stream;
+  by("face").hidden = !stream;
+});
 by("call").onclick = () => {
   if (call.state === "idle") {
     complain();

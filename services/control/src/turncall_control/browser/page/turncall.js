@@ -6,8 +6,9 @@
 //   button.onclick = () => call.start();             // browsers want a click before they play sound
 //
 // Events: "state" (idle, connecting, live, renewing, over), "transcript" {speaker, text, isFinal}, "speaking" {speaker,
-// isSpeaking}, "message" (every RTVI message), "trouble" {reason, message} when a call that was live is lost. When the
-// call's worker is lost, or the page's network, the page makes a new connection and another worker goes on.
+// isSpeaking}, "face" (the stream of the agent's avatar, or null), "message" (every RTVI message), "trouble" {reason,
+// message} when a call that was live is lost. When the call's worker is lost, or the page's network, the page makes a
+// new connection and another worker goes on.
 //
 // start() rejects with an error whose "reason" is microphone-refused, no-microphone, microphone-busy or not-secure:
 // then it may be called again; or busy, not-allowed, unreachable, refused or no-path: then a new token is needed.
@@ -116,12 +117,20 @@
       this.channel = channel;
       if (before) before.close();
       channel.onmessage = (event) => this.take(JSON.parse(event.data));
-      peer.ontrack = (event) => {
-        this.audio.srcObject = new MediaStream([event.track]);
+      peer.ontrack = ({ track }) => {
+        const stream = new MediaStream([track]);
+        if (track.kind === "audio") {
+          this.audio.srcObject = stream;
+        } else {
+          // The agent's avatar: without pictures, at first and once it is lost, its track is muted.
+          track.onunmute = () => this.tell("face", stream);
+          track.onmute = track.onended = () => this.tell("face", null);
+        }
       };
       for (const track of this.stream.getAudioTracks()) {
         peer.addTransceiver(track, { direction: "sendrecv", streams: [this.stream] });
       }
+      peer.addTransceiver("video", { direction: "recvonly" });
       const early = [];
       peer.onicecandidate = (event) => early.push(event.candidate);
       await peer.setLocalDescription(await peer.createOffer());

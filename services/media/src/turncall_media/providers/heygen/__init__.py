@@ -1,0 +1,1 @@
+"""HeyGen: avatars, by its LiveAvatar API."""

@@ -1,0 +1,1 @@
+"""Tavus: avatars, by its conversations."""
