@@ -5,7 +5,16 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from turncall_proto.ids import ProjectId
-from turncall_proto.marks import Instant, PhoneNumber, Speech
+from turncall_proto.marks import PERSONAL, Instant, PhoneNumber, Speech
+
+
+class Attached(Struct, frozen=True, kw_only=True):
+    """Something that came with a message, at the carrier still: ``reference`` is its address or its id there."""
+
+    content_type: Annotated[str, Meta(max_length=128)]
+    reference: Annotated[str, Meta(max_length=2048)]
+    name: Annotated[str, Meta(max_length=256), PERSONAL] = ""
+    is_voice: bool = False
 
 
 class TextArrived(Struct, frozen=True, kw_only=True, tag_field="type", tag="text.arrived"):
@@ -25,3 +34,4 @@ class TextArrived(Struct, frozen=True, kw_only=True, tag_field="type", tag="text
     to_number: PhoneNumber
     text: Speech
     at: Instant
+    attached: tuple[Attached, ...] = ()

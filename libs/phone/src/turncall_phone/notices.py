@@ -90,8 +90,13 @@ def text_params(text: Text, status: str | None = None) -> Pairs:
         failed = (("ErrorCode", str(text.error_code)),) if text.error_code and told == text.status else ()
         return (*params, ("MessageStatus", told), *failed)
     geo = tuple((f"{side}{field}", "") for side in ("From", "To") for field in ("City", "State", "Zip", "Country"))
-    counted = (("Body", text.body), ("NumMedia", "0"), ("NumSegments", str(text.segments)))
-    return (*params, ("SmsMessageSid", text.sid), *counted, *geo)
+    counted = (("Body", text.body), ("NumMedia", str(len(text.media))), ("NumSegments", str(text.segments)))
+    media = tuple(
+        pair
+        for index, (url, content_type) in enumerate(text.media)
+        for pair in ((f"MediaUrl{index}", url), (f"MediaContentType{index}", content_type))
+    )
+    return (*params, ("SmsMessageSid", text.sid), *counted, *media, *geo)
 
 
 def stream_params(call: Call, stream_sid: str, name: str, event: str, at: datetime, error: str = "") -> Pairs:

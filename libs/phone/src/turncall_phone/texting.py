@@ -1,5 +1,6 @@
 """Texts: one message of a phone to a customer, or of a customer to a phone, and how phones take theirs."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal
@@ -72,8 +73,10 @@ class Text:
         at: datetime,
         status: TextStatus,
         status_url: str = "",
+        media: Sequence[tuple[str, str]] = (),
     ) -> None:
-        self.sid = new_sid("SM")
+        self.sid = new_sid("MM" if media else "SM")
+        self.media = tuple(media)
         self.account = account
         self.direction = direction
         self.from_, self.to, self.body = from_, to, body

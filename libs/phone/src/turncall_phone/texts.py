@@ -1,7 +1,7 @@
 """The carrier's office for texts: takes them from customers and from phones, and carries each to the other side."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from urllib.parse import urldefrag
 
 from turncall_phone.accounts import Account, NumberBook
@@ -81,8 +81,11 @@ class TextOffice:
                 await asyncio.sleep(0.01)
             return arrived
 
-    def write(self, *, to: str, from_: str, body: str) -> Text:
-        """A person at `from_` writes to the owned number `to`: its customer is asked. Raises NobodyToText."""
+    def write(self, *, to: str, from_: str, body: str, media: Sequence[tuple[str, str]] = ()) -> Text:
+        """A person at `from_` writes to the owned number `to`: its customer is asked. Raises NobodyToText.
+
+        `media` are addresses and content types, which make it an MMS.
+        """
         number = self._numbers.find(to)
         if number is None or not number.sms_url:
             raise NobodyToText("the number has no SMS URL: configure it first")
@@ -95,6 +98,7 @@ class TextOffice:
                 body=body,
                 at=self._exchange.now(),
                 status=TextStatus.RECEIVED,
+                media=media,
             )
         )
         self._mind(text)

@@ -365,6 +365,29 @@ async def test_the_numbers_routing_decides_who_answers(house: House, contact: st
     assert [m["text"] for m in (await session_of(desk, other))["messages"]] == ["And now?", "Echo: And now?"]
 
 
+async def test_what_comes_with_a_message_is_not_lost(house: House, contact: str) -> None:
+    """An MMS is taken with its pictures, also one without a word: they stand on the message, the agent reads of them
+    and answers, and a word for the carrier stays one."""
+    desk, carrier, pen = house
+    url = "https://api.twilio.com/2010-04-01/Accounts/AC1/Messages/MM1/Media/ME"
+    media = [(f"{url}1", "image/jpeg"), (f"{url}2", "application/pdf")]
+    carrier.texts.write(to=NUMBER, from_=contact, body="My teeth", media=media)
+    await carrier.texts.received(contact, 1, timeout_s=PATIENCE_S)
+    told = "(The contact has sent an image, a document. You cannot open it: say so if it matters.)"
+    assert pen.turns[-1].wrote[-1].text == f"My teeth\n{told}"
+    carrier.texts.write(to=NUMBER, from_=contact, body="", media=[(f"{url}3", "")])
+    await carrier.texts.received(contact, 2, timeout_s=PATIENCE_S)
+    first, _, second, _ = (await session_of(desk, contact))["messages"]
+    assert first["text"] == f"My teeth\n{told}"
+    assert first["attachments"] == [
+        {"content_type": "image/jpeg", "name": "", "is_voice": False, "reference": f"{url}1"},
+        {"content_type": "application/pdf", "name": "", "is_voice": False, "reference": f"{url}2"},
+    ]
+    assert [one["content_type"] for one in second["attachments"]] == ["application/octet-stream"]
+    carrier.texts.write(to=NUMBER, from_=contact, body="STOP", media=media[:1])
+    await desk.comes_true(lambda: desk.rows("select 1 from opt_outs where contact = %s", contact), timeout_s=PATIENCE_S)
+
+
 async def test_nobody_else_says_what_became_of_a_message(house: House, contact: str) -> None:
     """A webhook without a signature is refused, and what is signed about a message of nobody's changes nothing."""
     desk, carrier, _ = house

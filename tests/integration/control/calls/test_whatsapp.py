@@ -130,6 +130,30 @@ async def test_every_part_of_a_batch_counts_once_however_often_it_comes(house: H
     assert {code for code, _ in meta.posts} == {200}
 
 
+async def test_pictures_voices_papers_and_places_are_not_lost(house: House, person: str) -> None:
+    """Each is a message that the agent reads of and answers; what opens it at Meta stands on it."""
+    desk, meta, pen = house
+    sent: list[tuple[str, dict[str, Any], str]] = [
+        ("image", {"mime_type": "image/png", "caption": "Look"}, "Look\n(The contact has sent an image."),
+        ("audio", {"mime_type": "audio/ogg; codecs=opus", "voice": True}, "(The contact has sent a voice message."),
+        ("document", {"mime_type": "application/pdf", "filename": "bill.pdf"}, "a document named 'bill.pdf'."),
+        ("location", {"latitude": 52.5, "longitude": 13.4, "name": "Home"}, "Home, 52.5, 13.4"),
+    ]
+    for count, (kind, what, told) in enumerate(sent, start=1):
+        meta.attach(PHONE, person=person, kind=kind, **what)
+        await meta.received(person, count, timeout_s=PATIENCE_S)
+        assert told in pen.turns[-1].wrote[-1].text
+    written = [m for m in (await session_of(desk, person))["messages"] if m["author"] == "contact"]
+    shown = [[(one["content_type"], one["name"], one["is_voice"]) for one in m["attachments"]] for m in written]
+    assert shown == [
+        [("image/png", "", False)],
+        [("audio/ogg", "", True)],
+        [("application/pdf", "bill.pdf", False)],
+        [],
+    ]
+    assert all(len(one["reference"]) == 16 for m in written for one in m["attachments"])
+
+
 async def test_outside_the_window_only_a_template_goes_out(house: House, person: str) -> None:
     """To somebody who has not written for a day a text is refused before anybody is asked, a template is sent, and what
     comes back opens the window in the same session."""

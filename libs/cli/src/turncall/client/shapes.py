@@ -620,6 +620,15 @@ class SessionView(Struct, frozen=True, kw_only=True):
     ended_at: datetime | None
 
 
+class AttachmentView(Struct, frozen=True, kw_only=True):
+    """Something that came with a message; ``reference`` is its address or id at the carrier, which keeps it."""
+
+    content_type: str
+    name: str
+    is_voice: bool
+    reference: str
+
+
 class MessageView(Struct, frozen=True, kw_only=True):
     """One message of a session; ``author`` is contact, agent or operator."""
 
@@ -637,6 +646,7 @@ class MessageView(Struct, frozen=True, kw_only=True):
     number_id: NumberId | None
     call_id: CallId | None
     told_on: CallId | None
+    attachments: tuple[AttachmentView, ...]
     delivery: str | None
     delivery_failure: str
     created_at: datetime

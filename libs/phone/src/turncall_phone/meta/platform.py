@@ -6,8 +6,9 @@ import hmac
 import json
 from collections.abc import Coroutine, Sequence
 from datetime import datetime
+from secrets import token_hex
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
 from aiohttp import web
@@ -92,6 +93,14 @@ class Meta:
         message_id = new_id()
         self.bring(self.letter(phone, person=person, text=text, message_id=message_id))
         return message_id
+
+    def attach(self, phone: BusinessPhone, *, person: str, kind: str, **what: Any) -> None:
+        """A person sends an image, audio, document or the like, which the Graph API knows by an id."""
+        letter = self.letter(phone, person=person, text="", message_id=new_id())
+        message = letter["value"]["messages"][0]
+        del message["text"]
+        message["type"], message[kind] = kind, what if kind == "location" else {"id": token_hex(8), **what}
+        self.bring(letter)
 
     def letter(self, phone: BusinessPhone, *, person: str, text: str, message_id: str) -> Json:
         """The change that tells of what a person wrote, from where on the number may answer."""

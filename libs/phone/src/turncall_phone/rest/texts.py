@@ -98,7 +98,7 @@ def show(text: Text) -> dict[str, object]:
         "status": str(text.status),
         "direction": text.direction,
         "num_segments": str(text.segments),
-        "num_media": "0",
+        "num_media": str(len(text.media)),
         "error_code": text.error_code,
         "error_message": None,
         "price": None,

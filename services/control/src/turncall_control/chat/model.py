@@ -76,8 +76,8 @@ class MessageRow(Row):
     ``job_id`` is the turn that wrote it: an answer that comes twice is one message. ``answers`` is the last message
     that the agent knew of then. ``channel`` and ``number_id``, a number of ours, are the way it went;
     ``origin_id`` is the carrier's id of one that the contact sent. One that was spoken was so on ``call_id``; of one
-    that was written, the agent on ``told_on`` was told. ``delivery`` is how far one that went to a phone has come, and
-    ``delivery_failure`` why it did not arrive.
+    that was written, the agent on ``told_on`` was told; ``attachments`` came with it. ``delivery`` is how far one that
+    went to a phone has come, and ``delivery_failure`` why it did not arrive.
     """
 
     __tablename__ = "messages"
@@ -110,6 +110,7 @@ class MessageRow(Row):
     origin_id: Mapped[str | None]
     call_id: Mapped[CallId | None] = mapped_column(Id(ids.CALL))
     told_on: Mapped[CallId | None] = mapped_column(Id(ids.CALL))
+    attachments: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=sql("'[]'"))
     delivery: Mapped[str | None]
     delivery_failure: Mapped[str] = mapped_column(server_default=sql("''"))
     created_at: Mapped[datetime] = created_at()

@@ -79,6 +79,21 @@ class MessageNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = "contact"
 
 
+class AttachmentView(Struct, frozen=True, kw_only=True):
+    """Something that came with a message. It is not kept here, but at the carrier."""
+
+    content_type: Annotated[str, Meta(examples=["image/jpeg"])]
+    name: Annotated[str, Meta(description="Of a document, as its sender calls it."), PERSONAL]
+    is_voice: Annotated[bool, Meta(description="It was spoken into the phone, to be heard at once.")]
+    reference: Annotated[
+        str,
+        Meta(
+            description="Its address at Twilio, or its id at WhatsApp: the account's own key opens it, for as long as"
+            " it is kept there."
+        ),
+    ]
+
+
 class MessageView(Struct, frozen=True, kw_only=True):
     """One message of a session."""
 
@@ -101,6 +116,9 @@ class MessageView(Struct, frozen=True, kw_only=True):
     call_id: Annotated[CallId | None, Meta(description="On which it was spoken.")]
     told_on: Annotated[
         CallId | None, Meta(description="The call whose agent was told of it and answers aloud, not in writing.")
+    ]
+    attachments: Annotated[
+        tuple[AttachmentView, ...], Meta(description="What came with the contact's words, which tell of it too.")
     ]
     delivery: Annotated[
         Literal["queued", "accepted", "sent", "delivered", "read", "failed"] | None,

@@ -5,7 +5,7 @@ from typing import Any, cast
 import msgspec
 
 from turncall_control.chat.model import MessageRow, SessionRow
-from turncall_control.chat.schemas import MessageView, SessionView
+from turncall_control.chat.schemas import AttachmentView, MessageView, SessionView
 from turncall_proto.call import TextChannel
 from turncall_proto.job import Lookup, ModelUse, ToolUsed
 
@@ -49,6 +49,7 @@ def message_view(row: MessageRow) -> MessageView:
         number_id=row.number_id,
         call_id=row.call_id,
         told_on=row.told_on,
+        attachments=msgspec.convert(row.attachments, tuple[AttachmentView, ...]),
         delivery=cast(Any, "queued" if row.delivery == "asked" else row.delivery),
         delivery_failure=cast(Any, row.delivery_failure),
         created_at=row.created_at,

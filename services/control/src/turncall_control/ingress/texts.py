@@ -3,6 +3,7 @@
 A message is answered with an empty document at once: what the agent says is sent by request.
 """
 
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -12,15 +13,17 @@ from litestar.params import FromPath
 
 from turncall_control.carriers import twilio, twiml
 from turncall_control.ingress.signed import OPT, asked_by, number_in
-from turncall_control.messaging import arrivals
+from turncall_control.messaging import arrivals, attachments
 from turncall_control.plane import Plane
 from turncall_control.texts import statuses
 from turncall_proto import ids
-from turncall_proto.arrival import TextArrived
+from turncall_proto.arrival import Attached, TextArrived
 from turncall_proto.ids import TextId
 from turncall_runtime import logs
 
 MAX_ID_LENGTH: Final = 64
+MAX_URL_LENGTH: Final = 2048
+MAX_TYPE_LENGTH: Final = 128
 
 log = logs.logger(__name__)
 
@@ -41,6 +44,7 @@ async def take_text(request: Request[Any, Any, Any], plane: NamedDependency[Plan
         to_number=form.get("To", "")[:MAX_ID_LENGTH],
         text=form.get("Body", ""),
         at=datetime.now(UTC),
+        attached=tuple(_attached(form)),
     )
     if not arrived.provider_message_id or not arrived.from_number:
         log.warning("text.nobodys", account=arrived.account)
@@ -51,6 +55,15 @@ async def take_text(request: Request[Any, Any, Any], plane: NamedDependency[Plan
         log.error("text.not_taken", provider_message_id=arrived.provider_message_id, exc_info=error)
         return Response(twiml.NOTHING, status_code=503, media_type="text/xml")
     return Response(twiml.NOTHING, media_type="text/xml")
+
+
+def _attached(form: Mapping[str, str]) -> Iterator[Attached]:
+    """The pictures and recordings of an MMS."""
+    for index in range(min(number_in(form.get("NumMedia")) or 0, attachments.MOST)):
+        url = form.get(f"MediaUrl{index}", "")
+        if 0 < len(url) <= MAX_URL_LENGTH:
+            kind = form.get(f"MediaContentType{index}", "")[:MAX_TYPE_LENGTH]
+            yield Attached(content_type=kind or "application/octet-stream", reference=url)
 
 
 @post("/webhooks/twilio/sms/status/{text_id:str}", status_code=200, opt=OPT, include_in_schema=False)

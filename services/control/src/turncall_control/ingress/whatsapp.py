@@ -28,11 +28,21 @@ from turncall_control.whatsapp import ends, incoming, told
 from turncall_control.whatsapp.incoming import Rest
 from turncall_control.whatsapp.told import CallTold
 from turncall_proto import ids
-from turncall_proto.arrival import TextArrived
+from turncall_proto.arrival import Attached, TextArrived
 from turncall_proto.ids import ProjectId, TextId
 from turncall_runtime import logs
 
 MAX_ID_LENGTH: Final = 256
+MAX_TYPE_LENGTH: Final = 128
+MAX_NAME_LENGTH: Final = 256
+_MEDIA: Final[Mapping[str, str]] = {
+    "image": "image/jpeg",
+    "sticker": "image/webp",
+    "video": "video/mp4",
+    "audio": "audio/ogg",
+    "document": "application/octet-stream",
+}
+"""Kinds of messages that carry something, and what that is when Meta does not say."""
 
 log = logs.logger(__name__)
 
@@ -143,10 +153,11 @@ async def _take_call(plane: Plane, project_id: ProjectId, said: CallTold) -> lis
 
 
 def _arrived(proof: Proof, value: Mapping[str, Any], message: object) -> TextArrived | None:
-    """A message of a contact; None for one without words, such as a reaction or a picture without a caption."""
+    """A message of a contact; None for one that says nothing, such as a reaction."""
+    attached = _attached(message)
     text, sender, number = _words(message), _of(message, "from"), _of(value, "metadata", "display_phone_number")
     message_id = _of(message, "id")
-    if not (text and isinstance(sender, str) and isinstance(message_id, str) and isinstance(number, str)):
+    if not ((text or attached) and isinstance(sender, str) and isinstance(message_id, str) and isinstance(number, str)):
         return None
     return TextArrived(
         channel="whatsapp",
@@ -159,11 +170,33 @@ def _arrived(proof: Proof, value: Mapping[str, Any], message: object) -> TextArr
         to_number=told.e164(number),
         text=text,
         at=datetime.now(UTC),
+        attached=attached,
     )
 
 
+def _attached(message: object) -> tuple[Attached, ...]:
+    """The picture, recording or document that a message is; its id opens it at the Graph API."""
+    kind = str(_of(message, "type") or "")
+    found, reference, named = _of(message, kind), _of(message, kind, "id"), _of(message, kind, "filename")
+    if kind not in _MEDIA or not isinstance(reference, str) or not 0 < len(reference) <= MAX_ID_LENGTH:
+        return ()
+    content_type = str(_of(found, "mime_type") or _MEDIA[kind]).partition(";")[0].strip()[:MAX_TYPE_LENGTH]
+    name = named[:MAX_NAME_LENGTH] if isinstance(named, str) else ""
+    is_voice = _of(found, "voice") is True
+    return (Attached(content_type=content_type, reference=reference, name=name, is_voice=is_voice),)
+
+
+def _place(message: object) -> str:
+    """A place that the contact shares, in words."""
+    where = _of(message, "location")
+    if not isinstance(where, dict):
+        return ""
+    known = (_of(where, "name"), _of(where, "address"), _of(where, "latitude"), _of(where, "longitude"))
+    return ", ".join(str(part) for part in known if isinstance(part, str | float | int) and part != "")
+
+
 def _words(message: object) -> str:
-    """What a message says: its text, the button or row that was chosen, or a caption."""
+    """What a message says: its text, the button or row that was chosen, a caption, or a place."""
     kind = str(_of(message, "type") or "")
     found = (
         _of(message, "text", "body"),
@@ -171,6 +204,7 @@ def _words(message: object) -> str:
         _of(message, "interactive", "button_reply", "title"),
         _of(message, "interactive", "list_reply", "title"),
         _of(message, kind, "caption"),
+        _place(message),
     )
     return next((words for words in found if isinstance(words, str) and words.strip()), "")
 

@@ -8,6 +8,7 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import select, text
@@ -24,7 +25,7 @@ from turncall_control.chat import news, repository
 from turncall_control.chat.model import Author, MessageRow, SessionRow, SessionState
 from turncall_control.chat.views import message_view, session_view
 from turncall_control.db.engine import bare
-from turncall_control.messaging import aloud
+from turncall_control.messaging import aloud, attachments
 from turncall_control.plane import Plane
 from turncall_control.routing import BoundNumber, Routed
 from turncall_control.texts import optouts
@@ -192,8 +193,9 @@ async def _stored(
             session,
             row,
             Author.CONTACT,
-            arrived.text[:LONGEST].replace("\x00", "\ufffd"),
+            attachments.told(arrived.text[:LONGEST], arrived.attached).replace("\x00", "\ufffd"),
             origin_id=arrived.provider_message_id,
+            attachments=[msgspec.to_builtins(one) for one in arrived.attached],
         )
         await repository.notify(session, row, RECEIVED, message_view(message))
         message.failure = await _why_unanswered(session, number, arriving.from_number, arrived)
