@@ -7,9 +7,8 @@ does over what the old one left undone, once. `stages.exchange` says what such a
 import asyncio
 from abc import abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from pipecat.adapters.llm.schemas.function_schema import FunctionSchema
 from pipecat.adapters.llm.schemas.tools_schema import ToolsSchema
@@ -27,20 +26,17 @@ from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessorSetup
 from pipecat.services.llm_service import LLMService
 from pipecat.utils.errors import ErrorCategory
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import ConnectionClosed
 
-from turncall_egress import EgressError
 from turncall_media.audio.sound import Sound
-from turncall_media.stages import lines
+from turncall_media.stages.channels import Channel, Gone, Lost
 from turncall_media.stages.exchange import AnswerFrame, CallerTurn, CallerWordsFrame, HeardUntilFrame, SayFrame
 from turncall_media.stages.kinds import BuildContext
-from turncall_media.stages.lines import CLOSE_WITHIN_S, Line
+from turncall_media.stages.lines import Line
 from turncall_media.stages.replying import Reply, Wish
 from turncall_media.stages.settings import name_alone
 from turncall_runtime import logs
 
-LARGEST_MESSAGE: Final = 16 * 1024 * 1024
 KEPT_REPLIES: Final = 8
 """Of which an interruption may still say how much was heard."""
 STABLE_S: Final = 5.0
@@ -49,43 +45,6 @@ YOUNG_DEATHS: Final = 3
 """Sessions lost in a row before they worked; from then on none is opened before it is needed."""
 VERBATIM: Final = "Say exactly the following, word for word, in the language it is written in, and nothing else:\n"
 _log = logs.logger(__name__)
-
-
-class Gone(Exception):
-    """A channel that is no websocket is gone. ``category``: as `Lost` has it."""
-
-    def __init__(self, why: str, category: ErrorCategory | None = None) -> None:
-        super().__init__(why)
-        self.category = category
-
-
-class Channel(Protocol):
-    """What a session travels on: a websocket, or what behaves like one. Raises ``ConnectionClosed`` or `Gone`."""
-
-    @property
-    def transport(self) -> asyncio.Transport:
-        """Is aborted when the other side is stuck."""
-        ...
-
-    async def send(self, message: str | bytes) -> None:
-        """One message."""
-        ...
-
-    def __aiter__(self) -> AsyncIterator[str | bytes]:
-        """What the other side says, until it says goodbye."""
-        ...
-
-    async def close(self) -> None:
-        """Says goodbye."""
-        ...
-
-
-class Lost(Exception):
-    """The session is over. ``category``: why, as far as that says whether the next one has a chance."""
-
-    def __init__(self, why: str, category: ErrorCategory | None = None) -> None:
-        super().__init__(why)
-        self.category = category
 
 
 class ConversingService(LLMService[Any]):
@@ -323,35 +282,6 @@ class ConversingService(LLMService[Any]):
             self._opened_at_s = asyncio.get_running_loop().time()
             self._reading = self.create_task(self._read(self._socket), "read")
 
-    async def _connected(self, url: str, headers: dict[str, str]) -> ClientConnection:
-        """A socket to ``url``, which is on the line. Raises `Lost`."""
-
-        def opened(**known: Any) -> Any:
-            return connect(
-                url, additional_headers=headers, max_size=LARGEST_MESSAGE, close_timeout=CLOSE_WITHIN_S, **known
-            )
-
-        return await self._reached(self._line.open(url, opened))
-
-    async def _reached[ChannelT: Channel](self, opening: Awaitable[ChannelT]) -> ChannelT:
-        """What opens, within the timeout. Raises `Lost`."""
-        try:
-            async with asyncio.timeout(self._line.timeout_s):
-                return await opening
-        except (OSError, TimeoutError, WebSocketException, EgressError) as error:
-            raise Lost(f"no session: {error or 'no answer'}", category(error)) from error
-
-    async def _introduced[ChannelT: Channel](self, socket: ChannelT, introduce: Callable[[ChannelT], Any]) -> None:
-        """Tells a new session what it is for, and waits until it knows. Raises `Lost`."""
-        try:
-            async with asyncio.timeout(self._line.timeout_s):
-                await introduce(socket)
-        except (ConnectionClosed, Gone, TimeoutError) as error:
-            socket.transport.abort()
-            is_refused = isinstance(error, ConnectionClosed) and lines.is_refusal(error)
-            why = ErrorCategory.INVALID_REQUEST if is_refused else getattr(error, "category", None)
-            raise Lost(f"the session was not confirmed: {error or 'no answer'}", why) from error
-
     async def _renew(self) -> None:
         """Another session in the place of this one, while nobody speaks."""
         socket, self._socket = self._socket, None
@@ -437,13 +367,3 @@ class ConversingService(LLMService[Any]):
             socket.transport.abort()
         self._forget()
         self.create_task(self._fail(f"no sign of the model within {self._line.timeout_s:g} s", None), "silent")
-
-
-def category(error: Exception) -> ErrorCategory | None:
-    """Why a connection was refused, as far as its answer says."""
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if status in (401, 403):
-        return ErrorCategory.AUTHENTICATION
-    if status is not None and 400 <= status < 500:
-        return ErrorCategory.INVALID_REQUEST
-    return lines.category(error) or ErrorCategory.CONNECTIVITY

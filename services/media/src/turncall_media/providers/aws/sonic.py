@@ -17,6 +17,7 @@ from pipecat.metrics.metrics import LLMTokenUsage
 
 from turncall_media.providers.aws.access import Signer
 from turncall_media.providers.aws.stream import EventStream, opened
+from turncall_media.stages.channels import introduced, reached
 from turncall_media.stages.conversing import VERBATIM
 from turncall_media.stages.eared import EaredService
 from turncall_media.stages.kinds import BuildContext
@@ -187,8 +188,8 @@ class SonicService(EaredService):
     # The session.
 
     async def _opened(self) -> EventStream:
-        stream = await self._reached(opened(self._line, self._path, Signer(self._key, self._region)))
-        await self._introduced(stream, self._introduce)
+        stream = await reached(self._line, opened(self._line, self._path, Signer(self._key, self._region)))
+        await introduced(self._line, stream, self._introduce)
         self._expiry = asyncio.get_running_loop().call_later(LONGEST_S, self._expire)
         return stream
 

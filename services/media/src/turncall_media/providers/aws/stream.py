@@ -25,7 +25,7 @@ from pipecat.utils.errors import ErrorCategory, classify_http_status_code
 
 from turncall_egress.httpx2_transport import trusted
 from turncall_media.providers.aws.access import Signer, message
-from turncall_media.stages.conversing import Gone
+from turncall_media.stages.channels import Gone
 from turncall_media.stages.lines import Line
 
 SEND_WITHIN_S: Final = 5.0

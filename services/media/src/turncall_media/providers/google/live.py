@@ -15,7 +15,8 @@ from msgspec import Struct
 from pipecat.metrics.metrics import LLMTokenUsage
 from websockets.asyncio.client import ClientConnection
 
-from turncall_media.stages.conversing import VERBATIM, Channel, ConversingService, Lost
+from turncall_media.stages.channels import Channel, Lost, connected, introduced
+from turncall_media.stages.conversing import VERBATIM, ConversingService
 from turncall_media.stages.kinds import BuildContext
 from turncall_media.stages.lines import Line
 from turncall_media.stages.replying import Reply, Wish
@@ -221,8 +222,8 @@ class LiveService(ConversingService):
 
     async def _opened(self) -> Channel:
         url = self._line.base_url + PATH
-        socket = await self._connected(url, {"x-goog-api-key": self._line.key})
-        await self._introduced(socket, self._introduce)
+        socket = await connected(self._line, url, {"x-goog-api-key": self._line.key})
+        await introduced(self._line, socket, self._introduce)
         return socket
 
     async def _introduce(self, socket: ClientConnection) -> None:

@@ -14,7 +14,8 @@ from websockets.asyncio.client import ClientConnection
 
 from turncall_media.audio import mulaw
 from turncall_media.audio.resampling import Resampler
-from turncall_media.stages.conversing import VERBATIM, Channel, ConversingService, Lost
+from turncall_media.stages.channels import Channel, Lost, connected, introduced
+from turncall_media.stages.conversing import VERBATIM, ConversingService
 from turncall_media.stages.kinds import BuildContext
 from turncall_media.stages.lines import Line
 from turncall_media.stages.replying import Reply, Wish
@@ -175,8 +176,8 @@ class RealtimeService(ConversingService):
 
     async def _opened(self) -> Channel:
         url = f"{self._line.base_url}/realtime?model={self._model}"
-        socket = await self._connected(url, {"Authorization": f"Bearer {self._line.key}"})
-        await self._introduced(socket, self._introduce)
+        socket = await connected(self._line, url, {"Authorization": f"Bearer {self._line.key}"})
+        await introduced(self._line, socket, self._introduce)
         return socket
 
     async def _introduce(self, socket: ClientConnection) -> None:

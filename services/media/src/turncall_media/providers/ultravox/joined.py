@@ -6,8 +6,8 @@ from typing import Any, Final
 import httpx2
 from pipecat.adapters.llm.schemas.function_schema import FunctionSchema
 
-from turncall_media.stages import conversing, web
-from turncall_media.stages.conversing import Channel, Lost
+from turncall_media.stages import channels, web
+from turncall_media.stages.channels import Channel, Lost, connected
 from turncall_media.stages.eared import EaredService
 from turncall_media.stages.kinds import BuildContext
 from turncall_media.stages.lines import Line
@@ -122,8 +122,8 @@ class UltravoxService(EaredService):
             web.check(made)
             join_url = str(made.json()["joinUrl"])
         except (*web.FAILURES, ValueError, KeyError) as error:
-            raise Lost(f"no session: {error}", web.category(error) or conversing.category(error)) from error
-        return await self._connected(join_url, {})
+            raise Lost(f"no session: {error}", web.category(error) or channels.category(error)) from error
+        return await connected(self._line, join_url, {})
 
     def _forget(self) -> None:
         super()._forget()
