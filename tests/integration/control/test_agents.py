@@ -88,8 +88,14 @@ async def test_publishing_and_drafting_at_once_never_collide(tenant, a_config):
 
 
 async def test_restore_brings_an_archived_version_back(tenant, a_config):
-    """The archived version answers again, the live one is archived, the draft stays; only archived ones come back."""
-    agent = await make(tenant, config=a_config(prompt="one"))
+    """The archived version answers again, with its tools and knowledge; the live one is archived, the draft stays; only
+    archived ones come back."""
+    base = await tenant.done("POST", "/v1/knowledge-bases", {"name": "Prices"})
+    linked = {
+        "tools": [{"kind": "end_call", "name": "hang_up"}],
+        "knowledge": [{"mode": "prompt", "base_id": base["id"]}],
+    }
+    agent = await make(tenant, config=a_config(prompt="one", **linked))
     path = f"/v1/agents/{agent['id']}"
     first = await tenant.done("POST", f"{path}/publish")
     await tenant.done("PUT", f"{path}/draft", {"config": a_config(prompt="two")})
@@ -97,6 +103,8 @@ async def test_restore_brings_an_archived_version_back(tenant, a_config):
     await tenant.done("PUT", f"{path}/draft", {"config": a_config(prompt="three")})
     restored = await tenant.done("POST", f"{path}/versions/{first['id']}/restore")
     assert (restored["state"], restored["archived_at"], restored["config"]["prompt"]) == ("published", None, "one")
+    assert [tool["name"] for tool in restored["config"]["tools"]] == ["hang_up"]
+    assert [link["base_id"] for link in restored["config"]["knowledge"]] == [base["id"]]
     versions = (await tenant.done("GET", f"{path}/versions"))["items"]
     assert [version["state"] for version in versions] == ["draft", "archived", "published"]
     problem = await tenant.refused(409, "POST", f"{path}/versions/{first['id']}/restore")

@@ -117,9 +117,9 @@ def show_example() -> None:
 
 def show_events() -> None:
     """Prints the tables of events by channel and state, as the README shows them."""
-    from turncall_control.webhooks.occurrences import sessions_table, table  # noqa: PLC0415
+    from turncall_control.webhooks.occurrences import apart_table, sessions_table, table  # noqa: PLC0415
 
-    sys.stdout.write(f"{table()}\n\n{sessions_table()}\n")
+    sys.stdout.write(f"{table()}\n\n{sessions_table()}\n\n{apart_table()}\n")
 
 
 COMMANDS: Final[dict[str, Callable[[], None]]] = {

@@ -7,7 +7,10 @@ from typing import Final, get_args
 from msgspec import Struct
 from msgspec.structs import replace
 
-from turncall_control.webhooks.sessions import CREATED, EXPIRED, RECEIVED, SENT, SESSION_EVENTS
+from turncall_control.webhooks.disabling import DISABLED
+from turncall_control.webhooks.runs import RUN_EVENTS
+from turncall_control.webhooks.sender import TEST
+from turncall_control.webhooks.sessions import CREATED, DOCUMENT_EVENTS, EXPIRED, RECEIVED, SENT, SESSION_EVENTS
 from turncall_proto.call import FINAL, CallState, Channel, TextChannel
 from turncall_proto.events import PUBLIC_TAGS, Event
 
@@ -67,6 +70,21 @@ SESSION_OCCURRENCES: Final[Mapping[str, Written]] = {
     EXPIRED: Written(states=("expired",)),
 }
 """Every event of a session. An agent may end one with its last words."""
+
+
+APART: Final[Mapping[str, str]] = {
+    **DOCUMENT_EVENTS,
+    **RUN_EVENTS,
+    DISABLED: "The platform sends no more to a subscription. The others hear of it.",
+    TEST: "Somebody tries a subscription, which alone hears of it.",
+}
+"""Every event of no call and no session, which comes on no channel."""
+
+
+def apart_table() -> str:
+    """The README's table of the events that come on no channel."""
+    rows = [f"| `{tag}` | {said} |" for tag, said in APART.items()]
+    return "\n".join(["| Event | What it says |", "|---|---|", *rows])
 
 
 def sessions_table() -> str:
