@@ -294,9 +294,9 @@ async def test_pages_are_divided_among_variants(desk, worker, line) -> None:
     routing = {"kind": "weighted", "variants": variants}
     fell_to = set()
     for _ in range(40):  # one in 10^11 that all fall to one variant
-        answer = await asked(desk, offer(requestData={"routing": routing}))
-        assert answer.status_code == 200, answer.text
-        shown = await desk.call(answer.json()["pc_id"])
+        made = await routed_token(desk, routing)
+        await asked(desk, offer(), made["token"])  # decided about before a worker is looked for, which may be slow
+        shown = await desk.call(made["call_id"])
         assert shown["agent_id"] == {"calm": desk.agent_id, "brisk": other}[shown["variant"]]
         fell_to.add(shown["variant"])
         if len(fell_to) == 2:
