@@ -226,6 +226,10 @@ class Call(msgspec.Struct, frozen=True):
     text: str = ""
 
 
+class Half(str):
+    """What a scripted model says before it is lost."""
+
+
 class Script:
     """What the vendors of one test do. ``Exception`` in a list is raised in that place."""
 
@@ -239,12 +243,17 @@ class Script:
         self.heard_until: list[int] = []
         self.voice_fails = 0
         self.voice_breaks_in = ""  # the sentence that begins so is cut in its middle
+        self.chunk_s = 0.001  # from one tenth of a second of a voice to the next
         self.voice_s = 0.0
         self.heard_ms: list[int] = []  # of each utterance, up to its end
         self.connect_s = 0.0
         self.is_stubborn = False
         self.is_streamed = False
         self.spoken: list[str] = []
+
+    def breaks(self, sentence: str) -> bool:
+        """Whether the voice breaks off in the middle of it."""
+        return bool(self.voice_breaks_in) and sentence.startswith(self.voice_breaks_in)
 
 
 class ScriptedStt(STTService):
@@ -310,6 +319,8 @@ class ScriptedLlm(LLMService[Any]):
         await asyncio.sleep(self._script.llm_s)
         for word in (reply.text if isinstance(reply, Call) else reply).split():
             await self.push_frame(LLMTextFrame(word + " "))
+        if isinstance(reply, Half):
+            await self.push_error("the mind was lost", ConnectionError("reset"))
         if isinstance(reply, Call):
             await self.run_function_calls(
                 [FunctionCallFromLLM(reply.tool, f"tool-{len(self._script.contexts)}", reply.arguments, frame.context)]
@@ -322,6 +333,10 @@ async def _resist(script: Script) -> None:
     while script.is_stubborn:
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(1.0)
+
+
+class BrokenOff(Exception):
+    """A model that hears and speaks is gone in the middle of a sentence."""
 
 
 class ScriptedSpeech(LLMService[Any]):
@@ -395,7 +410,13 @@ class ScriptedSpeech(LLMService[Any]):
             await _resist(self._script)
             return
         await asyncio.sleep(self._script.llm_s)
-        await self._speak(reply.text if isinstance(reply, Call) else reply, is_kept=True)
+        try:
+            await self._speak(reply.text if isinstance(reply, Call) else reply, is_kept=True)
+            if isinstance(reply, Half):
+                raise BrokenOff
+        except BrokenOff:
+            await self.push_error("the session was lost", ConnectionError("reset"))
+            return
         if isinstance(reply, Call):
             name = f"tool-{len(self._script.contexts)}"
             await self.run_function_calls([FunctionCallFromLLM(reply.tool, name, reply.arguments, self.conversation)])
@@ -409,9 +430,12 @@ class ScriptedSpeech(LLMService[Any]):
         await self.push_frame(TTSStartedFrame(context_id=reply_id, append_to_context=is_kept))
         for sentence in re.split(r"(?<=[.!?]) ", text):
             await self.push_frame(SaidFrame(sentence))
-            for chunk in _tone(sentence):
+            chunks, breaks = _tone(sentence), self._script.breaks(sentence)
+            for chunk in chunks[: len(chunks) // 2] if breaks else chunks:
                 await self.push_frame(TTSAudioRawFrame(chunk, 8000, 1, context_id=reply_id))
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(self._script.chunk_s)
+            if breaks:
+                raise BrokenOff
         await self.push_frame(TTSStoppedFrame(context_id=reply_id))
 
 
@@ -435,11 +459,10 @@ class ScriptedTts(TTSService):
             self._streams.append(asyncio.create_task(self._stream(text, context_id)))
             yield None
             return
-        breaks = bool(self._script.voice_breaks_in) and text.startswith(self._script.voice_breaks_in)
-        chunks = _tone(text)
+        chunks, breaks = _tone(text), self._script.breaks(text)
         for chunk in chunks[: len(chunks) // 2] if breaks else chunks:
             yield TTSAudioRawFrame(chunk, 8000, 1, context_id=context_id)
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(self._script.chunk_s)
         if breaks:
             yield ErrorFrame("the voice broke off", exception=ConnectionError("reset"))
 
@@ -628,6 +651,7 @@ class Stage:
         self.pipeline: Literal["cascade", "speech"] = "cascade"
         self.mind: Literal["llm", "speech"] = "llm"  # the stage that replies
         self.call = Call
+        self.half = Half
 
     def an_agent(self, *args: Any, **fields: Any) -> AgentSpec:
         """As `an_agent`, with the pipeline of this stage."""

@@ -83,6 +83,11 @@ def build_worker(
     """The pipeline of one call, not started. Pipecat's own extras (RTVI, turn tracking, idle watch) are off: they cost
     a third of the work for each frame (measured), and what they tell is told by ``narrator``."""
     patience = Patience(partial(report, vendors.llm))
+
+    def failed(_: ErrorFrame) -> None:
+        patience.answered()
+        faults.broke("llm")
+
     asked = by_class({LLMContextFrame: lambda _: patience.asked()})
     mouth = Tap("Mouth", _mouth(narrator, speech, faults, patience), up=asked, holds=mute.holds)
     speech.mouth = mouth
@@ -99,8 +104,8 @@ def build_worker(
             LLMUserAggregator(context, params=turns),
             Tap(
                 "Floor",
-                _floor(narrator, patience, consent),
-                up=by_class({ErrorFrame: lambda _: patience.answered()}),
+                _floor(narrator, patience, consent, faults),
+                up=by_class({ErrorFrame: failed}),
                 holds=lambda frame: consent.holds(frame) or mute.holds(frame),
             ),
             *([KitGate(kit)] if kit.is_awaited else []),
@@ -154,9 +159,10 @@ def _ear(narrator: Narrator, faults: Faults, recall: Recall | None) -> Any:
     return by_class({InputAudioRawFrame: audio, TranscriptionFrame: final, InterimTranscriptionFrame: partial})
 
 
-def _floor(narrator: Narrator, patience: Patience, consent: Consent) -> Any:
+def _floor(narrator: Narrator, patience: Patience, consent: Consent, faults: Faults) -> Any:
     def interrupted(_: InterruptionFrame) -> None:
         patience.answered()
+        faults.ended("llm")
         narrator.reply_abandoned()
 
     def said(frame: LLMContextUserTurnFrame) -> None:
@@ -177,7 +183,11 @@ def _floor(narrator: Narrator, patience: Patience, consent: Consent) -> Any:
 def _mouth(narrator: Narrator, speech: Speech, faults: Faults, patience: Patience) -> Any:
     def worked(_: Frame) -> None:
         patience.answered()
-        faults.worked("llm")
+        faults.began("llm")
+
+    def ended(_: LLMFullResponseEndFrame) -> None:
+        faults.ended("llm")
+        patience.ended()
 
     def spoke(frame: LLMTextFrame) -> None:
         patience.calmed()
@@ -197,7 +207,7 @@ def _mouth(narrator: Narrator, speech: Speech, faults: Faults, patience: Patienc
             LLMTextFrame: spoke,
             FunctionCallsStartedFrame: worked,
             LLMFullResponseStartFrame: lambda _: patience.began(),
-            LLMFullResponseEndFrame: lambda _: patience.ended(),
+            LLMFullResponseEndFrame: ended,
             MetricsFrame: counted,
         }
     )

@@ -75,7 +75,7 @@ def build_duplex(
     gate = answering.gate if answering is not None else None
     assert gate is None or isinstance(gate, ModelGate)
     words = CallerWords(context, narrator, consent, gate, knowledge)
-    floor = Floor(narrator, speech, patience, words, mute, consent)
+    floor = Floor(narrator, speech, patience, words, mute, consent, faults)
     mouth = Tap(
         "Mouth",
         _mouth(narrator, speech, faults, patience, words),
@@ -161,6 +161,7 @@ class Floor(FrameProcessor):
         words: CallerWords,
         mute: Mute,
         consent: Consent,
+        faults: Faults,
     ) -> None:
         super().__init__(name="Floor", enable_direct_mode=True)
         self._narrator = narrator
@@ -169,6 +170,7 @@ class Floor(FrameProcessor):
         self._words = words
         self._mute = mute
         self._consent = consent
+        self._faults = faults
         self._is_voiced = False  # a turn may also be one of keys
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
@@ -177,6 +179,7 @@ class Floor(FrameProcessor):
         if direction is FrameDirection.UPSTREAM:
             if isinstance(frame, ErrorFrame):
                 self._patience.answered()
+                self._faults.broke("speech")
             await self.push_frame(frame, direction)
             return
         if self._consent.holds(frame) or self._mute.holds(frame):
@@ -212,6 +215,7 @@ class Floor(FrameProcessor):
                 self._asked()
             case InterruptionFrame():
                 self._patience.answered()
+                self._faults.ended("speech")
                 self._speech.notice(frame)
                 self._narrator.reply_abandoned()
 
@@ -235,11 +239,14 @@ def _mouth(
 ) -> Callable[[Frame], None]:
     def worked(_: Frame) -> None:
         patience.answered()
-        faults.worked("speech")
+        faults.began("speech")
 
-    def spoke(_: Frame) -> None:
+    def ended(_: LLMFullResponseEndFrame) -> None:
         patience.answered()
-        faults.worked("speech")
+        faults.ended("speech")
+
+    def spoke(frame: Frame) -> None:
+        worked(frame)
         narrator.model_spoke()
 
     def counted(frame: MetricsFrame) -> None:
@@ -261,7 +268,7 @@ def _mouth(
             SaidFrame: spoke,
             CallerWordsFrame: words.came,
             FunctionCallsStartedFrame: worked,
-            LLMFullResponseEndFrame: lambda _: patience.answered(),
+            LLMFullResponseEndFrame: ended,
             MetricsFrame: counted,
         }
     )

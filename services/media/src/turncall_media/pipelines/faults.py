@@ -18,12 +18,14 @@ class Faults:
 
     def __init__(self) -> None:
         self._in_a_row: Counter[Stage] = Counter()
+        self._replying: set[Stage] = set()
 
     def failed(self, stage: Stage, *, is_usable: bool, is_no_answer: bool = False) -> Verdict:
         """What to do about a failure. ``is_usable``: the vendor may work again, with the same key and options.
 
         ``is_no_answer``: the model worked, but answered with nothing.
         """
+        self._replying.discard(stage)
         self._in_a_row[stage] += 1
         if is_no_answer and self._in_a_row[stage] == NO_ANSWERS_IN_A_ROW - 1:
             return "excuse"
@@ -34,3 +36,18 @@ class Faults:
     def worked(self, stage: Stage) -> None:
         """The vendor did its work."""
         del self._in_a_row[stage]
+
+    def began(self, stage: Stage) -> None:
+        """A model says or does something. That counts when it comes to an end: one that breaks off in every reply
+        would have the caller hear the same half for ever."""
+        self._replying.add(stage)
+
+    def broke(self, stage: Stage) -> None:
+        """The reply will not be whole."""
+        self._replying.discard(stage)
+
+    def ended(self, stage: Stage) -> None:
+        """The reply is whole, or nobody wants the rest of it."""
+        if stage in self._replying:
+            self._replying.discard(stage)
+            self.worked(stage)
