@@ -4,15 +4,17 @@ import asyncio
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from turncall.client.transport import ApiError
 from turncall.demo.record import every_fact
 from turncall_control.webhooks.occurrences import OCCURRENCES
 from turncall_proto.agent import AgentSpec, Cascade, VendorRef
 from turncall_proto.call import CallState, EndedReason
 from turncall_proto.events import PUBLIC_TAGS
-from turncall_proto.ids import CallId
+from turncall_proto.ids import AgentId, CallId
 from turncall_testkit.audio import level_dbfs, sounding_ms
 from turncall_testkit.browser import RATE_HZ, Page
 from turncall_testkit.house import House
@@ -108,3 +110,50 @@ async def test_a_page_talks_with_an_agent(house: House, agent: AgentSpec) -> Non
         await blind.until("bot-started-speaking")
     unseen = await every_fact(house.api, (await ended(house, blind.call_id)).id)
     assert not [fact for fact in unseen if fact.data.get("kind") == "avatar"]
+
+
+async def test_a_call_from_a_page_is_controlled_live(house: House, agent: AgentSpec) -> None:
+    """Every command of a phone call reaches the page's, but one that needs a carrier, which is refused with the reason;
+    another agent takes over on the same connection."""
+    agent_id = await published(house, agent, "controlled on a page")
+    closing = replace(agent, first_message="This is the other desk.")
+    other_id = await published(house, closing, "takes a page over")
+    async with page_of(house, agent_id=agent_id) as page:
+        await page.connect()
+        page.send("client-ready", {"version": "2.1.0", "about": {"library": "test"}})
+        call_id = CallId(str(page.call_id))
+        await page.until("bot-started-speaking")
+        with pytest.raises(ApiError, match="no carrier") as refused:
+            await house.api.transfer(call_id, "+15550100")
+        assert refused.value.problem.status == 409
+        await house.api.mute(call_id)
+        await page.until("bot-stopped-speaking")
+        await house.api.unmute(call_id)
+        await house.api.inject(call_id, "The visitor is Ada.")
+        await house.api.pause_recording(call_id)
+        await house.api.resume_recording(call_id)
+        await house.api.say(call_id, "One moment.")
+        await page.until("bot-output", text="One moment.", spoken_status="completed")
+        so_far = len(page.heard)
+        await house.api.send_dtmf(call_id, "1111")
+        await house.api.say(call_id, "Thank you.")
+        await page.until("bot-output", text="Thank you.", spoken_status="completed")
+        assert has_key_one(bytes(page.heard[so_far:]))
+        await house.api.hand_off(call_id, AgentId(other_id), reason="a test")
+        await page.until("bot-output", text="This is the other desk.")
+        await house.api.end_call(call_id)
+        await page.until("peerLeft")
+    view = await ended(house, page.call_id)
+    assert (view.ended_reason, view.missing_events) == (EndedReason.API_ENDED_CALL, 0)
+    facts = await every_fact(house.api, view.id)
+    done = [fact.data["command"] for fact in facts if fact.type == "command.done"]
+    switched = ["recording_pause", "recording_resume"]
+    assert done == ["mute", "unmute", "inject", *switched, "say", "dtmf", "say", "handoff", "end"]
+
+
+def has_key_one(pcm: bytes) -> bool:
+    """Whether somewhere for 50 ms there are the two pitches of this key, and little between them."""
+    frames = np.frombuffer(pcm[: len(pcm) // 1600 * 1600], "<i2").reshape(-1, 800).astype(float)
+    levels = np.abs(np.fft.rfft(frames * np.hanning(800), axis=1))  # 20 Hz each
+    low, between, high = levels[:, 35], levels[:, 47], levels[:, 60]
+    return bool(np.any((low > 10 * between) & (high > 10 * between) & (low > 10_000)))

@@ -31,8 +31,9 @@ class Page:
     frames, as rows of pixels of red, green and blue.
     """
 
-    def __init__(self, offer: Offer, *, watches: bool = False) -> None:
+    def __init__(self, offer: Offer, configuration: RTCConfiguration | None = None, *, watches: bool = False) -> None:
         self._offer = offer
+        self._configuration = configuration or RTCConfiguration(iceServers=[])
         self._connection: RTCPeerConnection | None = None
         self._channel: RTCDataChannel | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -54,7 +55,7 @@ class Page:
 
     async def connect(self, *, is_restarted: bool = False) -> None:
         """Calls, or goes on with its call on a new connection; returns when sound and messages can flow."""
-        before, self._connection = self._connection, RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        before, self._connection = self._connection, RTCPeerConnection(self._configuration)
         connection, connected = self._connection, asyncio.Event()
         connection.on("connectionstatechange", lambda: connected.set() if _is_over(connection) else None)
         connection.on("track", self._play)
@@ -75,6 +76,20 @@ class Page:
         if before is not None:
             await before.close()
         self._tasks.append(asyncio.create_task(self._ping(self._channel)))
+
+    @property
+    def local_sdp(self) -> str:
+        """What it has offered last."""
+        assert self._connection is not None
+        return self._connection.localDescription.sdp
+
+    async def renegotiate(self) -> None:
+        """Offers anew on the connection that there is."""
+        connection = self._connection
+        assert connection is not None
+        await connection.setLocalDescription(await connection.createOffer())
+        answer, self.call_id = await self._offer(connection.localDescription.sdp, self.call_id, False)
+        await connection.setRemoteDescription(RTCSessionDescription(answer, "answer"))
 
     def say(self, pcm: bytes) -> None:
         """Speaks mono s16le at 16 kHz, behind what it is saying."""

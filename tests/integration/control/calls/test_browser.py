@@ -90,10 +90,12 @@ async def test_a_token_opens_one_call(desk, worker, line) -> None:
     made = await token_for(desk, variables={"visitor": "Ada"}, max_duration_s=60)
     bad = await asked(desk, offer(), made["token"][:-1] + ("A" if made["token"][-1] != "A" else "B"))
     assert bad.status_code == 401
-    answer = await asked(desk, offer(), made["token"], **SHOP)
+    another = {"agent_id": "agt_" + "0" * 32, "variables": {"visitor": "Mallory"}}
+    answer = await asked(desk, offer(requestData=another), made["token"], **SHOP)
     assert answer.json() == {"sdp": "v=0 the worker's", "type": "answer", "pc_id": made["call_id"]}
     assert answer.headers["access-control-allow-origin"] == "*"
     plan = worker.offers[-1].plan
+    assert plan.agent_id == desk.agent_id  # the token says who is called
     assert (plan.call_id, plan.channel, plan.variables) == (made["call_id"], "browser", {"visitor": "Ada"})
     assert plan.agent.max_duration_s == 60
     offered = line.asked[-1]

@@ -75,7 +75,8 @@ async def connect_browser(
     """Calls an agent from a web page, or goes on with such a call: an offer of sound is answered.
 
     Body and answer are those of Pipecat's SmallWebRTC clients. With the `pc_id` of a call whose worker was lost,
-    another worker goes on with it. With a client token `requestData` is not looked at: the token says who is called.
+    another worker goes on with it. ICE is not restarted: a page whose network has changed makes its connection anew,
+    with `restart_pc`. With a client token `requestData` is not looked at: the token says who is called.
     """
     await _check_origin(request, plane, caller)
     if not exchange.has_sound(data.sdp):

@@ -10,6 +10,7 @@ from msgspec import json
 
 from turncall_bus.bus import Away, NoAnswer, NobodyListens
 from turncall_control.calls import repository
+from turncall_control.carriers import browser
 from turncall_control.db import act
 from turncall_control.db.engine import in_project
 from turncall_control.errors import Conflict, ControlError
@@ -17,7 +18,7 @@ from turncall_control.plane import Plane
 from turncall_proto import subjects
 from turncall_proto.call import FINAL, CallState
 from turncall_proto.codec import MalformedMessage, decode, encode
-from turncall_proto.command import AnyCommand, Command, CommandReply
+from turncall_proto.command import AnyCommand, Command, CommandReply, Transfer
 from turncall_proto.ids import CallId, ProjectId
 
 ANSWER_WITHIN_S: Final = 2.0
@@ -68,6 +69,8 @@ async def command(
         row = await repository.get(session, project_id, call_id)
     if row.status in FINAL:
         raise CallOver
+    if kind is Transfer and row.provider == browser.PROVIDER:
+        raise CommandRefused("a call from a page has no carrier that could connect a person: hand it off to an agent")
     given = kind(
         command_id=_command_id(kind, call_id, what),
         call_id=call_id,

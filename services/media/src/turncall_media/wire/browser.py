@@ -43,7 +43,7 @@ class BrowserWire(WebRtcWire):
         """
         if self._is_over:
             raise OfferUnusable("the call is over")
-        if self._peer is not None and not is_new:
+        if self._peer is not None and not is_new and self._peer.is_of(offer):
             return await self._peer.answer(offer)
         peer = Peer(self._mouth, self._ice_servers, self, self._screen)
         try:

@@ -7,13 +7,14 @@ what it plays with its task, and knows no marks.
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 from aiortc import RTCConfiguration, RTCDataChannel, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 from aiortc.exceptions import InvalidStateError
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
-from aiortc.sdp import candidate_from_sdp
+from aiortc.sdp import SessionDescription, candidate_from_sdp
 from av import AudioFrame, AudioResampler
+from msgspec import Struct
 
 from turncall_media.audio.sound import WIDEBAND
 from turncall_media.errors import WireError
@@ -24,10 +25,12 @@ from turncall_proto.webrtc import GATHER_WITHIN_S, IceCandidate, IceServer
 _DECODED_HZ: Final = 48_000
 """Opus is decoded at this rate."""
 CLOSE_WITHIN_S: Final = 2.0
+_UNEXPECTED: Final = (ValueError, KeyError, IndexError, AttributeError, AssertionError, InvalidStateError)
+"""aiortc checks no syntax, and fails on what it did not expect."""
 
 
 class OfferUnusable(WireError):
-    """An offer holds no sound, or is no offer."""
+    """An offer holds no sound, is no offer, or asks for what this end cannot do."""
 
 
 class Ears(Protocol):
@@ -50,6 +53,24 @@ class Ears(Protocol):
         ...
 
 
+class _End(Struct, frozen=True):
+    """By what an offer is known to be of the same connection as another: its certificate, and its name in ICE."""
+
+    fingerprint: str
+    ice_name: str
+
+    @classmethod
+    def of(cls, offer: str) -> Self:
+        """Raises `OfferUnusable`."""
+        try:
+            media = SessionDescription.parse(offer).media[0]
+        except _UNEXPECTED as error:
+            raise OfferUnusable(f"the offer cannot be read: {error or type(error).__name__}") from error
+        if media.dtls is None or not media.dtls.fingerprints or media.ice is None or not media.ice.usernameFragment:
+            raise OfferUnusable("the offer names no certificate, or nothing to find its sender by")
+        return cls(media.dtls.fingerprints[0].value, media.ice.usernameFragment)
+
+
 class Peer:
     """One `RTCPeerConnection`. The other side makes the offers, and the channel, if there is one."""
 
@@ -68,25 +89,32 @@ class Peer:
         self._listening: asyncio.Task[None] | None = None
         self._is_closing = False
         self.is_watching = False
+        self._far_end: _End | None = None
         self._connection.on("connectionstatechange", self._changed)
         self._connection.on("track", self._tracked)
         self._connection.on("datachannel", self._opened)
+
+    def is_of(self, offer: str) -> bool:
+        """Whether the offer is of the connection that this is the other end of, and not of one that was made anew.
+
+        Raises `OfferUnusable` when it wants to restart ICE: aiortc would go on with the old addresses.
+        """
+        far_end = _End.of(offer)
+        if self._far_end is None or far_end.fingerprint != self._far_end.fingerprint:
+            return False
+        if far_end.ice_name != self._far_end.ice_name:
+            raise OfferUnusable("ICE is not restarted here: make the connection anew, and say so with restart_pc")
+        return True
 
     async def answer(self, offer: str) -> str:
         """The SDP that answers the page's. Raises `OfferUnusable`."""
         connection = self._connection
         try:
+            self._far_end = _End.of(offer)
             await connection.setRemoteDescription(RTCSessionDescription(offer, "offer"))
             self._choose()
             await connection.setLocalDescription(await connection.createAnswer())
-        except (
-            ValueError,
-            KeyError,
-            IndexError,
-            AttributeError,
-            InvalidStateError,
-        ) as error:
-            # aiortc checks no syntax, and fails on what it did not expect
+        except _UNEXPECTED as error:
             raise OfferUnusable(f"the offer cannot be answered: {error or type(error).__name__}") from error
         return connection.localDescription.sdp
 
