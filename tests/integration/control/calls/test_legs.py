@@ -135,6 +135,11 @@ async def told(desk: Any, plan: CallStart, *replies: CommandReply) -> AsyncItera
         await serving.close()
 
 
+async def _wrote(desk: Any, contact: str, text: str) -> bool:
+    """Whether the session has this message."""
+    return any(message["text"] == text for message in (await session_of(desk, contact))["messages"])
+
+
 async def test_what_is_written_during_a_call_is_answered_aloud(house: Any, contact: str) -> None:
     """The agent on the phone is told, in the caller's name and not as an instruction, and nothing goes back in writing;
     what the call does not take is answered in writing, and so is, afterwards, what the agent never spoke about."""
@@ -171,19 +176,31 @@ async def test_what_is_written_during_a_call_is_answered_aloud(house: Any, conta
         ]
         third = await write("Or at eleven.")
         assert third["told_on"] == plan.call_id
+        session = f"/v1/sessions/{third['session_id']}"
+        taken = await desk.http.post(f"{session}/take-over", headers=desk.bearer)
+        assert taken.status_code == 200, taken.text
+        carrier.texts.write(to=NUMBER, from_=contact, body="To a person.")
+        await desk.comes_true(lambda: _wrote(desk, contact, "To a person."), timeout_s=PATIENCE_S)
+        assert len(heard) == 3, "who is in a person's hands is told to no agent, on no channel"
+        released = await desk.http.post(f"{session}/release", headers=desk.bearer)
+        assert released.status_code == 200, released.text
+        (_, answer) = await carrier.texts.received(contact, 2, timeout_s=PATIENCE_S)
+        assert answer.body == "Echo: To a person.", "the agent answers what was left when it may again"
     for message, spoken in ((first, "Tuesday it is."), (third, "")):
         await worker.publish(worker.fact(CommandDone, plan, command_id=message["id"], command="inject"))
         if spoken:
             times = {"turn": 2, "start_ms": 9000, "end_ms": 9000}
             await worker.publish(worker.fact(TranscriptFinal, plan, speaker="agent", text=spoken, **times))
     await hangs_up(desk, worker, plan)
-    await carrier.texts.received(contact, 2, timeout_s=PATIENCE_S)
-    assert [turn.wrote[-1].text for turn in pen.turns[turns:]] == ["At ten.", "Tuesday it is."]
+    await carrier.texts.received(contact, 3, timeout_s=PATIENCE_S)
+    assert [turn.wrote[-1].text for turn in pen.turns[turns:]] == ["At ten.", "To a person.", "Tuesday it is."]
     assert [one.text for one in pen.turns[-1].wrote] == [
         "On Tuesday.",
         "At ten.",
         "Echo: At ten.",
         "Or at eleven.",
+        "To a person.",
+        "Echo: To a person.",
         "I will write you the day.",
         "Tuesday it is.",
     ]
