@@ -13,20 +13,16 @@ from turncall_testkit.house import ACCOUNT, House
 SUITE = """
 name: Reception by phone
 scenarios:
-  - name: Books on Tuesday
+  - name: Interrupts
     sound: {voice: en-us+klatt4}
     caller:
       kind: script
       steps:
-        - {step: say, text: I would like to book an appointment}
-        - {step: interrupt, text: on Tuesday, after_ms: 1000}
-        - {step: say, text: at ten o'clock}
-    mocks:
-      - {tool: book_appointment, arguments: {day: Tuesday}, answer: {number: 4711}}
+        - {step: say, text: What are your opening hours}
+        - {step: interrupt, text: sorry, after_ms: 300}
     expects:
-      - {expect: tool_called, tool: book_appointment, arguments: {day: Tuesday, time: "10:00"}, times: 1}
-      - {expect: said, any_of: [your number is 4711]}
-      - {expect: answered_within, max_ms: 60000}
+      - {expect: said, any_of: [thank you for calling]}
+      - {expect: ended, reason: customer_ended_call}
 """
 
 

@@ -31,6 +31,7 @@ AuditId = NewType("AuditId", str)
 SuiteId = NewType("SuiteId", str)
 RunId = NewType("RunId", str)
 TrialId = NewType("TrialId", str)
+ReplayId = NewType("ReplayId", str)
 
 PROJECT, KEY, AGENT, VERSION, NUMBER, CALL, WORKER = "prj", "key", "agt", "ver", "num", "call", "wrk"
 WEBHOOK, DELIVERY = "whk", "dlv"
@@ -40,7 +41,7 @@ DO_NOT_CALL = "dnc"
 JOB = "job"
 SESSION, MESSAGE, TEXT = "ses", "msg", "txt"
 KNOWLEDGE_BASE, DOCUMENT = "kb", "doc"
-SUITE, RUN, TRIAL = "tst", "run", "trl"
+SUITE, RUN, TRIAL, REPLAY = "tst", "run", "trl", "rpl"
 TAKEAWAY = "tkw"
 
 _INBOUND_CALLS = UUID("6f1f8d0e-7a0a-5c51-9a55-0d6b8f3f7c11")

@@ -35,6 +35,7 @@ class ToolMock(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tool: ToolName
     arguments: Arguments = field(default_factory=dict)
     answer: Annotated[Any, Meta(description="What the model gets, as JSON."), PERSONAL] = field(default_factory=dict)
+    is_exact: Annotated[bool, Meta(description="It answers a use with these arguments and no others beside.")] = False
     fails: Annotated[str, Meta(max_length=500, description="Not empty: the use fails, for this reason.")] = ""
     description: Annotated[
         str, Meta(max_length=1024, description="What the model is told of the tool of an MCP server.")
@@ -46,6 +47,11 @@ class ToolMock(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "the tool is offered to the model of an agent that has MCP servers. Null: the agent defines the tool."
         ),
     ] = None
+
+
+def answers(mock: ToolMock, asked: dict[str, Any]) -> bool:
+    """Whether a mock is for a use of its tool with these arguments."""
+    return fits(asked, mock.arguments) and (not mock.is_exact or fits(mock.arguments, asked))
 
 
 def fits(asked: Any, wanted: Any) -> bool:

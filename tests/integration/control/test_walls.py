@@ -93,6 +93,7 @@ def bodies(a_config, agent_id):
         "put_test_suite": a_suite(),
         "create_test_run": {"agent_id": agent_id},
         "draft_scenario": {"name": "Again"},
+        "replay_call": {"agent_id": agent_id},
         "put_test_schedule": {"cron": "0 7 * * *"},
     }
 

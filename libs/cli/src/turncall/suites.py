@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
 
-from turncall import agents
+from turncall import agents, replays
 from turncall.agents import FileRefused
 from turncall.client import ApiError, TurnCall
 from turncall.client.suite_shapes import RunView, TrialView
 from turncall.client.suites import all_trials
-from turncall_proto.ids import AgentId, RunId, SuiteId, VersionId
+from turncall_proto.ids import AgentId, CallId, RunId, SuiteId, VersionId
 
 PASSED, FAILED, ERRED, CANCELED, STOPPED_WAITING = range(5)
 LOOK_EVERY_S: Final = 0.5
@@ -34,9 +34,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     apply.add_argument("files", nargs="+", type=Path)
     run = verbs.add_parser("run", help="try a version with a suite; exit code 1 if a scenario fails")
     run.add_argument("suite", help="a suite's name")
-    whom = run.add_mutually_exclusive_group(required=True)
-    whom.add_argument("--agent", help="a name or an id: its published version is tried")
-    whom.add_argument("--version", help="a version's id; or NAME:draft, NAME:published, NAME:3")
+    _declare_whom(run)
     _declare_tries(run)
     run.add_argument("--mode", choices=("text", "phone"), default="text", help="phone: real calls, with sound")
     run.add_argument("--from", dest="from_number", help="by phone: who calls; the project's first number if absent")
@@ -51,6 +49,18 @@ def declare(parser: argparse.ArgumentParser) -> None:
     )
     schedule.add_argument("--time-zone", default="UTC", metavar="NAME", help="whose clock that is: Europe/Berlin")
     _declare_tries(schedule)
+    replay = verbs.add_parser("replay", help="have a recorded call again; exit code 1 if something has changed")
+    replay.add_argument("call", help="a call's id")
+    replay.add_argument("--from", dest="from_number", help="who calls; the project's first number if absent")
+    replay.add_argument("--environment", default="development", help="of an agent that is named by its name")
+    replay.add_argument("--within", type=float, default=900.0, metavar="SECONDS", help="wait so long at most")
+    _declare_whom(replay)
+
+
+def _declare_whom(verb: argparse.ArgumentParser) -> None:
+    whom = verb.add_mutually_exclusive_group(required=True)
+    whom.add_argument("--agent", help="a name or an id: its published version is tried")
+    whom.add_argument("--version", help="a version's id; or NAME:draft, NAME:published, NAME:3")
 
 
 def _declare_tries(verb: argparse.ArgumentParser) -> None:
@@ -69,6 +79,10 @@ async def run(options: argparse.Namespace, api: TurnCall, tell: Tell) -> int:
             return await applied(api, options.files, tell)
         case "schedule":
             return await scheduled(api, options, tell)
+        case "replay":
+            agent_id, version_id = await _whom(api, options)
+            asked = {"agent_id": agent_id, "version_id": version_id, "from_number": options.from_number}
+            return await replays.replayed(api, CallId(options.call), options.within, tell, **asked)
         case _:
             return await tried(api, options, tell)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -78,10 +79,14 @@ class Press(Step, frozen=True, kw_only=True, tag="press"):
 
 
 class Interrupt(Step, frozen=True, kw_only=True, tag="interrupt"):
-    """Wait until the agent has been speaking for `after_ms` at a stretch, then speak over it."""
+    """Wait until the agent has been speaking for `after_ms` at a stretch, then speak over it.
+
+    With `or_silent_ms`, an agent who says less is answered once it was heard and then silent for so long.
+    """
 
     say: Say
     after_ms: int = 1000
+    or_silent_ms: int | None = None
     timeout_s: float = 20.0
 
 
@@ -239,7 +244,8 @@ class _Listener:
                 await self._press(step.digits)
             case Interrupt():
                 deadline = self._in(step.timeout_s)
-                await self._until(lambda: agent.burst_ms >= step.after_ms, deadline, "the agent did not speak enough")
+                speaks = partial(self._speaks_or_has_spoken, step)
+                await self._until(speaks, deadline, "the agent did not speak enough")
                 await self._say(step.say)
             case HangUp():
                 self._call.hang_up()
@@ -256,6 +262,12 @@ class _Listener:
             await self._line.wait_ms(TONE_MS)
             self._call.press(digit)
             await self._line.wait_ms(GAP_MS)
+
+    def _speaks_or_has_spoken(self, step: Interrupt) -> bool:
+        agent = self._line.agent
+        if agent.burst_ms >= step.after_ms or step.or_silent_ms is None:
+            return agent.burst_ms >= step.after_ms
+        return agent.spoken_ms >= self._heard_ms + HEARD_MS and agent.silent_ms >= step.or_silent_ms
 
     async def _quiet(self, silent_ms: int, deadline: int) -> None:
         await self._until(

@@ -22,7 +22,7 @@ from turncall_control.knowledge.model import DocumentRow, KnowledgeBaseRow, Pass
 from turncall_control.numbers.model import NumberRow
 from turncall_control.outbox import OutboxRow
 from turncall_control.projects.model import ProjectRow, SigningSecretRow
-from turncall_control.suites.model import RunRow, ScheduleRow, SuiteRow, TrialRow
+from turncall_control.suites.model import ReplayRow, RunRow, ScheduleRow, SuiteRow, TrialRow
 from turncall_control.takeaways.model import TakeawayRow
 from turncall_control.texts.model import OptOutRow, TextRow
 from turncall_control.trail import EntryRow
@@ -57,6 +57,7 @@ TABLES = (
     RunRow,
     ScheduleRow,
     TrialRow,
+    ReplayRow,
     CallRow,
     CallEventRow,
     EpochRow,

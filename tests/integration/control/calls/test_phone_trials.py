@@ -1,19 +1,26 @@
 """Trials by phone: who is called and how, what such a call is not, and what becomes of one that nobody awaits."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest_asyncio
 from psycopg.types.json import Jsonb
 
 from turncall_phone import Account, Carrier
-from turncall_phone.caller import Answers, Interrupt, Noise, Say
+from turncall_phone.caller import Answers, HangUp, Interrupt, Noise, Pause, Say
 from turncall_proto import ids
+from turncall_proto.call import CallStart
+from turncall_proto.events import RecordingPart, RecordingReady, ToolCalled, ToolReturned, TranscriptFinal
 from turncall_testkit.media_sockets import Media, taking_sockets
+
+from .test_recordings import stored
 
 NUMBER = "+15550100019"
 ACCOUNT = Account(sid="AC" + "a" * 32, auth_token="turncall-test-token", numbers=(NUMBER,))
+BY_PHONE = {"mode": "phone", "from_number": NUMBER}
 STREAM_KEYS = "t1:a-secret-of-this-test"
 SCENARIO = {
     "name": "Books",
@@ -49,6 +56,57 @@ class Bench:
         """The one conversation of a run."""
         (trial,) = (await self.asks("GET", f"/v1/test-runs/{run['id']}/trials"))["items"]
         return trial
+
+    async def live(self, run: Any) -> CallStart:
+        """The plan of the call of a run, once its agent is live."""
+
+        async def call_id() -> Any:
+            return (await self.trial(run))["call_id"]
+
+        return await self._live(call_id)
+
+    async def live_at(self, replays: str) -> CallStart:
+        """The plan of the call that a replay is, once its agent is live."""
+
+        async def call_id() -> Any:
+            return (await self.asks("GET", replays))["items"][0]["replayed_as"]
+
+        return await self._live(call_id)
+
+    async def _live(self, find: Callable[[], Awaitable[Any]]) -> CallStart:
+        async def is_live() -> bool:
+            call_id = await find()
+            return call_id is not None and (await self.desk.call(call_id))["started_at"] is not None
+
+        await self.desk.comes_true(is_live, timeout_s=60)
+        call_id = await find()
+        plan: CallStart = next(offer.plan for offer in self.media.worker.offers if offer.plan.call_id == call_id)
+        return plan
+
+    async def talks(self, plan: CallStart, answer: str, *parts: RecordingPart) -> None:
+        """The caller of a live call asks for something, a tool is used, and the agent says what came of it."""
+        use = {"tool_call_id": "c1", "tool": "book"}
+        said = partial(self.media.worker.fact, TranscriptFinal, plan, start_ms=1000, end_ms=2000, turn=1)
+        facts = [
+            said(speaker="caller", text="Book me."),
+            self.media.worker.fact(ToolCalled, plan, arguments={"day": "Tuesday"}, turn=1, **use),
+            self.media.worker.fact(ToolReturned, plan, is_ok=True, output={"number": 7}, latency_ms=5, **use),
+            said(speaker="agent", text=answer),
+        ]
+        if parts:
+            facts.append(self.media.worker.fact(RecordingReady, plan, rate_hz=8000, duration_ms=2000, parts=parts))
+        await self.media.worker.publish(*facts)
+        await self.desk.comes(plan.call_id, "tool.result")
+
+    async def leaves(self, plan: CallStart) -> None:
+        """The caller hangs up, and all that is known of the call is stored."""
+        next(call for call in self.carrier.calls if call.sid == plan.provider_call_id).hang_up()
+
+        async def is_settled() -> bool:
+            row = ids.parsed(ids.CALL, plan.call_id)
+            return bool(await self.desk.rows("select from calls where id = %s and settled_at is not null", row))
+
+        await self.desk.comes_true(is_settled, timeout_s=60)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -144,3 +202,46 @@ async def test_what_cannot_be_had_is_refused_before_anybody_is_called(bench: Ben
     trial = await bench.trial(run)
     assert "has no voice 'xx-nobody'" in trial["detail"]
     assert trial["call_id"] is None
+
+
+async def test_a_replay_plays_the_recording_and_tells_what_has_changed(bench: Bench) -> None:
+    """The line gets the caller's own sound, and the agent the record's answers, to the same uses and no others; what
+    the agent says otherwise is told; the replay, and the call that it is, are erased with the call."""
+    desk, worker = bench.desk, bench.media.worker
+    source = await bench.live(await bench.asks("POST", await bench.suite(), BY_PHONE | {"agent_id": desk.agent_id}))
+    caller = (6000 * np.sin(np.arange(8000))).astype(np.int16)
+    stereo = np.stack([np.concatenate([np.zeros(8000, np.int16), caller]), np.zeros(16_000, np.int16)], axis=1)
+    await bench.talks(source, "Booked.", await stored(desk, source.call_id, 1, 0, stereo.tobytes()))
+    replay = f"/v1/calls/{source.call_id}/replay"
+    await bench.asks("POST", replay, {"agent_id": desk.agent_id}, status=409)  # its caller is still there
+    await bench.leaves(source)
+    asked = {"agent_id": desk.agent_id, "from_number": NUMBER}
+    begun = await bench.asks("POST", replay, asked)
+    assert (begun["state"], begun["account"], begun["difference"]) == ("running", ACCOUNT.sid, None)
+
+    replayed = await bench.live_at(replay + "s")
+    phone = bench.carrier.phone(replayed.to_number)
+    assert isinstance(phone, Answers)
+    pause, say, hang_up = phone.script[0], phone.script[1], phone.script[-1]
+    assert isinstance(say, Say)
+    assert np.corrcoef(np.frombuffer(say.pcm, np.int16)[800:8000], caller[:7200])[0, 1] > 0.99
+    assert (type(pause), type(hang_up)) == (Pause, HangUp)
+    (mock,) = replayed.mocks
+    assert (mock.tool, mock.arguments, mock.answer, mock.is_exact) == ("book", {"day": "Tuesday"}, {"number": 7}, True)
+    await bench.talks(replayed, "Full.")
+    await bench.leaves(replayed)
+
+    async def is_over() -> bool:
+        return (await bench.asks("GET", replay + "s"))["items"][0]["state"] == "completed"
+
+    await desk.comes_true(is_over, timeout_s=60)
+    (shown,) = (await bench.asks("GET", replay + "s"))["items"]
+    assert (shown["replayed_as"], shown["difference"]["is_same"]) == (replayed.call_id, False)
+    (turn,) = shown["difference"]["turns"]
+    assert (turn["before"]["agent"], turn["after"]["agent"]) == ("Booked.", "Full.")
+    assert turn["before"]["tools"] == turn["after"]["tools"]
+    assert len(worker.offers) == len({offer.plan.call_id for offer in worker.offers}), "each call was had once"
+    await bench.asks("DELETE", f"/v1/calls/{source.call_id}")
+    for call_id in (source.call_id, replayed.call_id):
+        await bench.asks("GET", f"/v1/calls/{call_id}", status=404)
+    assert await desk.rows("select from replays where project_id = %s", ids.parsed(ids.PROJECT, desk.project_id)) == []

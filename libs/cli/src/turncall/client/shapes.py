@@ -477,7 +477,7 @@ class Share(Struct, frozen=True, kw_only=True):
     high: float
 
 
-class Difference(Struct, frozen=True, kw_only=True):
+class ReplayDifference(Struct, frozen=True, kw_only=True):
     """By how much a share is above another, with the interval of that."""
 
     rate: float
@@ -492,7 +492,7 @@ class VariantShare(Struct, frozen=True, kw_only=True):
     variant: str
     calls: int
     share: Share
-    above: Difference | None
+    above: ReplayDifference | None
 
 
 class Experiment(Struct, frozen=True, kw_only=True):

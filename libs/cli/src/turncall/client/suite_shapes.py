@@ -6,9 +6,10 @@ from typing import Literal
 from msgspec import Struct
 
 from turncall_proto.agent import VendorRef
-from turncall_proto.ids import AgentId, CallId, RunId, SuiteId, TrialId, VersionId
+from turncall_proto.call import EndedReason
+from turncall_proto.ids import AgentId, CallId, ReplayId, RunId, SuiteId, TrialId, VersionId
 from turncall_proto.job import ModelUse
-from turncall_proto.scenario import Expectation, Scenario, Talk
+from turncall_proto.scenario import Expectation, Scenario, Talk, TalkTurn
 
 Mode = Literal["text", "phone"]
 Outcome = Literal["pending", "passed", "failed", "error", "canceled"]
@@ -146,3 +147,39 @@ class Comparison(Struct, frozen=True, kw_only=True):
     after_id: RunId
     after_version_number: int
     scenarios: tuple[ScenarioChange, ...]
+
+
+class TurnDifference(Struct, frozen=True, kw_only=True):
+    """One turn of a call and of its replay."""
+
+    is_same: bool
+    before: TalkTurn | None
+    after: TalkTurn | None
+
+
+class ReplayDifference(Struct, frozen=True, kw_only=True):
+    """What has changed from a call to its replay."""
+
+    is_same: bool
+    turns: tuple[TurnDifference, ...]
+    ended_before: EndedReason
+    ended_after: EndedReason
+    unmocked: str
+
+
+class ReplayView(Struct, frozen=True, kw_only=True):
+    """A call that is had again, and what has changed."""
+
+    id: ReplayId
+    call_id: CallId
+    agent_id: AgentId
+    version_id: VersionId
+    version_number: int
+    account: str
+    from_number: str
+    state: Literal["running", "completed", "failed"]
+    detail: str
+    replayed_as: CallId | None
+    difference: ReplayDifference | None
+    created_at: datetime
+    ended_at: datetime | None

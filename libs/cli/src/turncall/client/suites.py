@@ -7,6 +7,7 @@ from turncall.client.shapes import Page
 from turncall.client.suite_shapes import (
     Comparison,
     Mode,
+    ReplayView,
     RunSummary,
     RunView,
     ScheduleView,
@@ -92,6 +93,24 @@ class Suites(Transport):
     async def draft_scenario(self, call_id: CallId, name: str) -> Scenario:
         """A scenario made of a call that is over; nothing is stored."""
         return await self.request("POST", f"/v1/calls/{call_id}/scenario", Scenario, body={"name": name})
+
+    async def replay_call(
+        self,
+        call_id: CallId,
+        *,
+        agent_id: AgentId | None = None,
+        version_id: VersionId | None = None,
+        from_number: str | None = None,
+        key: str = "",
+    ) -> ReplayView:
+        """Has a recorded call again with a version, or the published one of an agent; ``key`` is an Idempotency-Key."""
+        named = {"agent_id": agent_id, "version_id": version_id, "from_number": from_number}
+        body = {name: value for name, value in named.items() if value}
+        return await self.request("POST", f"/v1/calls/{call_id}/replay", ReplayView, body=body, key=key)
+
+    async def call_replays(self, call_id: CallId, *, cursor: str | None = None) -> Page[ReplayView]:
+        """The replays of a call, newest first."""
+        return await self.request("GET", f"/v1/calls/{call_id}/replays", Page[ReplayView], query={"cursor": cursor})
 
     async def test_runs(self, *, cursor: str | None = None, **filters: str | None) -> Page[RunSummary]:
         """The project's test runs, newest first; ``filters`` are the API's."""

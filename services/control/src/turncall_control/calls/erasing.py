@@ -1,6 +1,6 @@
 """Erasing calls that are settled: sound, rows, messages; and what is done about facts that come for one afterwards."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cache
 from typing import Final, LiteralString
@@ -38,17 +38,18 @@ def tables() -> tuple[str, ...]:
 async def erase(
     pool: Pool, blobs: BlobStore, condition: LiteralString, values: Mapping[str, object], *, waits: bool = False
 ) -> int:
-    """Erases up to `AT_ONCE` calls ``c`` that meet an SQL condition; the answer is how many.
+    """Erases up to `AT_ONCE` calls ``c`` that meet an SQL condition; the answer is how many did.
 
-    Passes over calls that somebody else has locked, unless it ``waits`` for them. Blobs go first: what fails in between
-    leaves rows by which it is done again. Raises `BlobError`.
+    With a call go those in which it was replayed. Passes over calls that somebody else has locked, unless it ``waits``
+    for them. Blobs go first: what fails in between leaves rows by which it is done again. Raises `BlobError`.
     """
     patience: LiteralString = "" if waits else "skip locked"
     async with pool.connection() as connection, connection.transaction():
         cursor = await connection.execute(
             f"select c.id, c.project_id from calls c where {condition} limit {AT_ONCE} for update {patience}", values
         )
-        calls: list[tuple[UUID, UUID]] = await cursor.fetchall()
+        found: list[tuple[UUID, UUID]] = await cursor.fetchall()
+        calls = found + await _replays(connection, [call for call, _ in found])
         for call, project in calls:
             for prefix in _prefixes(project, call):
                 await blobs.delete_prefix(prefix)
@@ -64,7 +65,7 @@ async def erase(
                 sql.SQL("delete from {} where call_id = any(%s)").format(sql.Identifier(table)), (erased,)
             )
         await connection.execute("delete from calls where id = any(%s)", (erased,))
-    return len(calls)
+    return len(found)
 
 
 async def erased_among(connection: Connection, call_ids: Iterable[CallId]) -> set[CallId]:
@@ -101,6 +102,17 @@ async def sweep(pool: Pool, blobs: BlobStore, bus: Bus) -> None:
                 await blobs.delete_prefix(prefix)
             await bus.purge(subjects.call_story(project_id, call_id))
             await connection.execute("delete from erased_calls where call_id = %s", (call,))
+
+
+async def _replays(connection: Connection, erased: Sequence[UUID]) -> list[tuple[UUID, UUID]]:
+    """The calls in which the callers of these were heard again, and again in those of them."""
+    cursor = await connection.execute(
+        "with recursive heard as (select r.phone_call_id as id from replays r where r.call_id = any(%s)"
+        " union select r.phone_call_id from replays r join heard h on r.call_id = h.id)"
+        " select c.id, c.project_id from calls c join heard h on h.id = c.id where c.id <> all(%s) for update of c",
+        (erased, erased),
+    )
+    return await cursor.fetchall()
 
 
 def _prefixes(project: UUID, call: UUID) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ class Trying(Struct, frozen=True, kw_only=True):
     agent: AgentSpec
     mocks: tuple[ToolMock, ...]
     variables: Variables = field(default_factory=dict)
+    knowledge_context: str = ""
 
 
 def test_number(uuid_number: int) -> str:
@@ -73,6 +74,7 @@ async def dial(session: AsyncSession, project_id: ProjectId, wanted: Trying) -> 
         account=wanted.account,
         status=CallState.INITIATED,
         variables=wanted.variables,
+        knowledge_context=wanted.knowledge_context,
         metadata_={},
         mocks=wanted.mocks,
     )

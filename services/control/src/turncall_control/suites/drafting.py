@@ -1,7 +1,7 @@
 """From a call to a scenario: what the caller said, what the tools answered, and what the agent did with them. Pure."""
 
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from turncall_proto.call import EndedReason
 from turncall_proto.events import ToolCalled, ToolReturned, TranscriptFinal
@@ -54,9 +54,22 @@ def drafted(name: str, facts: Sequence[Fact], variables: dict[str, str], ended: 
     return Scenario(
         name=name,
         caller=Scripted(steps=tuple(SayLine(text=line[:_LONGEST_LINE]) for line in lines[:MOST_LINES])),
-        mocks=tuple(_mock(fact, returned.get(fact.tool_call_id)) for fact in called if fact.tool not in _OWN),
+        mocks=_mocks(called, returned, bound=False),
         expects=tuple(expects),
         variables=variables,
+    )
+
+
+def mocked(called: Sequence[ToolCalled], returned: Sequence[ToolReturned]) -> tuple[ToolMock, ...]:
+    """What the tools answered, each use with all of its arguments, those that the agent's definition bound included."""
+    return _mocks(called, {fact.tool_call_id: fact for fact in returned}, bound=True)
+
+
+def _mocks(called: Sequence[ToolCalled], returned: Mapping[str, ToolReturned], *, bound: bool) -> tuple[ToolMock, ...]:
+    return tuple(
+        _mock(fact, {**fact.arguments, **fact.bound} if bound else fact.arguments, returned.get(fact.tool_call_id))
+        for fact in called
+        if fact.tool not in _OWN
     )
 
 
@@ -75,14 +88,14 @@ def _ending(ended: EndedReason | None) -> Iterator[Expectation]:
         yield Ends(reason=ended)
 
 
-def _mock(called: ToolCalled, returned: ToolReturned | None) -> ToolMock:
+def _mock(called: ToolCalled, arguments: dict[str, Any], returned: ToolReturned | None) -> ToolMock:
     if returned is None:
-        return ToolMock(tool=called.tool, arguments=called.arguments, fails="It did not answer.")
+        return ToolMock(tool=called.tool, arguments=arguments, fails="It did not answer.")
     if returned.is_ok:
-        return ToolMock(tool=called.tool, arguments=called.arguments, answer=returned.output)
+        return ToolMock(tool=called.tool, arguments=arguments, answer=returned.output)
     why = returned.output.get("error") if isinstance(returned.output, dict) else None
     return ToolMock(
         tool=called.tool,
-        arguments=called.arguments,
+        arguments=arguments,
         fails=(why if isinstance(why, str) and why else "It failed.")[:_LONGEST_REASON],
     )

@@ -60,11 +60,13 @@ class Press(Act, frozen=True, kw_only=True, tag="press"):
 
 
 class Interrupt(Act, frozen=True, kw_only=True, tag="interrupt"):
-    """Speak over the agent once it has spoken for ``after_ms`` at a stretch."""
+    """Speak over the agent once it has spoken for ``after_ms`` at a stretch; or behind it, once it was heard and then
+    silent for ``or_silent_ms``, if that is given."""
 
     say: Say
     after_ms: int
     timeout_s: float
+    or_silent_ms: int | None = None
 
 
 class HangUp(Act, frozen=True, kw_only=True, tag="hang_up"):

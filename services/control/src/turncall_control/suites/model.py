@@ -10,10 +10,11 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from turncall_control.db.base import Id, Row, StructJson, Word, created_at
+from turncall_control.suites.differing import ReplayDifference
 from turncall_control.suites.spec import SuiteSpec, Tries
 from turncall_proto import ids
 from turncall_proto.agent import AgentSpec
-from turncall_proto.ids import AgentId, CallId, JobId, ProjectId, RunId, SuiteId, TrialId, VersionId
+from turncall_proto.ids import AgentId, CallId, JobId, ProjectId, ReplayId, RunId, SuiteId, TrialId, VersionId
 from turncall_proto.scenario import Talk
 
 
@@ -38,6 +39,15 @@ class TrialState(StrEnum):
     ERROR = "error"
     """It could not be found out: a vendor failed, a judge made no sense, a tool was used that has no mock."""
     CANCELED = "canceled"
+
+
+class ReplayState(StrEnum):
+    """Where a replay stands; the last two are final."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    """It was not had, or not to its end."""
 
 
 UNDER_WAY: Final = frozenset({TrialState.TALKING, TrialState.JUDGING})
@@ -141,3 +151,31 @@ class ScheduleRow(Row):
     last_run_id: Mapped[RunId | None] = mapped_column(Id(ids.RUN))
     problem: Mapped[str] = mapped_column(server_default=sql("''"))
     created_at: Mapped[datetime] = created_at()
+
+
+class ReplayRow(Row):
+    """A call that is had again with another version, and what has changed. It is erased with that call, ``call_id``;
+    ``phone_call_id`` is the call that it is itself. ``agent`` is what the version was when it began."""
+
+    __tablename__ = "replays"
+    __table_args__ = (
+        Index("ix_replays_call_id", "call_id"),
+        Index("ix_replays_phone_call_id", "phone_call_id", postgresql_where=sql("phone_call_id is not null")),
+        Index("ix_replays_running", "project_id", postgresql_where=sql("state = 'running'")),
+    )
+
+    id: Mapped[ReplayId] = mapped_column(Id(ids.REPLAY), primary_key=True)
+    project_id: Mapped[ProjectId] = mapped_column(Id(ids.PROJECT), ForeignKey("projects.id"))
+    call_id: Mapped[CallId] = mapped_column(Id(ids.CALL))
+    agent_id: Mapped[AgentId] = mapped_column(Id(ids.AGENT))
+    version_id: Mapped[VersionId] = mapped_column(Id(ids.VERSION))
+    version_number: Mapped[int]
+    agent: Mapped[AgentSpec] = mapped_column(StructJson(AgentSpec))
+    account: Mapped[str]
+    from_number: Mapped[str]
+    phone_call_id: Mapped[CallId | None] = mapped_column(Id(ids.CALL))
+    state: Mapped[ReplayState] = mapped_column(Word(ReplayState), server_default=sql("'running'"))
+    detail: Mapped[str] = mapped_column(server_default=sql("''"))
+    difference: Mapped[ReplayDifference | None] = mapped_column(StructJson(ReplayDifference))
+    created_at: Mapped[datetime] = created_at()
+    ended_at: Mapped[datetime | None]

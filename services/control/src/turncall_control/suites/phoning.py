@@ -5,18 +5,17 @@ expects it once, a trial gets its call in the transaction that has it dialled, a
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.calls import ending
-from turncall_control.calls.model import CallEventRow, CallRow
+from turncall_control.calls.model import CallRow
 from turncall_control.dials import trying
 from turncall_control.dials.trying import Trying
 from turncall_control.plane import Plane
-from turncall_control.suites import hearing, jobs, playing
+from turncall_control.suites import hearing, jobs, playing, repository
 from turncall_control.suites.lines import LineAway, LineRefused, TestLine
 from turncall_control.suites.model import RunRow, TrialRow, TrialState
 from turncall_proto import ids
@@ -114,7 +113,7 @@ class Phoning:
             if call is None:
                 jobs.end(trial, TrialState.ERROR, "Its call was deleted")
                 return
-            facts = await _facts(session, call)
+            facts = await repository.facts(session, call.id)
             jobs.count(trial, hearing.used(facts))
             talk = hearing.heard(facts, call.ended_reason or EndedReason.UNKNOWN)
             if call.status is CallState.COMPLETED:
@@ -153,13 +152,3 @@ async def _locked(session: AsyncSession, trial_id: TrialId) -> TrialRow | None:
     """The trial, for this transaction alone; None when it does not talk any more."""
     statement = select(TrialRow).where(TrialRow.id == trial_id, TrialRow.state == TrialState.TALKING)
     return await session.scalar(statement.with_for_update())
-
-
-async def _facts(session: AsyncSession, call: CallRow) -> list[hearing.Fact]:
-    rows = await session.scalars(
-        select(CallEventRow.payload)
-        .where(CallEventRow.call_id == call.id, CallEventRow.type.in_(hearing.TAGS))
-        .order_by(CallEventRow.call_seq)
-    )
-    kind: Any = hearing.Fact
-    return [msgspec.convert(payload, kind) for payload in rows]

@@ -1,18 +1,22 @@
 """Reading and writing suites, runs and trials."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import msgspec
 from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.agents.model import VersionRow, VersionState
+from turncall_control.calls.model import CallEventRow
 from turncall_control.db.base import owned
 from turncall_control.errors import NotFound
 from turncall_control.http.paging import PageAsked, newest_first
+from turncall_control.suites import hearing
 from turncall_control.suites.model import RunRow, RunState, SuiteRow, TrialRow
 from turncall_control.suites.summary import Tried
 from turncall_proto import ids
-from turncall_proto.ids import AgentId, ProjectId, RunId, SuiteId, VersionId
+from turncall_proto.ids import AgentId, CallId, ProjectId, RunId, SuiteId, VersionId
 
 
 async def suite(session: AsyncSession, project_id: ProjectId, suite_id: SuiteId) -> SuiteRow:
@@ -135,6 +139,17 @@ async def trials(session: AsyncSession, row: RunRow, *, after: int, limit: int) 
         .limit(limit)
     )
     return (await session.scalars(statement)).all()
+
+
+async def facts(session: AsyncSession, call_id: CallId) -> list[hearing.Fact]:
+    """What a conversation by phone is read from. It is for background work, which sees every project."""
+    rows = await session.scalars(
+        select(CallEventRow.payload)
+        .where(CallEventRow.call_id == call_id, CallEventRow.type.in_(hearing.TAGS))
+        .order_by(CallEventRow.call_seq)
+    )
+    kind: Any = hearing.Fact
+    return [msgspec.convert(payload, kind) for payload in rows]
 
 
 def _found[RowT](row: RowT | None) -> RowT:

@@ -26,6 +26,8 @@ from turncall_control.suites import drafting, lines, progress, repository, sched
 from turncall_control.suites.jobs import JUDGEMENT_KIND, TRIAL_KIND
 from turncall_control.suites.model import RunState, SuiteRow
 from turncall_control.suites.phoning import Phoning
+from turncall_control.suites.replay_routes import list_call_replays, replay_call
+from turncall_control.suites.replaying import Replaying
 from turncall_control.suites.schedule_routes import delete_test_schedule, list_test_schedules, put_test_schedule
 from turncall_control.suites.schemas import (
     Comparison,
@@ -271,6 +273,7 @@ async def try_versions(plane: Plane) -> AsyncIterator[None]:
         repeated("test_runs", partial(progress.attend, plane), progress.LOOK_EVERY_S),
         repeated("test_schedules", partial(schedules.attend, plane), schedules.LOOK_EVERY_S),
         lines.opened(plane.config) as line,
+        repeated("replays", Replaying(plane, line).attend, progress.LOOK_EVERY_S),
         repeated("phone_tests", Phoning(plane, line).attend, progress.LOOK_EVERY_S),
     ):
         yield
@@ -293,6 +296,8 @@ SUITES: Final = Slice(
         put_test_schedule,
         list_test_schedules,
         delete_test_schedule,
+        replay_call,
+        list_call_replays,
     ),
     tasks=(try_versions,),
 )

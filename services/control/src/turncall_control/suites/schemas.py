@@ -6,10 +6,11 @@ from msgspec import Meta, Struct
 
 from turncall_control.http.fields import Label, Moment
 from turncall_control.routing import E164, AgentRef
-from turncall_control.suites.model import RunState, TrialState
+from turncall_control.suites.differing import ReplayDifference
+from turncall_control.suites.model import ReplayState, RunState, TrialState
 from turncall_control.suites.spec import SuiteSpec, Tries
 from turncall_proto.agent import VendorRef
-from turncall_proto.ids import AgentId, CallId, RunId, SuiteId, TrialId, VersionId
+from turncall_proto.ids import AgentId, CallId, ReplayId, RunId, SuiteId, TrialId, VersionId
 from turncall_proto.job import ModelUse
 from turncall_proto.scenario import Expectation, Scenario, Talk
 
@@ -214,3 +215,34 @@ class Comparison(Struct, frozen=True, kw_only=True):
     after_id: RunId
     after_version_number: int
     scenarios: tuple[ScenarioChange, ...]
+
+
+class ReplayNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A replay to be begun; ``agent_id`` or ``version_id`` says who the caller speaks with this time."""
+
+    agent_id: Annotated[AgentRef | None, Meta(description="In its published version.")] = None
+    version_id: Annotated[VersionRef | None, Meta(description="A version by name, also a draft.")] = None
+    from_number: Annotated[
+        E164 | None,
+        Meta(description="The project's number that calls; null: its oldest one in the test line's account."),
+    ] = None
+
+
+class ReplayView(Struct, frozen=True, kw_only=True):
+    """A call that is had again, and what has changed."""
+
+    id: ReplayId
+    call_id: CallId
+    agent_id: AgentId
+    version_id: VersionId
+    version_number: int
+    account: Annotated[str, Meta(description="The carrier account that calls.")]
+    from_number: Annotated[str, Meta(description="The number that calls.")]
+    state: ReplayState
+    detail: Annotated[str, Meta(description="Why it failed.")]
+    replayed_as: Annotated[CallId | None, Meta(description="The call that it is itself, with its recording.")]
+    difference: Annotated[
+        ReplayDifference | None, Meta(description="From the call to this one; null before it is over.")
+    ]
+    created_at: Moment
+    ended_at: Moment | None

@@ -51,11 +51,16 @@ async def line(plane: Plane, session: AsyncSession, project_id: ProjectId, wante
         if wanted.from_number is not None:
             raise Invalid.at("from_number", "Nobody is called in writing")
         return None
+    return await phone_line(plane, session, project_id, wanted.from_number)
+
+
+async def phone_line(plane: Plane, session: AsyncSession, project_id: ProjectId, from_number: str | None) -> Line:
+    """Who calls by phone: the project's number that is named, or its oldest one in the account. Raises as `line`."""
     account = plane.accounts.installation
     if plane.config.test_lines == "none" or not account:
         raise NoTestLine("TURNCALL_TEST_LINES names nobody who plays callers")
-    number = await trying.number_of(session, project_id, account, wanted.from_number)
-    if number is None and wanted.from_number is not None:
+    number = await trying.number_of(session, project_id, account, from_number)
+    if number is None and from_number is not None:
         raise Invalid.at("from_number", f"It is no number of this project in the carrier account {account}")
     if number is None:
         raise NoTestLine(f"The project has no number in the carrier account {account}")

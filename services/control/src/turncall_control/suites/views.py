@@ -6,11 +6,12 @@ from typing import cast
 import msgspec
 
 from turncall_control.suites import summary
-from turncall_control.suites.model import RunRow, RunState, SuiteRow, TrialRow
+from turncall_control.suites.model import ReplayRow, RunRow, RunState, SuiteRow, TrialRow
 from turncall_control.suites.schemas import (
     Judged,
     Mode,
     Outcome,
+    ReplayView,
     RunSummary,
     RunView,
     SuiteSummary,
@@ -104,5 +105,24 @@ def trial_view(row: TrialRow) -> TrialView:
         talk=row.talk,
         used=msgspec.convert(row.used, tuple[ModelUse, ...]),
         began_at=row.began_at,
+        ended_at=row.ended_at,
+    )
+
+
+def replay_view(row: ReplayRow) -> ReplayView:
+    """A replay's row as users see it."""
+    return ReplayView(
+        id=row.id,
+        call_id=row.call_id,
+        agent_id=row.agent_id,
+        version_id=row.version_id,
+        version_number=row.version_number,
+        account=row.account,
+        from_number=row.from_number,
+        state=row.state,
+        detail=row.detail,
+        replayed_as=row.phone_call_id,
+        difference=row.difference,
+        created_at=row.created_at,
         ended_at=row.ended_at,
     )

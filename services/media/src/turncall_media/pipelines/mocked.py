@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from turncall_media.tools.shape import Function, Invocation, ToolFailed, function
 from turncall_proto.agent import AgentSpec, EndCallTool, HandoffTool, Tool
-from turncall_proto.mock import UNMOCKED, ToolMock, fits
+from turncall_proto.mock import UNMOCKED, ToolMock, answers
 
 _LONGEST: Final = 300
 
@@ -53,7 +53,7 @@ class Mocks:
 
     async def _answer(self, tool: str, invocation: Invocation) -> Any:
         asked = invocation.arguments
-        fitting = [index for index, mock in enumerate(self._mocks) if mock.tool == tool and fits(asked, mock.arguments)]
+        fitting = [index for index, mock in enumerate(self._mocks) if mock.tool == tool and answers(mock, asked)]
         if not fitting:
             self.unmocked = self.unmocked or f"{tool}({json.encode(asked).decode()})"[:_LONGEST]
             raise ToolFailed(UNMOCKED)
