@@ -47,7 +47,14 @@ def channels() -> Mapping[str, Channel]:
         ),
         "browsers": Channel(
             address=f"{root}.sdp.{{worker}}",
-            messages=(webrtc.SdpOffered, webrtc.CandidatesTold, webrtc.SoundAccepted, webrtc.SoundOver),
+            messages=(
+                webrtc.SdpOffered,
+                webrtc.CandidatesTold,
+                webrtc.SdpWanted,
+                webrtc.SdpAnswered,
+                webrtc.SoundAccepted,
+                webrtc.SoundOver,
+            ),
             reply=webrtc.SdpReply,
             summary="A browser's or WhatsApp's offer of sound, and what becomes of it, for the worker with its slot.",
         ),

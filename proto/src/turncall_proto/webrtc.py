@@ -57,6 +57,28 @@ class CandidatesTold(Struct, frozen=True, kw_only=True, tag_field="type", tag="s
     candidates: Annotated[tuple[IceCandidate, ...], Meta(max_length=64)]
 
 
+class SdpWanted(Struct, frozen=True, kw_only=True, tag_field="type", tag="sdp.wanted"):
+    """A person is to be called over WhatsApp: the reply's ``sdp`` is an offer of the worker's own.
+
+    Whoever is called has ``waits_s`` to pick up.
+    """
+
+    call_id: CallId
+    epoch: Annotated[int, Meta(ge=1)]
+    deadline: Instant
+    waits_s: Annotated[float, Meta(gt=0)]
+    ice_servers: tuple[IceServer, ...] = ()
+
+
+class SdpAnswered(Struct, frozen=True, kw_only=True, tag_field="type", tag="sdp.answered"):
+    """The person has picked up: WhatsApp's answer to the worker's offer. Sound may flow."""
+
+    call_id: CallId
+    epoch: Annotated[int, Meta(ge=1)]
+    sdp: Sdp
+    deadline: Instant
+
+
 class SoundAccepted(Struct, frozen=True, kw_only=True, tag_field="type", tag="sdp.accepted"):
     """WhatsApp has taken the call: what the agent says is heard from here on."""
 
@@ -73,12 +95,14 @@ class SoundOver(Struct, frozen=True, kw_only=True, tag_field="type", tag="sdp.ov
     deadline: Instant
 
 
-Told = SdpOffered | CandidatesTold | SoundAccepted | SoundOver
+Told = SdpOffered | CandidatesTold | SdpWanted | SdpAnswered | SoundAccepted | SoundOver
 """Everything that control tells a worker of a call's sound."""
 
 
 class SdpReply(Struct, frozen=True, kw_only=True):
-    """What the worker says: ``sdp`` is its answer to an offer. ``unknown``: the epoch is not, or no longer, here.
+    """What the worker says: ``sdp`` is its answer to an offer, or its own offer.
+
+    ``unknown``: the epoch is not, or no longer, here.
 
     ``refused``: the offer is of no use, for the reason in ``detail``.
     """

@@ -15,7 +15,7 @@ from turncall_proto import ids, subjects
 from turncall_proto.call import CallStart, CallState, EndedReason
 from turncall_proto.codec import decode_exchange, encode
 from turncall_proto.ids import CallId
-from turncall_proto.webrtc import SdpOffered, SdpReply, SoundAccepted, SoundOver, Told
+from turncall_proto.webrtc import SdpAnswered, SdpOffered, SdpReply, SdpWanted, SoundAccepted, SoundOver, Told
 from turncall_testkit.pen import writing
 
 PHONE = BusinessPhone(id="4400", number="15550120001", token="a-token-of-the-graph")
@@ -260,6 +260,80 @@ async def test_another_worker_takes_a_call_that_rings_and_none_takes_one_that_wa
         assert call.acts == ["pre_accept", "accept", "terminate"]
         await desk.becomes(call_id, timeout_s=60, ended_reason="worker_lost")
         await desk.comes(call_id, "call.ended", timeout_s=60)
+
+
+async def test_a_person_is_called_who_has_let_the_number_call(house: House, worker: Any, person: str) -> None:
+    """Without the person's permission nothing is taken on; with it Meta is asked once, with a worker's offer of sound,
+    also when its answer is lost; who picks up is brought to that worker, who declines or hears nothing is called so."""
+    desk, meta = house
+    order = {"to": f"+{person}", "from": NUMBER, "channel": "whatsapp", "agent_id": desk.agent_id}
+    shut = await desk.http.post("/v1/calls/outbound", json=order, headers=desk.bearer, timeout=60)
+    assert (shut.status_code, shut.json()["type"]) == (409, "urn:turncall:problem:no-call-permission")
+    meta.calls.permit(PHONE, person)
+    listening = {**order, "answering_machine_detection": "carrier"}
+    refused = await desk.http.post("/v1/calls/outbound", json=listening, headers=desk.bearer, timeout=60)
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "answering_machine_detection")
+    meta.break_down(503, is_done=True)
+    call_id, call = await _placed(desk, meta, order)
+    assert call.reference == call_id
+    await desk.becomes(call_id, timeout_s=PATIENCE_S, status="ringing", provider_call_id=call.id)
+    meta.calls.pick_up(call, ANSWER)
+    await told(worker, call_id, SdpWanted, SdpAnswered)
+    assert worker.line.told[-1].sdp == ANSWER
+    assert call.offer == worker.line.reply.sdp
+    plan = planned(worker, call_id)
+    await worker.opens(plan)
+    shown = await desk.becomes(call_id, timeout_s=PATIENCE_S, status="in_progress")
+    assert (shown["channel"], shown["direction"], shown["to_number"]) == ("whatsapp", "outbound", f"+{person}")
+    meta.calls.hang_up(call)
+    await told(worker, call_id, SdpWanted, SdpAnswered, SoundOver)
+    await worker.closes(plan, CallState.COMPLETED, EndedReason.CUSTOMER_ENDED_CALL)
+    await desk.becomes(call_id, timeout_s=PATIENCE_S, status="completed", ended_reason="customer_ended_call")
+    await desk.comes(call_id, "call.ended", timeout_s=PATIENCE_S)
+    assert [one.id for one in meta.calls.made.values() if one.person == person] == [call.id], "called once"
+
+
+async def test_a_call_that_nobody_takes_says_why(house: House, worker: Any, person: str) -> None:
+    """A person who declines, one who hears nothing, a call that is taken back while it rings, and a permission that is
+    gone when it is dialled: each has its state and its reason, and no worker waits on."""
+    desk, meta = house
+    order = {"to": f"+{person}", "from": NUMBER, "channel": "whatsapp", "agent_id": desk.agent_id}
+    meta.calls.permit(PHONE, person)
+    declined_id, declined = await _placed(desk, meta, order)
+    meta.calls.turn_away(declined)
+    await desk.becomes(declined_id, timeout_s=PATIENCE_S, status="busy", ended_reason="rejected")
+    await desk.comes_true(lambda: SoundOver in worker.line.kinds(declined_id), timeout_s=PATIENCE_S)
+    meta.calls.accept_within_s = 0.2
+    unheard_id, _ = await _placed(desk, meta, order)
+    meta.calls.accept_within_s = 120.0
+    await desk.becomes(unheard_id, timeout_s=PATIENCE_S, status="no_answer", ended_reason="customer_did_not_answer")
+    back_id, back = await _placed(desk, meta, order)
+    await desk.becomes(back_id, timeout_s=PATIENCE_S, status="ringing")
+    ended = await desk.http.post(f"/v1/calls/{back_id}/end", json={}, headers=desk.bearer, timeout=60)
+    assert ended.is_success, ended.text
+    await back.reaches("over", timeout_s=PATIENCE_S)
+    await desk.becomes(back_id, timeout_s=PATIENCE_S, status="failed", ended_reason="canceled")
+    worker.answer = "full"
+    made = await desk.http.post("/v1/calls/outbound", json=order, headers=desk.bearer, timeout=60)
+    meta.calls.forbid(PHONE, person)
+    worker.answer = "accepted"
+    lapsed = made.json()["call"]["id"]
+    await desk.becomes(lapsed, timeout_s=PATIENCE_S, status="failed", ended_reason="blocked")
+
+
+async def _placed(desk: Any, meta: Meta, order: dict[str, Any]) -> tuple[CallId, MetaCall]:
+    """A call that is asked for, and as Meta has it."""
+    made = await desk.http.post("/v1/calls/outbound", json=order, headers=desk.bearer, timeout=60)
+    assert made.status_code == 201, made.text
+    call_id = CallId(made.json()["call"]["id"])
+    found: list[MetaCall] = []
+
+    def is_there() -> bool:
+        found[:] = [one for one in meta.calls.made.values() if one.reference == call_id]
+        return bool(found)
+
+    await desk.comes_true(is_there, timeout_s=PATIENCE_S)
+    return call_id, found[0]
 
 
 async def _shown(desk: Any, call_id: CallId, **wanted: Any) -> dict[str, Any]:

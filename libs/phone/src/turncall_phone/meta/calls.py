@@ -97,9 +97,9 @@ class Calls:
         self._tell_status(call, "ACCEPTED")
 
     def turn_away(self, call: MetaCall) -> None:
-        """A person declines a business's call."""
-        self._tell_status(call, "REJECTED")
-        self._end(call)
+        """A person declines a business's call; one webhook tells of that and of the end."""
+        call.state = "over"
+        self._post.bring(self._status(call, "REJECTED"), self.ended(call))
 
     def permit(self, phone: BusinessPhone, person: str) -> None:
         """A person lets a number call."""
@@ -223,6 +223,9 @@ class Calls:
         return change(call.phone, "calls", contacts=[contact(call.person)], calls=[said])
 
     def _tell_status(self, call: MetaCall, status: str) -> None:
+        self._post.bring(self._status(call, status))
+
+    def _status(self, call: MetaCall, status: str) -> Json:
         said: Json = {
             "id": call.id,
             "type": "call",
@@ -232,7 +235,7 @@ class Calls:
         }
         if call.reference:
             said["biz_opaque_callback_data"] = call.reference
-        self._post.bring(change(call.phone, "calls", statuses=[said]))
+        return change(call.phone, "calls", statuses=[said])
 
 
 def _sdp(body: Json, kind: str) -> str:

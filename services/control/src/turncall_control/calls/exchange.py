@@ -6,15 +6,18 @@ from typing import Final
 from msgspec import Struct
 
 from turncall_bus.bus import BusError
-from turncall_control.calls import ice
+from turncall_control.calls import ice, ledger
 from turncall_control.calls.ledger import Connection, Ledger
 from turncall_control.errors import ControlError, Invalid
 from turncall_control.plane import Plane
 from turncall_proto import ids, subjects
 from turncall_proto.call import CallStart
 from turncall_proto.codec import MalformedMessage, decode, encode
-from turncall_proto.ids import WorkerId
-from turncall_proto.webrtc import EXCHANGE_WITHIN_S, SdpOffered, SdpReply, Told
+from turncall_proto.ids import CallId, WorkerId
+from turncall_proto.webrtc import EXCHANGE_WITHIN_S, SdpOffered, SdpReply, SdpWanted, SoundOver, Told
+from turncall_runtime import logs
+
+log = logs.logger(__name__)
 
 
 class WorkerGone(ControlError):
@@ -54,6 +57,34 @@ async def offer(plane: Plane, worker: WorkerId, planned: CallStart, sdp: str) ->
     if reply.outcome != "done":
         raise WorkerGone(f"the worker said {reply.outcome}; offer again")
     return reply.sdp
+
+
+async def want(plane: Plane, worker: WorkerId, planned: CallStart, waits_s: float) -> str:
+    """The worker's own offer, for a person who is to be called and has ``waits_s`` to pick up. Raises `WorkerGone`."""
+    wanted = SdpWanted(
+        call_id=planned.call_id,
+        epoch=planned.epoch,
+        deadline=deadline(),
+        waits_s=waits_s,
+        ice_servers=ice.servers(plane.config, planned.call_id),
+    )
+    reply = await ask(plane, worker, wanted)
+    if reply.outcome != "done":
+        raise WorkerGone(f"the worker said {reply.outcome}")
+    return reply.sdp
+
+
+async def tell_over(plane: Plane, call_id: CallId) -> None:
+    """Tells the worker that has a call's sound that the call is over; one that is gone needs not be told."""
+    async with plane.database.pool.connection() as connection, connection.transaction():
+        call = (await ledger.lock(connection, [call_id])).get(call_id)
+        held = await holder(connection, call) if call is not None else None
+    if held is None or held.worker is None:
+        return
+    try:
+        await ask(plane, held.worker, SoundOver(call_id=call_id, epoch=held.epoch, deadline=deadline()))
+    except WorkerGone as error:
+        log.info("call.worker_not_told", call_id=call_id, worker=held.worker, error=str(error))
 
 
 class Holder(Struct, frozen=True, kw_only=True):

@@ -114,7 +114,10 @@ class Redirects:
                 return
             outcome = await self._ask(carrier, call, call.provider_call_id, epoch)
         except Immovable:
-            outcome, tries = "impossible", len(PAUSES_S) + 1
+            self._plane.counts.redirected.labels("impossible").inc()
+            state = CallState.FAILED if call.standing.answered_at else CallState.NO_ANSWER
+            await give_up(self._plane, call, EndedReason.WORKER_LOST, state)
+            return
         except CarrierError as error:
             outcome = "failed"
             log.warning("redirect.failed", call_id=call.call_id, epoch=epoch, tries=tries, error=str(error))

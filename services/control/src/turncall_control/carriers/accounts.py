@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 from turncall_control.carriers import browser, twilio, whatsapp
-from turncall_control.carriers.base import Carrier, Line, Messenger, NotAuthorised
+from turncall_control.carriers.base import Carrier, Dialled, Line, Messenger, NotAuthorised
 from turncall_control.carriers.browser import BrowserLine
 from turncall_control.carriers.twilio import HttpClient
 from turncall_control.carriers.whatsapp import Graph, WhatsApp
@@ -91,6 +91,12 @@ class Accounts:
         """
         if provider == browser.PROVIDER:
             return BrowserLine()
+        if provider == whatsapp.PROVIDER:
+            return await self.whatsapp_line(project_id, account_sid)
+        return await self.holding(project_id, provider, account_sid)
+
+    async def dialled(self, project_id: ProjectId, provider: str, account_sid: str) -> Dialled | None:
+        """Where a project's call was placed; None when its account is no longer held. Raises `NotAuthorised`."""
         if provider == whatsapp.PROVIDER:
             return await self.whatsapp_line(project_id, account_sid)
         return await self.holding(project_id, provider, account_sid)

@@ -71,6 +71,10 @@ class Barred(Rejected):
     refusal: ClassVar[Refusal] = "blocked"
 
 
+class NotPermitted(Barred):
+    """The person has not let this number call, or does not any more."""
+
+
 class Unverified(Barred):
     """A trial account calls verified numbers alone, and shows none but its own or a verified one."""
 
@@ -240,7 +244,18 @@ class Messenger(Protocol):
         ...
 
 
-class Carrier(Line, Messenger, Protocol):
+class Dialled(Line, Protocol):
+    """Where calls of ours are placed."""
+
+    async def placed_calls(self, from_number: str, to_number: str, since: datetime) -> list[str]:
+        """The carrier's ids of the calls that were placed by request between two numbers since then, newest first.
+
+        A call of the last seconds may be missing.
+        """
+        ...
+
+
+class Carrier(Dialled, Messenger, Protocol):
     """One account at one carrier of calls. Every method raises a `CarrierError` and returns within its own deadline."""
 
     async def find_number(self, e164_or_sid: str) -> CarrierNumber:
@@ -267,13 +282,6 @@ class Carrier(Line, Messenger, Protocol):
 
         Raises `NotReached` if the carrier got nothing of it, `LimitReached`, `NoSuchNumber`, `Barred` and other
         refusals if it placed nothing, and `Unavailable` if nobody knows.
-        """
-        ...
-
-    async def placed_calls(self, from_number: str, to_number: str, since: datetime) -> list[str]:
-        """The carrier's ids of the calls that were placed by request between two numbers since then, newest first.
-
-        A call of the last seconds may be missing.
         """
         ...
 

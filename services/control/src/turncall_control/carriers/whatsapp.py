@@ -19,6 +19,7 @@ from turncall_control.carriers.base import (
     LimitReached,
     NoSuchNumber,
     NotAuthorised,
+    NotPermitted,
     NotReached,
     Rejected,
     SentText,
@@ -44,6 +45,7 @@ _BARRED: Final = frozenset({10, 200, 368, 130497, 131005, 131031, 131045, 131049
 """The account may not write to this country, this person, or anybody."""
 _LIMITS: Final = frozenset({4, 80007, 130429, 131048, 131056, 138002, 138005, 138009, 138012})
 _WINDOW_CLOSED: Final = 131047
+_NOT_PERMITTED: Final = 138006
 _TOKEN: Final = frozenset({0, 190})
 
 
@@ -193,6 +195,8 @@ def _refused(status: int, answer: bytes) -> CarrierError:
         return WindowClosed(f"WhatsApp {code}: more than 24 hours since the contact wrote", code=code)
     if code in _NO_SUCH_NUMBER:
         return NoSuchNumber(f"WhatsApp {code}: the contact cannot be reached", code=code)
+    if code == _NOT_PERMITTED:
+        return NotPermitted(f"WhatsApp {code}: the person has not let this number call", code=code)
     if code in _BARRED:
         return Barred(f"WhatsApp {code}: the account may not write there", code=code)
     if status == 404 or (code == 100 and "does not exist" in error.message):

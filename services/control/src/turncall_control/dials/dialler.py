@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from turncall_control.calls import identity, ledger, news
+from turncall_control.carriers import whatsapp
 from turncall_control.carriers.base import (
     Barred,
     CallOrder,
@@ -13,7 +14,7 @@ from turncall_control.carriers.base import (
     Unavailable,
 )
 from turncall_control.carriers.questions import LOOK_AFTER_S, MOST_REFUSALS, STATUS_RETRIES, Questions, pause_s
-from turncall_control.dials import queue
+from turncall_control.dials import calling, queue
 from turncall_control.dials.queue import Dial
 from turncall_control.plane import Plane
 from turncall_proto import ids
@@ -40,11 +41,10 @@ class Dialler:
     async def _ask(self, dial: Dial) -> None:
         plane, call = self._plane, dial.call
         try:
-            carrier = await plane.accounts.holding(call.project_id, call.provider, call.account)
-            if carrier is None:
+            placed = await self._place(dial)
+            if placed is None:
                 await self._failed(dial, EndedReason.TELEPHONY_FAILED, "its account is not among the credentials")
                 return
-            placed = await carrier.place_call(_order(plane, dial))
         except CarrierError as error:
             await self._refused(dial, error)
             return
@@ -53,6 +53,15 @@ class Dialler:
             if locked:
                 await identity.learn(connection, locked[call.call_id], placed)
         log.info("dial.placed", call_id=call.call_id, provider_call_id=placed)
+
+    async def _place(self, dial: Dial) -> str | None:
+        """The carrier's id of the call; None without an account to place it from. Raises a `CarrierError`."""
+        plane, call = self._plane, dial.call
+        if call.provider == whatsapp.PROVIDER:
+            line = await plane.accounts.whatsapp_line(call.project_id, call.account)
+            return None if line is None else await calling.place(plane, line, dial)
+        carrier = await plane.accounts.holding(call.project_id, call.provider, call.account)
+        return None if carrier is None else await carrier.place_call(_order(plane, dial))
 
     async def _refused(self, dial: Dial, error: CarrierError) -> None:
         log.warning("dial.refused", call_id=dial.call.call_id, tries=dial.tries, error=str(error), code=error.code)

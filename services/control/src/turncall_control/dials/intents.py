@@ -19,6 +19,7 @@ from turncall_control.dials.schemas import OutboundCallNew
 from turncall_control.donotcall import repository as donotcall
 from turncall_control.errors import ControlError, Invalid, Unavailable
 from turncall_control.numbers.model import NumberRow
+from turncall_control.numbers.service import SENDER
 from turncall_control.settings import OutboundPolicy
 from turncall_proto import ids
 from turncall_proto.call import CallState
@@ -57,7 +58,9 @@ async def take_on(
     ``installation`` is the carrier account of numbers that name none. Raises `Invalid`, `NotAllowed`,
     `OnDoNotCallList`, `QueueFull`, and `Unavailable` when the number's account is none of ours.
     """
-    number = await _number(session, project_id, wanted.from_)
+    number = await _number(session, project_id, wanted)
+    if wanted.channel == "whatsapp" and wanted.answering_machine_detection != "off":
+        raise Invalid.at("answering_machine_detection", "WhatsApp listens to nobody, and no machine answers there")
     version = await speaking(session, project_id, wanted.agent_id, wanted.version_id)
     zones = _zones(wanted)
     if not policy.is_allowed(rules, wanted.to):
@@ -75,7 +78,7 @@ async def take_on(
         agent_id=version.agent_id,
         version_id=version.id,
         number_id=number.id,
-        channel="phone",
+        channel=wanted.channel,
         direction="outbound",
         from_number=number.e164,
         to_number=wanted.to,
@@ -107,11 +110,10 @@ async def put(session: AsyncSession, call: CallRow, dial: DialRow) -> None:
     await session.flush()
 
 
-async def _number(session: AsyncSession, project_id: ProjectId, e164: str) -> NumberRow:
+async def _number(session: AsyncSession, project_id: ProjectId, wanted: OutboundCallNew) -> NumberRow:
+    is_of_channel = NumberRow.carrier == SENDER if wanted.channel == "whatsapp" else NumberRow.carrier != SENDER
     found = await session.scalar(
-        select(NumberRow).where(
-            NumberRow.e164 == e164, NumberRow.carrier != "whatsapp", owned(NumberRow.project_id, project_id)
-        )
+        select(NumberRow).where(NumberRow.e164 == wanted.from_, is_of_channel, owned(NumberRow.project_id, project_id))
     )
     if found is None:
         raise Invalid.at("from", "It is no number of this project")

@@ -10,7 +10,7 @@ from psycopg.rows import class_row
 
 from turncall_control.calls import hangups, identity, inquiry, ledger, news
 from turncall_control.calls.ledger import Connection, Ledger
-from turncall_control.carriers.base import Carrier, CarrierError
+from turncall_control.carriers.base import CarrierError, Dialled
 from turncall_control.dials import queue
 from turncall_control.plane import Plane
 from turncall_proto import ids
@@ -70,7 +70,7 @@ class Resolver:
 
     async def _look(self, found: _Open, call: Ledger) -> None:
         try:
-            carrier = await self._plane.accounts.holding(call.project_id, call.provider, call.account)
+            carrier = await self._plane.accounts.dialled(call.project_id, call.provider, call.account)
             if carrier is None:
                 log.error("dial.helpless", call_id=call.call_id, provider=call.provider)
             elif call.provider_call_id is None:
@@ -80,7 +80,7 @@ class Resolver:
         except CarrierError as error:
             log.warning("dial.carrier_failed", call_id=call.call_id, error=str(error))
 
-    async def _search(self, carrier: Carrier, found: _Open, call: Ledger) -> None:
+    async def _search(self, carrier: Dialled, found: _Open, call: Ledger) -> None:
         """Looks for the call among those that the carrier placed between its two numbers since it was asked."""
         since = found.asked_at - timedelta(seconds=CLOCKS_APART_S)
         listed = await carrier.placed_calls(found.from_number, found.to_number, since)
@@ -101,7 +101,7 @@ class Resolver:
             appended = await queue.fail(connection, locked, EndedReason.TELEPHONY_FAILED, detail)
         await news.publish(self._plane.bus, appended)
 
-    async def _ask_after(self, carrier: Carrier, found: _Open, call: Ledger) -> None:
+    async def _ask_after(self, carrier: Dialled, found: _Open, call: Ledger) -> None:
         """Asks how a call stands of which nobody told, and ends one that rings for too long."""
         if not await inquiry.is_live(self._plane, carrier, call) or not found.is_late:
             return

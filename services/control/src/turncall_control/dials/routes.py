@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.auth import IN_PROJECT, Caller, Permission, needs
 from turncall_control.calls.views import call_view
-from turncall_control.dials import intents, resolving
+from turncall_control.dials import calling, intents, resolving
 from turncall_control.dials.dialler import Dialler
 from turncall_control.dials.queue import CLAIM_EVERY_S
 from turncall_control.dials.schemas import OutboundCall, OutboundCallNew
@@ -26,7 +26,7 @@ from turncall_control.plane import Plane, Slice
     opt=needs(
         Permission.CALLS_WRITE,
         IN_PROJECT,
-        fails=[intents.NotAllowed, intents.OnDoNotCallList, intents.QueueFull],
+        fails=[intents.NotAllowed, intents.OnDoNotCallList, intents.QueueFull, calling.NoPermission],
         idempotent=True,
     ),
 )
@@ -39,8 +39,11 @@ async def create_outbound_call(
     """Has an agent call somebody: as soon as it is due, a worker has room and the carrier's pace allows it.
 
     The call is `initiated` until then, and is cancelled like any other is ended. It is dialled once: if the carrier's
-    answer is lost, it is looked for at the carrier, and never asked for again.
+    answer is lost, it is looked for at the carrier, and never asked for again. A person who is to be called over
+    WhatsApp must have let the number do so; WhatsApp is asked before the call is taken on.
     """
+    if data.channel == "whatsapp":
+        await calling.require_permission(plane, caller.project_id, data.from_, data.to)
     rules = (await plane.settings.of(caller.project_id)).outbound
     call, dial = await intents.take_on(session, caller.project_id, rules, plane.accounts.installation, data)
     return OutboundCall(call=call_view(call), due_at=dial.due_at)

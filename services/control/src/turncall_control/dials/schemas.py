@@ -19,6 +19,10 @@ class OutboundCallNew(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     to: Annotated[E164, Meta(description="Whom to call.")]
     from_: Annotated[E164, Meta(description="The project's number that the person called sees.")] = field(name="from")
+    channel: Annotated[
+        Literal["phone", "whatsapp"],
+        Meta(description="whatsapp: from a WhatsApp sender's number, to somebody who has let it call."),
+    ] = "phone"
     agent_id: Annotated[AgentRef | None, Meta(description="Speaks in its published version.")] = None
     version_id: Annotated[
         VersionRef | None, Meta(description="A version by name: a published one, or a draft that is to be tried.")

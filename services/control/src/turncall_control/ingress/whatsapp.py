@@ -17,6 +17,7 @@ from litestar.background_tasks import BackgroundTask
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
+from turncall_control.calls import exchange
 from turncall_control.carriers import whatsapp
 from turncall_control.carriers.accounts import Proof
 from turncall_control.ingress.signed import OPT, SignatureRefused
@@ -24,7 +25,7 @@ from turncall_control.messaging import arrivals
 from turncall_control.plane import Plane
 from turncall_control.texts import statuses
 from turncall_control.wallet import WhatsAppSender
-from turncall_control.whatsapp import ends, incoming, told
+from turncall_control.whatsapp import ends, incoming, outgoing, told
 from turncall_control.whatsapp.incoming import Rest
 from turncall_control.whatsapp.told import CallTold
 from turncall_proto import ids
@@ -140,16 +141,22 @@ async def _take(
             await arrivals.bring(plane, arrived)
     for status in _list(value, "statuses"):
         counted.labels("status").inc()
-        await _note(plane, proof, status)
+        said = told.status(proof, number, status)
+        if said is not None:
+            rest += await _take_call(plane, project_id, said)
+        else:
+            await _note(plane, proof, status)
 
 
 async def _take_call(plane: Plane, project_id: ProjectId, said: CallTold) -> list[Rest]:
     """One statement about a call, and what is left to be done about it."""
+    if said.event == "connect" and said.is_ours:
+        return [partial(outgoing.picked_up, plane, project_id, said)]
     if said.event == "connect":
         left = await incoming.take(plane, project_id, said)
         return [left] if left is not None else []
     over = await ends.take(plane, said)
-    return [partial(ends.tell_worker, plane, over)] if over is not None else []
+    return [partial(exchange.tell_over, plane, over)] if over is not None else []
 
 
 def _arrived(proof: Proof, value: Mapping[str, Any], message: object) -> TextArrived | None:

@@ -188,4 +188,4 @@ async def _give_up(plane: Plane, planned: CallStart, reason: EndedReason, why: s
         call = (await ledger.lock(connection, [planned.call_id]))[planned.call_id]
         appended = await hangups.intend(connection, call, reason, CallState.NO_ANSWER, due_in_s=0, detail=why)
     await news.publish(plane.bus, appended)
-    await ends.tell_worker(plane, planned.call_id)
+    await exchange.tell_over(plane, planned.call_id)

@@ -1,7 +1,7 @@
 """Offers of sound from browsers and WhatsApp, which control passes on: each becomes a wire, and a call on it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from turncall_media.ingress.capacity import Capacity, Seat
@@ -11,14 +11,22 @@ from turncall_media.wire.stream import Wire
 from turncall_media.wire.whatsapp import WhatsAppWire
 from turncall_proto.codec import decode_exchange, encode
 from turncall_proto.ids import CallId
-from turncall_proto.webrtc import CandidatesTold, SdpOffered, SdpReply, SoundAccepted, SoundOver, Told
+from turncall_proto.webrtc import (
+    CandidatesTold,
+    SdpAnswered,
+    SdpOffered,
+    SdpReply,
+    SdpWanted,
+    SoundAccepted,
+    SoundOver,
+    Told,
+)
 from turncall_runtime import logs
 
 _log = logs.logger(__name__)
 _DONE = SdpReply(outcome="done")
 _UNKNOWN = SdpReply(outcome="unknown")
 OfferedWire = BrowserWire | WhatsAppWire
-_WIRES: Mapping[str, type[BrowserWire] | type[WhatsAppWire]] = {"browser": BrowserWire, "whatsapp": WhatsAppWire}
 
 
 class Offers:
@@ -53,6 +61,12 @@ class Offers:
                 return SdpReply(outcome="done", sdp=await wire.answer(asked.sdp, is_new=asked.is_new))
             case CandidatesTold(), BrowserWire() | WhatsAppWire():
                 await wire.learn(asked.candidates)
+            case SdpWanted(), None:
+                return await self._begin(asked)
+            case SdpWanted(), WhatsAppWire():
+                return SdpReply(outcome="done", sdp=await wire.offer(asked.waits_s))
+            case SdpAnswered(), WhatsAppWire():
+                await wire.answered(asked.sdp)
             case SoundAccepted(), WhatsAppWire():
                 wire.accept()
             case SoundOver(), WhatsAppWire():
@@ -61,8 +75,8 @@ class Offers:
                 return _UNKNOWN
         return _DONE
 
-    async def _begin(self, asked: SdpOffered) -> SdpReply:
-        """The first offer of an epoch for which a slot is held here; an offer of no use frees the slot."""
+    async def _begin(self, asked: SdpOffered | SdpWanted) -> SdpReply:
+        """The first offer, or wish for one, of an epoch with a slot here; an offer of no use frees it."""
         key = (asked.call_id, asked.epoch)
         seat = self._capacity.enter(*key)
         if seat is None:
@@ -70,10 +84,14 @@ class Offers:
         if seat.plan is None:
             self._capacity.leave(seat)
             return _UNKNOWN
-        wire: OfferedWire = _WIRES[asked.peer](seat.plan.provider_call_id, asked.ice_servers)
-        self._wires[key] = wire
+        wire: OfferedWire
+        self._wires[key] = wire = _wire(asked, seat.plan.provider_call_id)
         try:
-            answer = await wire.answer(asked.sdp, is_new=True)
+            match asked, wire:
+                case SdpWanted(), WhatsAppWire():
+                    sdp = await wire.offer(asked.waits_s)
+                case SdpOffered(), _:
+                    sdp = await wire.answer(asked.sdp, is_new=True)
         except BaseException:
             self._forget(key, wire)
             self._capacity.leave(seat)
@@ -81,7 +99,7 @@ class Offers:
         serving = asyncio.create_task(self._serve_to_its_end(key, wire, seat), name="offered call")
         self._serving.add(serving)
         serving.add_done_callback(self._serving.discard)
-        return SdpReply(outcome="done", sdp=answer)
+        return SdpReply(outcome="done", sdp=sdp)
 
     async def _serve_to_its_end(self, key: tuple[CallId, int], wire: OfferedWire, seat: Seat) -> None:
         try:
@@ -94,3 +112,10 @@ class Offers:
     def _forget(self, key: tuple[CallId, int], wire: OfferedWire) -> None:
         if self._wires.get(key) is wire:
             del self._wires[key]
+
+
+def _wire(asked: SdpOffered | SdpWanted, line_id: str) -> OfferedWire:
+    """The wire on which whoever offers, or is to be called, will be heard."""
+    if isinstance(asked, SdpOffered) and asked.peer == "browser":
+        return BrowserWire(line_id, asked.ice_servers)
+    return WhatsAppWire(line_id, asked.ice_servers)

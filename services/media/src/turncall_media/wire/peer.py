@@ -72,7 +72,7 @@ class _End(Struct, frozen=True):
 
 
 class Peer:
-    """One `RTCPeerConnection`. The other side makes the offers, and the channel, if there is one."""
+    """One `RTCPeerConnection`. The other side makes the channel, if there is one."""
 
     def __init__(
         self, mouth: Mouth, ice_servers: Sequence[IceServer], ears: Ears, screen: Screen | None = None
@@ -118,6 +118,20 @@ class Peer:
             raise OfferUnusable(f"the offer cannot be answered: {error or type(error).__name__}") from error
         return connection.localDescription.sdp
 
+    async def offer(self) -> str:
+        """The SDP that offers sound both ways; `take` comes next."""
+        self._connection.addTrack(MouthTrack(self._mouth))
+        self._hurry()
+        await self._connection.setLocalDescription(await self._connection.createOffer())
+        return self._connection.localDescription.sdp
+
+    async def take(self, answer: str) -> None:
+        """The other side's answer to the offer. Raises `OfferUnusable`."""
+        try:
+            await self._connection.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+        except _UNEXPECTED as error:
+            raise OfferUnusable(f"the answer cannot be used: {error or type(error).__name__}") from error
+
     async def learn(self, candidates: Sequence[IceCandidate]) -> None:
         """Addresses at which the browser may be reached; those that make no sense are passed over."""
         for told in candidates:
@@ -161,6 +175,11 @@ class Peer:
         for line in lines:
             if line is not sound and not (line is picture and self.is_watching):
                 line.direction = "inactive"
+        self._hurry()
+
+    def _hurry(self) -> None:
+        """Has the search for own addresses end in time."""
+        for line in self._connection.getTransceivers():
             # aioice would wait 5 s for a STUN or TURN server that does not answer, and has no parameter for it.
             ice = line.receiver.transport.transport.iceGatherer._connection
             patient = partial(ice.get_component_candidates, timeout=GATHER_WITHIN_S)

@@ -15,12 +15,14 @@ from turncall_proto.webrtc import IceCandidate, IceServer
 
 ACCEPT_WITHIN_S: Final = 60.0
 """Meta gives a call up that is not accepted within 30 to 60 s (Cloud API Calling)."""
+TELL_WITHIN_S: Final = 30.0
+"""After the ring's time, until control tells that nobody has picked up."""
 
 _SHA_256: Final = "a=fingerprint:sha-256 "
 
 
 class WhatsAppWire(WebRtcWire):
-    """One call's stream. `answer` comes first; sound flows once there is a path and the call is accepted."""
+    """One call's stream. `answer` or `offer` comes first; sound flows once there is a path and the call is accepted."""
 
     page = None
     is_fixed = True
@@ -30,6 +32,7 @@ class WhatsAppWire(WebRtcWire):
         self._accepted = asyncio.Event()
         self._sdp: str | None = None
         self._stopped = asyncio.Event()
+        self._accept_within_s = ACCEPT_WITHIN_S
 
     async def answer(self, offer: str, *, is_new: bool) -> str:
         """The SDP that answers Meta's offer, the same one whenever it is asked for. Raises `OfferUnusable`."""
@@ -44,6 +47,22 @@ class WhatsAppWire(WebRtcWire):
                 raise
             self._peer = peer
         return self._sdp
+
+    async def offer(self, waits_s: float) -> str:
+        """The SDP for a person who is called and has ``waits_s`` to pick up; the same whenever it is asked for."""
+        if self._sdp is None:
+            self._accept_within_s = waits_s + TELL_WITHIN_S
+            self._peer = Peer(self._mouth, self._ice_servers, self)
+            self._sdp = _with_one_fingerprint(await self._peer.offer())
+        return self._sdp
+
+    async def answered(self, sdp: str) -> None:
+        """The person has picked up; once. Raises `OfferUnusable`."""
+        if self._peer is None:
+            raise OfferUnusable("the call is over")
+        if not self._accepted.is_set():
+            await self._peer.take(sdp)
+            self.accept()
 
     async def learn(self, candidates: Sequence[IceCandidate]) -> None:
         """Meta's offer holds all of its addresses: none come later."""
@@ -68,10 +87,10 @@ class WhatsAppWire(WebRtcWire):
 
     async def _until_sound_flows(self) -> None:
         try:
-            async with asyncio.timeout(ACCEPT_WITHIN_S):
+            async with asyncio.timeout(self._accept_within_s):
                 await self._accepted.wait()
         except TimeoutError as late:
-            raise NeverConnected(f"the call was not accepted within {ACCEPT_WITHIN_S:g} s") from late
+            raise NeverConnected(f"the call was not accepted within {self._accept_within_s:g} s") from late
         await super()._until_sound_flows()
 
 
