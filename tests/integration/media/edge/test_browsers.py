@@ -16,7 +16,7 @@ from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection
 from aiortc.rtcconfiguration import RTCIceTransportPolicy
 
 from turncall_control.calls import ice
-from turncall_media.wire import browser
+from turncall_media.wire import webrtc
 from turncall_proto import subjects
 from turncall_proto.codec import decode, encode
 from turncall_proto.events import EpochClosed, EpochOpened
@@ -149,7 +149,7 @@ async def test_a_page_that_forgets_to_say_that_its_connection_is_new(a_worker, a
 
 async def test_a_page_that_is_never_reached(a_worker, a_page_plan, control, monkeypatch):
     """It offers sound, takes the answer and is not there: the call has failed, and its slot is free."""
-    monkeypatch.setattr(browser, "CONNECT_WITHIN_S", 0.2)
+    monkeypatch.setattr(webrtc, "CONNECT_WITHIN_S", 0.2)
     plan = a_page_plan()
     async with a_worker(slots=1) as worker, a_line(control, worker, plan) as line:
         elsewhere = RTCPeerConnection(RTCConfiguration(iceServers=[]))
