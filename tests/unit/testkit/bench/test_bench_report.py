@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from turncall_testkit.bench.demo import Failed, conversation_s
 from turncall_testkit.bench.figures import BARS, BEGIN, END, HEAD, KEPT, TRIED, keep, kept, missed, section
 from turncall_testkit.bench.report import Figure, Report, Row, markdown, p99
 from turncall_testkit.bench.spending import per_second, shares
@@ -131,3 +132,11 @@ def test_a_sample_counts_for_the_innermost_module_of_ours() -> None:
         "main (/x/python3.12/asyncio/run.py:1);fold (/w/src/turncall_control/calls/state.py:7) 1\n"
     )
     assert shares(stacks) == {"control.calls.ledger > psycopg": 0.75, "control.calls.state": 0.25}
+
+
+def test_the_conversation_is_read_off_the_demonstration() -> None:
+    """Its own record says how long it was; without one the demonstration failed."""
+    shown = "record    GET /v1/calls/call_1\n  status        completed, assistant_ended_call, 31.4 s\n  facts  9\n"
+    assert conversation_s(shown) == 31.4
+    with pytest.raises(Failed):
+        conversation_s("servers   Postgres (1.1 s)\n")
