@@ -182,6 +182,28 @@ def test_lost_voice_ends_the_call_without_a_word(stage: Any) -> None:
     assert all(speaker == "caller" for speaker, _ in scene.transcript())
 
 
+def test_a_voice_that_fails_now_and_then_is_kept(stage: Any) -> None:
+    """Each time it says the next reply: only failures without a success between them cost the call."""
+    replies = [f"Here is number {number}." for number in range(6)]
+    stage.script.caller, stage.script.replies = ["Hello?"] * len(replies), list(replies)
+
+    async def act(scene: Any) -> None:
+        for number, reply in enumerate(replies):
+            stage.script.voice_fails = 1 - number % 2
+            await scene.carrier.speak(0.6)
+            if number % 2:
+                await scene.carrier.until(lambda reply=reply: ("agent", reply) in scene.transcript())
+                await scene.carrier.until(lambda: not scene.carrier.is_agent_heard)
+            else:
+                await scene.carrier.until(lambda: not stage.script.voice_fails)
+                await asyncio.sleep(1)
+        scene.carrier.hang_up()
+        assert (await scene.outcome()).reason is EndedReason.CUSTOMER_ENDED_CALL
+
+    scene = stage.play(stage.an_agent(), act)
+    assert [fact.is_fatal for fact in scene.facts.of(VendorFailed)] == [False] * 3
+
+
 class KeyRejected(Exception):
     """As an HTTP client raises it."""
 

@@ -126,7 +126,8 @@ def _ends(plan: CallStart, wire: Wire, narrator: Narrator, resources: Resources,
     recorder = _recorder(plan, wire, resources) if plan.agent.recording != "off" else None
     room = plan.agent.background
     ambience = Ambience(room.sound, room.volume, wire.sound) if room is not None else None
-    output = AgentOutput(wire, recorder, narrator, ending.stream_ended, ambience)
+    faults = Faults()
+    output = AgentOutput(wire, recorder, narrator, ending.stream_ended, faults, ambience)
     voice = VoiceDetector(
         policy.voice_settings(plan.agent.turn_taking), silero.Ear(silero.load(), wire.sound), wire.sound
     )
@@ -151,7 +152,7 @@ def _ends(plan: CallStart, wire: Wire, narrator: Narrator, resources: Resources,
         mute=mute,
         recording=RecordingSwitch(recorder, narrator, narrator.now_ms),
         speech=(Speech if isinstance(plan.agent.pipeline, Cascade) else ModelSpeech)(mute, overhears),
-        faults=Faults(),
+        faults=faults,
         egress=EgressClient(Wall(resources.egress_allow)),
         entry=Entry(),
     )

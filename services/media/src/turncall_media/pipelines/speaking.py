@@ -37,6 +37,7 @@ from turncall_media.audio.ambience import Ambience
 from turncall_media.audio.resampling import resampled
 from turncall_media.audio.sound import TELEPHONE, Sound
 from turncall_media.pipelines.aloud import plain
+from turncall_media.pipelines.faults import Faults
 from turncall_media.report.events import Narrator
 from turncall_media.report.recorder import Recorder
 from turncall_media.seams import SocketClosed
@@ -93,8 +94,8 @@ class Utterance:
 class AgentOutput(FrameProcessor):
     """Plays what the vendors say on ``wire``. Runs within its neighbours (direct mode) but for one task that plays.
 
-    ``lost`` is told when the socket is found closed. ``ambience`` is heard from the start to the end, behind the agent
-    and alone; nothing else notices it.
+    ``lost`` is told when the socket is found closed, ``faults`` which speech came to its end. ``ambience`` is heard
+    from the start to the end, behind the agent and alone; nothing else notices it.
     """
 
     def __init__(
@@ -103,9 +104,11 @@ class AgentOutput(FrameProcessor):
         recorder: Recorder | None,
         narrator: Narrator,
         lost: Callable[[SocketClosed], None],
+        faults: Faults,
         ambience: Ambience | None = None,
     ) -> None:
         super().__init__(name="AgentOutput", enable_direct_mode=True)
+        self._faults = faults
         self._wire = wire
         self._recorder = recorder
         self._narrator = narrator
@@ -178,6 +181,9 @@ class AgentOutput(FrameProcessor):
         if isinstance(frame, TTSStartedFrame):
             utterance = self._open()
             utterance.is_kept, utterance.reply_id = frame.append_to_context, frame.context_id or ""
+            self._faults.began("tts")
+        elif isinstance(frame, TTSStoppedFrame):
+            self._faults.ended("tts")
         if (
             isinstance(frame, (*_ENDS_UTTERANCE, SoundFrame))
             and self._utterances
