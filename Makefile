@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 PY := $(BIN)/python
 # Calls in real time: a few at once share both cores; a crowd gets them to itself.
-CALLS := tests/chaos tests/system/test_inbound_call.py tests/system/test_survival.py
+CALLS := tests/chaos tests/system/test_inbound_call.py tests/system/test_survival.py tests/system/test_transfers.py
 CROWD := tests/system/test_twenty_calls.py
 
 .PHONY: help setup fmt check test fuzz chaos soak bench recall figures demo up down schema migrate

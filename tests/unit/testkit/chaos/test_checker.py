@@ -212,7 +212,9 @@ def test_a_caller_is_turned_away_only_with_both_sentences(call: CallHistory) -> 
     nothing = dict.fromkeys(CallView.__struct_fields__)
     row = {"id": CALL, "channel": "phone", "direction": "inbound", "from_number": "", "to_number": "", "provider": "x"}
     ended = {"status": "failed", "ended_reason": "no_capacity", "created_at": NOON, "variables": {}, "metadata": {}}
-    view = msgspec.convert(nothing | row | ids | ended | {"event_count": 4, "missing_events": 0}, CallView)
+    view = msgspec.convert(
+        nothing | row | ids | ended | {"event_count": 4, "missing_events": 0, "is_test": False}, CallView
+    )
     away = replace(call, told=Told(failure="the line was closed at all"), heard_texts=(PLEASE_HOLD, ALL_BUSY))
     assert is_turned_away(replace(away, view=view))
     assert not is_turned_away(away)
