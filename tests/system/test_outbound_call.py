@@ -95,9 +95,9 @@ async def recorded_from_the_yes_on(house: House, agent: AgentSpec) -> None:
         for key, rest in (("1", (spoken, Pause(length_s=0.5), HangUp())), ("2", (spoken, HangUp())))
     }
     phones: dict[str, AnyPhone] = {
-        "+14155550211": answers["1"],
-        "+14155550212": answers["2"],
-        "+14155550213": Machine(greeting=Say(text=GREETS), hangs_up_after_s=20.0),
+        "+14155550231": answers["1"],
+        "+14155550232": answers["2"],
+        "+14155550233": Machine(greeting=Say(text=GREETS), hangs_up_after_s=20.0),
     }
     for person, phone in phones.items():
         house.carrier.expect(person, phone)

@@ -29,7 +29,7 @@ class Speech:
         self._mute = mute
         self._overhears = overhears
         self.mouth: FrameProcessor | None = None
-        self.lines = 0  # said so far, besides the model's replies
+        self.lines = 0  # begun so far, the model's replies among them: one may pass between two looks
         self.has_model_spoken = False  # in its latest reply
         self._no_reply_under_way = asyncio.Event()
         self._no_reply_under_way.set()
@@ -43,6 +43,7 @@ class Speech:
         """Follows the model's replies."""
         self._overheard(frame)
         if isinstance(frame, LLMFullResponseStartFrame):
+            self.lines += 1
             self._no_reply_under_way.clear()
             self.has_model_spoken = False
         elif isinstance(frame, LLMTextFrame):
@@ -114,6 +115,7 @@ class ModelSpeech(Speech):
         """Follows the model's replies; a model may also speak unasked."""
         self._overheard(frame)
         if isinstance(frame, LLMFullResponseStartFrame):
+            self.lines += 1
             self._owed = max(1, self._owed)
             self._no_reply_under_way.clear()
             self.has_model_spoken = False
