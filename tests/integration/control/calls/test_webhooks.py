@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from turncall_control.projects.signing import derived_secret
+from turncall_control.webhooks import queue
 from turncall_proto import ids
 from turncall_proto.call import CallState, EndedReason
 from turncall_proto.events import PUBLIC_TAGS, EpochClosed, Event, TranscriptFinal, UtteranceBegun
@@ -384,6 +386,39 @@ async def test_two_senders_send_each_event_once(
             await subscriber.takes(call_id, *STORY[:4], *[STORY[4]] * 3, STORY[5], timeout_s=20)
     arrived = [request.id for request in receiver.taken]
     assert len(arrived) == len(set(arrived))
+
+
+async def test_what_another_sender_has_is_not_woken(
+    desk: Any, worker: Any, sid: str, call_id: CallId, receiver: Receiver, subscribe: Any
+) -> None:
+    """A sender is done with one event when another has taken the next already, by a lease that ends later than its own:
+    that one is left alone. One that only waits behind it is due at once."""
+    subscriber = await subscribe(receiver)
+    await a_whole_call(desk, worker, sid, words=3)
+    await subscriber.takes(call_id, *STORY[:4], *[STORY[4]] * 3, STORY[5], timeout_s=20)
+    call, target = ids.parsed(ids.CALL, call_id), ids.parsed(ids.WEBHOOK, subscriber.webhook["id"])
+    now = datetime.now(UTC)
+    last = "call_id = %s and target_id = %s and type = 'call.ended'"
+    await desk.execute(
+        f"update webhook_deliveries set status = 'pending', due_at = %s where {last}",
+        now + timedelta(seconds=60),
+        call,
+        target,
+    )
+    seen = []
+    for lease_s in (30, 90):
+        done = queue.Taken(
+            **dict.fromkeys(("first_tried_at", "secret", "previous_secret", "call_seq", "data", "webhook_id")),
+            **{"id": target, "project_id": target, "target_id": target, "call_id": call, "attempts": 0},
+            **{"url": "", "type": "call.started", "at": now, "due_at": now + timedelta(seconds=lease_s)},
+        )
+        async with desk.plane.database.pool.connection() as connection, connection.transaction():
+            await queue.wake_next(connection, done)
+            rows = await connection.execute(
+                f"select due_at > now() from webhook_deliveries where {last}", (call, target)
+            )
+            seen += await rows.fetchall()
+    assert seen == [(True,), (False,)]
 
 
 async def test_old_deliveries_are_forgotten(

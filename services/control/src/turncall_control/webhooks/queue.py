@@ -80,9 +80,9 @@ _FINISH: Final[LiteralString] = """
     where id = %(id)s and status = 'pending' and due_at = %(lease)s
 """
 _WAKE: Final[LiteralString] = """
-    update webhook_deliveries set due_at = now() where due_at > now() and id = (
+    update webhook_deliveries set due_at = now() where due_at > now() and due_at <= %(lease)s and id = (
         select id from webhook_deliveries
-        where status = 'pending' and target_id = %s and call_id = %s order by call_seq limit 1
+        where status = 'pending' and target_id = %(target)s and call_id = %(call)s order by call_seq limit 1
     )
 """
 
@@ -153,6 +153,11 @@ async def finish(
 
 
 async def wake_next(connection: Connection, taken: Taken) -> None:
-    """Makes the next delivery of the same target and call due, once this one is finished and committed."""
+    """Makes the next delivery of the same target and call due, once this one is finished and committed.
+
+    One that waits was put off no further than to the end of this one's lease. One that is put off further was taken by
+    another sender meanwhile, or its subscription is paused.
+    """
     if taken.call_id is not None:
-        await connection.execute(_WAKE, (taken.target_id, taken.call_id))
+        values = {"lease": taken.due_at, "target": taken.target_id, "call": taken.call_id}
+        await connection.execute(_WAKE, values)
