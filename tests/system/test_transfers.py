@@ -216,6 +216,11 @@ async def struck(house: House, call: Call, delay_s: float) -> None:
     )
 
 
+async def is_joined(house: House, to: str) -> None:
+    """A person whom nobody briefs has picked up."""
+    await (await reached(house, to)).answered(timeout_s=60)
+
+
 async def is_briefed(house: House, to: str) -> Call:
     """The leg to a person who hears the briefing, and may take the call."""
     operator = await reached(house, to)
@@ -258,7 +263,7 @@ async def test_deaths_in_the_middle_strand_nobody(house: House) -> None:
         struck(house, calls[asked], 4.0),
         is_briefed(house, briefed),
         reached(house, on_hold),
-        (await reached(house, joined)).answered(timeout_s=60),
+        is_joined(house, joined),
     )
     workers = [worker for worker in house.installation.workers if worker.is_running]
     await killed(house, *workers)
