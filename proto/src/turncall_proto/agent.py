@@ -557,6 +557,13 @@ class AgentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(max_length=100, description="Names and words that callers are likely to say, for the speech to text."),
     ] = ()
     background: Background | None = None
+    noise_filter: Annotated[
+        bool,
+        Meta(
+            description="Takes steady noise (a street, a fan, the line itself) out of what is recognised. Other voices "
+            "stay, and the recording keeps everything."
+        ),
+    ] = False
     turn_taking: TurnTaking = field(default_factory=TurnTaking)
     max_duration_s: Annotated[int, Meta(ge=10, le=14_400, description="The call ends after this long.")] = 3600
     max_duration_warning: Annotated[

@@ -85,6 +85,7 @@ class Carrier:
         self._queue: list[bytes | str] = []
         self._voice_frames = 0
         self.voice = LOUD  # of the caller, 20 ms
+        self.line = QUIET  # what is heard of the caller meanwhile, 20 ms
         self.frames_sent = 0
         self.heard: list[bytes] = []
         self.sent: list[dict[str, Any]] = []
@@ -177,7 +178,7 @@ class Carrier:
         """Keeps time by the clock, not by its sleeps."""
         began_s = self.now()
         while True:
-            payload = self.voice if self._voice_frames > 0 else QUIET
+            payload = self.voice if self._voice_frames > 0 else self.line
             self._voice_frames -= 1
             timestamp = str(20 * self.frames_sent)
             media = {"track": "inbound", "timestamp": timestamp, "payload": base64.b64encode(payload).decode()}
@@ -250,6 +251,7 @@ class Script:
         self.is_stubborn = False
         self.is_streamed = False
         self.spoken: list[str] = []
+        self.ear = bytearray()  # all that the speech to text was given
 
     def breaks(self, sentence: str) -> bool:
         """Whether the voice breaks off in the middle of it."""
@@ -271,6 +273,7 @@ class ScriptedStt(STTService):
         await super().process_frame(frame, direction)
         if isinstance(frame, InputAudioRawFrame):
             self._unheard_ms += len(frame.audio) // 16
+            self._script.ear += frame.audio
         if isinstance(frame, VADUserStoppedSpeakingFrame):
             self._script.heard_ms.append(self._unheard_ms)
             self._unheard_ms = 0

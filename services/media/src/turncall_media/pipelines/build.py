@@ -15,6 +15,7 @@ from pipecat.processors.frame_processor import FrameProcessor
 from turncall_blobs.keys import recording_part
 from turncall_egress import EgressClient, Wall
 from turncall_media.audio.ambience import Ambience
+from turncall_media.audio.noise import NoiseFilter
 from turncall_media.errors import SecretUnusable, VendorUnusable
 from turncall_media.pipelines import knowing, toolbox
 from turncall_media.pipelines.answering import Answering, Gate, ModelGate
@@ -143,6 +144,7 @@ def _ends(plan: CallStart, wire: Wire, narrator: Narrator, resources: Resources,
             ending.stream_ended,
             is_midway=plan.epoch > 1,
             words=words,
+            noise=NoiseFilter(wire.sound) if plan.agent.noise_filter else None,
         ),
         words=words,
         output=output,

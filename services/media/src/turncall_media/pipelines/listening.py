@@ -16,6 +16,7 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
+from turncall_media.audio.noise import NoiseFilter
 from turncall_media.audio.sound import Sound
 from turncall_media.errors import WireError
 from turncall_media.pipelines.ending import StreamEnd
@@ -45,6 +46,7 @@ class CallerInput(FrameProcessor):
 
     Runs within its neighbours (direct mode): its own reading task pushes the frames. ``marks`` gets each mark that the
     carrier returned. ``is_midway``: another worker had the call before. ``words`` gets what is to be heard, if given.
+    What is passed on goes through ``noise``, if given.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class CallerInput(FrameProcessor):
         *,
         is_midway: bool,
         words: Words | None = None,
+        noise: NoiseFilter | None = None,
     ) -> None:
         super().__init__(name="CallerInput", enable_direct_mode=True)
         self._wire = wire
@@ -69,6 +72,7 @@ class CallerInput(FrameProcessor):
         self._ended = ended
         self._fragment = Fragment(voice.settings.start_ms, wire.sound, is_midway=is_midway)
         self._words = words
+        self._noise = noise
         self._joined = bytearray()
         self._fed_ms = 0.0
         self._offset_ms = 0.0  # the audio clock ahead of what was fed: gaps, and a stream that began with silence
@@ -144,6 +148,8 @@ class CallerInput(FrameProcessor):
 
     async def _pass_on(self) -> None:
         pcm, self._joined = bytes(self._joined), bytearray()
+        if self._noise is not None:
+            pcm = self._noise.take(pcm)
         if pcm:
             await self.push_frame(InputAudioRawFrame(audio=pcm, sample_rate=self.sound.rate_hz, num_channels=1))
 
