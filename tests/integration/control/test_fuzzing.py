@@ -27,6 +27,8 @@ UNSAYABLE = {
     "^get_(experiment|usage|variants)$": "a span of a year at most that begins before it ends, a variant that was met",
     "^put_test_suite$": "a scenario can fail, phrases hold words, names are distinct, options are their vendor's own",
     "^create_test_run$": "a version of the project, scenarios of the suite",
+    "^put_test_schedule$": "times as cron writes them, a time zone that there is, scenarios of the suite",
+    "^replay_call$": "a version of the project, a call with a recording",
     "^put_credential$": "a vendor that takes a key",
     "^create_(first_)?key$": "an end that lies ahead",
     "^(drop|replay)_parked_messages$": "a whole number is written without a fraction",
