@@ -25,7 +25,7 @@ down: ## Stop what `make up` started
 	@$(BIN)/turncall down
 
 test: setup ## Run every test over real Postgres, NATS, Valkey and S3 (no Docker needed)
-	@$(PY) -m pytest tests -n 4 --dist loadfile --no-loadscope-reorder $(CALLS:%=--ignore %) $(CROWD:%=--ignore %); rest=$$?; \
+	@$(PY) -m pytest tests -n 3 --dist loadfile --no-loadscope-reorder $(CALLS:%=--ignore %) $(CROWD:%=--ignore %); rest=$$?; \
 	$(PY) -m pytest $(CALLS) -n 2 --dist loadfile; calls=$$?; \
 	$(PY) -m pytest $(CROWD) && exit $$((rest | calls))
 
