@@ -1,5 +1,6 @@
 """Asks carriers to send the texts that are due, each once, and finds out about those whose answer was lost."""
 
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -125,13 +126,19 @@ async def find_lost(plane: Plane) -> None:
     """Looks among the carrier's messages for texts whose answer was lost. Replicas may do this at once."""
     async with plane.database.pool.connection() as connection, connection.transaction():
         letters = await queue.unanswered(connection, LOOK_AGAIN_S)
+    await _about_each(plane, letters, _search)
+
+
+async def _about_each(
+    plane: Plane, letters: Iterable[Letter], ask: Callable[[Plane, Messenger, Letter], Awaitable[None]]
+) -> None:
     for letter in letters:
         try:
             messenger = await _messenger(plane, letter)
             if messenger is None:
                 log.error("text.helpless", text_id=letter.text_id, provider=letter.provider)
             else:
-                await _search(plane, messenger, letter)
+                await ask(plane, messenger, letter)
         except CarrierError as error:
             log.warning("text.carrier_failed", text_id=letter.text_id, error=str(error))
 
@@ -164,15 +171,7 @@ async def follow(plane: Plane) -> None:
     """Asks the carrier about texts of which no callback says that they have arrived. Replicas may do this at once."""
     async with plane.database.pool.connection() as connection, connection.transaction():
         letters = await queue.undelivered(connection)
-    for letter in letters:
-        try:
-            messenger = await _messenger(plane, letter)
-            if messenger is None:
-                log.error("text.helpless", text_id=letter.text_id, provider=letter.provider)
-            else:
-                await _look(plane, messenger, letter)
-        except CarrierError as error:
-            log.warning("text.carrier_failed", text_id=letter.text_id, error=str(error))
+    await _about_each(plane, letters, _look)
 
 
 async def _look(plane: Plane, messenger: Messenger, letter: Letter) -> None:
