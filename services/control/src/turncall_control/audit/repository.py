@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from turncall_control.db.act import PLATFORM
 from turncall_control.db.base import owned
 from turncall_control.db.engine import Pool
-from turncall_control.http.paging import PageAsked, newest_first
+from turncall_control.http.paging import PageAsked, asked_for, newest_first, within
 from turncall_control.trail import Effect, EntryRow
 from turncall_proto import ids
 from turncall_proto.ids import ProjectId
@@ -66,16 +66,13 @@ async def sweep(pool: Pool, keep_days: int) -> None:
 
 
 def _filtered(statement: Select[EntryRow], wanted: EntriesWanted) -> Select[EntryRow]:
-    for column, value in (
-        (EntryRow.actor, wanted.actor),
-        (EntryRow.operation, wanted.operation),
-        (EntryRow.object_id, wanted.object_id),
-        (EntryRow.effect, wanted.effect),
-    ):
-        if value is not None:
-            statement = statement.where(column == value)
-    if wanted.created_from is not None:
-        statement = statement.where(EntryRow.created_at >= wanted.created_from)
-    if wanted.created_until is not None:
-        statement = statement.where(EntryRow.created_at < wanted.created_until)
+    statement = statement.where(
+        *asked_for(
+            (EntryRow.actor, wanted.actor),
+            (EntryRow.operation, wanted.operation),
+            (EntryRow.object_id, wanted.object_id),
+            (EntryRow.effect, wanted.effect),
+        ),
+        *within(EntryRow.created_at, wanted.created_from, wanted.created_until),
+    )
     return statement

@@ -13,7 +13,7 @@ from turncall_control.calls.facts import StoredFact
 from turncall_control.calls.model import CallEventRow, CallRow
 from turncall_control.db.base import owned
 from turncall_control.errors import Invalid, NotFound
-from turncall_control.http.paging import PageAsked
+from turncall_control.http.paging import PageAsked, asked_for, within
 from turncall_proto import ids
 from turncall_proto.call import CallState, Channel, Direction, EndedReason
 from turncall_proto.events import PUBLIC_TAGS, CallEvent
@@ -47,28 +47,25 @@ async def page(
 ) -> Sequence[CallRow]:
     """A page of the project's calls and one more, newest first. Raises `Invalid` for another list's cursor."""
     statement = select(CallRow).where(owned(CallRow.project_id, project_id))
-    for column, value in (
-        (CallRow.status, wanted.status),
-        (CallRow.ended_reason, wanted.ended_reason),
-        (CallRow.direction, wanted.direction),
-        (CallRow.channel, wanted.channel),
-        (CallRow.agent_id, wanted.agent_id),
-        (CallRow.version_id, wanted.version_id),
-        (CallRow.variant, wanted.variant),
-        (CallRow.number_id, wanted.number_id),
-        (CallRow.from_number, wanted.from_number),
-        (CallRow.to_number, wanted.to_number),
-    ):
-        if value is not None:
-            statement = statement.where(column == value)
+    statement = statement.where(
+        *asked_for(
+            (CallRow.status, wanted.status),
+            (CallRow.ended_reason, wanted.ended_reason),
+            (CallRow.direction, wanted.direction),
+            (CallRow.channel, wanted.channel),
+            (CallRow.agent_id, wanted.agent_id),
+            (CallRow.version_id, wanted.version_id),
+            (CallRow.variant, wanted.variant),
+            (CallRow.number_id, wanted.number_id),
+            (CallRow.from_number, wanted.from_number),
+            (CallRow.to_number, wanted.to_number),
+        ),
+        *within(CallRow.created_at, wanted.created_from, wanted.created_until),
+    )
     if wanted.is_test is not None:
         statement = statement.where(CallRow.mocks.is_not(None) if wanted.is_test else CallRow.mocks.is_(None))
     if wanted.metadata:
         statement = statement.where(CallRow.metadata_.contains(wanted.metadata))
-    if wanted.created_from is not None:
-        statement = statement.where(CallRow.created_at >= wanted.created_from)
-    if wanted.created_until is not None:
-        statement = statement.where(CallRow.created_at < wanted.created_until)
     if asked.after is not None:
         moment, call_id = _call_key(asked.after)
         last = tuple_(literal(moment, CallRow.created_at.type), literal(call_id, CallRow.id.type))

@@ -15,7 +15,7 @@ from turncall_control.chat.model import Author, MessageRow, SessionRow, SessionS
 from turncall_control.db.base import owned
 from turncall_control.db.engine import bare
 from turncall_control.errors import NotFound
-from turncall_control.http.paging import PageAsked, newest_first
+from turncall_control.http.paging import PageAsked, asked_for, newest_first, within
 from turncall_control.jobs import orders
 from turncall_control.texts import queue
 from turncall_control.webhooks.telling import tell
@@ -89,23 +89,20 @@ async def page(
 ) -> Sequence[SessionRow]:
     """A page of the project's sessions, newest first."""
     statement = select(SessionRow).where(owned(SessionRow.project_id, project_id))
-    for column, value in (
-        (SessionRow.state, wanted.state),
-        (SessionRow.channel, wanted.channel),
-        (SessionRow.agent_id, wanted.agent_id),
-        (SessionRow.version_id, wanted.version_id),
-        (SessionRow.variant, wanted.variant),
-        (SessionRow.number_id, wanted.number_id),
-        (SessionRow.contact, wanted.contact),
-    ):
-        if value is not None:
-            statement = statement.where(column == value)
+    statement = statement.where(
+        *asked_for(
+            (SessionRow.state, wanted.state),
+            (SessionRow.channel, wanted.channel),
+            (SessionRow.agent_id, wanted.agent_id),
+            (SessionRow.version_id, wanted.version_id),
+            (SessionRow.variant, wanted.variant),
+            (SessionRow.number_id, wanted.number_id),
+            (SessionRow.contact, wanted.contact),
+        ),
+        *within(SessionRow.created_at, wanted.created_from, wanted.created_until),
+    )
     if wanted.metadata:
         statement = statement.where(SessionRow.metadata_.contains(wanted.metadata))
-    if wanted.created_from is not None:
-        statement = statement.where(SessionRow.created_at >= wanted.created_from)
-    if wanted.created_until is not None:
-        statement = statement.where(SessionRow.created_at < wanted.created_until)
     return (await session.scalars(newest_first(statement, SessionRow.id, ids.SESSION, asked))).all()
 
 

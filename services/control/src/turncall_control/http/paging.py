@@ -1,13 +1,14 @@
 """Lists in pages: newest first, bounded, continued by an opaque cursor that survives inserts and deletes."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 import msgspec
 from litestar.params import QueryParameter
 from msgspec import Meta, Struct
-from sqlalchemy import Select
+from sqlalchemy import ColumnElement, Select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from turncall_control.errors import Invalid
@@ -48,6 +49,21 @@ def newest_first[RowT](
             raise Invalid.at("cursor", "It was not made by this list")
         statement = statement.where(id_column < asked.after[0])
     return statement.order_by(id_column.desc()).limit(asked.limit + 1)
+
+
+def asked_for(*wanted: tuple[InstrumentedAttribute[Any], object]) -> Iterator[ColumnElement[bool]]:
+    """What a list is narrowed by: each column has its value, as far as one was given."""
+    return (column == value for column, value in wanted if value is not None)
+
+
+def within(
+    column: InstrumentedAttribute[datetime], since: datetime | None, until: datetime | None
+) -> Iterator[ColumnElement[bool]]:
+    """A span of time, as far as its ends were given; ``until`` is outside of it."""
+    if since is not None:
+        yield column >= since
+    if until is not None:
+        yield column < until
 
 
 def number_after(asked: PageAsked) -> int:

@@ -1,17 +1,17 @@
 """Reading and writing suites, runs and trials."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, func, insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.agents.model import VersionRow, VersionState
 from turncall_control.calls.model import CallEventRow
 from turncall_control.db.base import owned
 from turncall_control.errors import NotFound
-from turncall_control.http.paging import PageAsked, newest_first
+from turncall_control.http.paging import PageAsked, asked_for, newest_first
 from turncall_control.suites import hearing
 from turncall_control.suites.model import RunRow, RunState, SuiteRow, TrialRow
 from turncall_control.suites.summary import Tried
@@ -108,14 +108,9 @@ async def runs(
     state: RunState | None,
 ) -> Sequence[RunRow]:
     """A page of the project's runs, newest first."""
-    wanted: Mapping[ColumnElement[bool], object] = {
-        RunRow.suite_id == suite_id: suite_id,
-        RunRow.agent_id == agent_id: agent_id,
-        RunRow.state == state: state,
-    }
     statement = select(RunRow).where(
         owned(RunRow.project_id, project_id),
-        *(condition for condition, value in wanted.items() if value is not None),
+        *asked_for((RunRow.suite_id, suite_id), (RunRow.agent_id, agent_id), (RunRow.state, state)),
     )
     return (await session.scalars(newest_first(statement, RunRow.id, ids.RUN, asked))).all()
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from turncall_control.db.base import owned
 from turncall_control.errors import Invalid, NotFound
-from turncall_control.http.paging import PageAsked, newest_first
+from turncall_control.http.paging import PageAsked, asked_for, newest_first, within
 from turncall_control.projects.model import ProjectRow
 from turncall_control.webhooks.model import DeliveryRow, DeliveryStatus, WebhookRow
 from turncall_proto import ids
@@ -58,21 +58,18 @@ async def deliveries(
 ) -> Sequence[DeliveryRow]:
     """A page of the log and one more, newest first. Raises `Invalid` for another list's cursor."""
     statement = select(DeliveryRow).where(owned(DeliveryRow.project_id, project_id))
-    for column, value in (
-        (DeliveryRow.webhook_id, wanted.webhook_id),
-        (DeliveryRow.call_id, wanted.call_id),
-        (DeliveryRow.type, wanted.type),
-        (DeliveryRow.status, wanted.status),
-    ):
-        if value is not None:
-            statement = statement.where(column == value)
+    statement = statement.where(
+        *asked_for(
+            (DeliveryRow.webhook_id, wanted.webhook_id),
+            (DeliveryRow.call_id, wanted.call_id),
+            (DeliveryRow.type, wanted.type),
+            (DeliveryRow.status, wanted.status),
+        ),
+        *within(DeliveryRow.created_at, wanted.created_from, wanted.created_until),
+    )
     if wanted.webhook_id is not None:
         # The generated column that the index begins with.
         statement = statement.where(DeliveryRow.target_id == ids.parsed(ids.WEBHOOK, wanted.webhook_id))
-    if wanted.created_from is not None:
-        statement = statement.where(DeliveryRow.created_at >= wanted.created_from)
-    if wanted.created_until is not None:
-        statement = statement.where(DeliveryRow.created_at < wanted.created_until)
     if asked.after is not None:
         moment, delivery_id = _key(asked.after)
         last = tuple_(literal(moment, DeliveryRow.created_at.type), literal(delivery_id, DeliveryRow.id.type))
