@@ -159,9 +159,11 @@ async def test_a_schedule_that_could_not_be_kept_is_refused(tenant, a_config, ch
     assert field in [fault["field"] for fault in problem["errors"]]
 
 
-async def test_a_schedule_that_is_due_begins_one_run_and_says_why_it_could_not(control, tenant, a_config, comes_true):
-    """Of many times that passed unseen, one is made up for; without a published version the schedule tells; a paused
-    one begins nothing; deleted with its suite."""
+async def test_a_schedule_that_is_due_begins_one_run_and_says_why_it_could_not(
+    control, tenant, a_config, comes_true, monkeypatch
+):
+    """Of many times that passed unseen, one is made up for; without a published version the schedule tells, and while
+    too many runs are under way it is put off for a little; a paused one begins nothing; deleted with its suite."""
     agent = await tenant.done("POST", "/v1/agents", {"name": "Tested", "config": a_config()})
     made = await tenant.done("PUT", "/v1/test-suites", suite())
     schedules = f"/v1/test-suites/{made['id']}/schedules"
@@ -186,6 +188,15 @@ async def test_a_schedule_that_is_due_begins_one_run_and_says_why_it_could_not(c
     await fall_due()
     await comes_true(has_told)
     await tenant.done("POST", f"/v1/agents/{agent['id']}/publish")
+
+    async def is_put_off():
+        seen = await standing()
+        return "under way" in seen["problem"] and seen["next_at"] < kept["next_at"] and not seen["last_run_id"]
+
+    with monkeypatch.context() as full:
+        full.setattr("turncall_control.suites.starting.MOST_RUNNING", 0)
+        await fall_due()
+        await comes_true(is_put_off)
 
     async def has_begun():
         return (await standing())["last_run_id"]

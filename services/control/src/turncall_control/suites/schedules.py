@@ -1,6 +1,6 @@
 """Runs that begin by themselves. A schedule whose time passed while nobody looked is run once, not for each time."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from cronsim import CronSim, CronSimError
@@ -19,6 +19,8 @@ from turncall_runtime import logs
 LOOK_EVERY_S: Final = 5.0
 AT_ONCE: Final = 20
 """Schedules that one look takes up."""
+ROOM_AGAIN: Final = timedelta(minutes=1)
+"""After which a schedule of a project with too many runs is due again: others are not kept waiting behind it."""
 
 log = logs.logger(__name__)
 
@@ -65,7 +67,7 @@ async def _begin(session: AsyncSession, row: ScheduleRow) -> None:
             raise Invalid.at("agent_id", "It has no published version")
         run = await starting.begin(session, suite, version, row.tries)
     except starting.TooManyRuns as error:
-        row.problem = error.detail
+        row.problem, row.next_at = error.detail, datetime.now(UTC) + ROOM_AGAIN
         return
     except Invalid as error:
         row.problem = "; ".join(f"{fault.field}: {fault.message}" for fault in error.faults)
